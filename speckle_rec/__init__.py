@@ -1,0 +1,1 @@
+"""Trackerless freehand 3D ultrasound from images alone."""
