@@ -1,0 +1,142 @@
+"""Synthetic fields of view with speckle, overlays and shadows are found again in mm and degrees."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speckle_rec import probe
+
+SCALE = np.diag([0.22447, 0.23554, 1.0, 1.0])
+
+
+def draw(geometry, *, n=16, seed=0, dark_from_mm=None, shadow=None, overlay=True, saturated_mm=0.0):
+    """uint8 [n, rows, columns] frames: log-compressed speckle in the field, text and ticks outside."""
+    rng = np.random.default_rng(seed)
+    rows, columns = geometry.shape
+    s = geometry.scale
+    x, y = np.meshgrid(s[0, 0] * np.arange(1, columns + 1), s[1, 1] * np.arange(1, rows + 1))
+    r, u = geometry.polar(x, y)
+    gain = np.full(geometry.shape, 90.0)
+    if dark_from_mm is not None:
+        gain -= np.clip(r - dark_from_mm, 0, None) * 4
+    if shadow is not None:
+        gain -= 150.0 * ((u > shadow[0]) & (u < shadow[1]) & (r > shadow[2]))
+    gain += 400.0 * (r < saturated_mm)
+    frames = np.empty((n, rows, columns), np.uint8)
+    for frame in frames:
+        field = rng.standard_normal((2, rows, columns)).astype(np.float32)
+        amplitude = np.hypot(*(cv2.GaussianBlur(f, (0, 0), 1.5) for f in field))
+        grey = gain + 26.7 * np.log(amplitude / amplitude.mean() + 1e-6)
+        frame[...] = np.where(geometry.mask(), np.clip(grey, 0, 255), 0)
+        if overlay:
+            for i in range(20, rows, 40):
+                frame[i : i + 2, columns - 8 :] = 200
+            cv2.putText(frame, "4DC7 Abdomen", (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1)
+            clock, at = str(rng.integers(1000)), (columns - 90, rows - 6)
+            cv2.putText(frame, clock, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255)
+    return frames
+
+
+def sector(apex=(72.0, -31.0), radius=40.0, depth=90.0, half_deg=34.0, shape=(480, 640)):
+    half = np.deg2rad(half_deg)
+    return probe.ProbeGeometry("curvilinear", shape, SCALE, apex, radius, (0.0, depth), (-half, half))
+
+
+def assert_close(found, true, mm=0.5, deg=0.5, *, depth=True):
+    assert found.source == "frames", found.reason
+    g = found.geometry
+    assert g.kind == true.kind
+    np.testing.assert_allclose(g.face_mm, true.face_mm, atol=mm)
+    np.testing.assert_allclose(g.apex_mm, true.apex_mm, atol=mm)
+    assert abs(g.radius_mm - true.radius_mm) < mm
+    unit = 1.0 if true.kind == "linear" else np.deg2rad(deg) / mm
+    np.testing.assert_allclose(g.lateral, true.lateral, atol=mm * unit)
+    if depth:
+        np.testing.assert_allclose(g.depth_mm, true.depth_mm, atol=mm)
+
+
+@settings(max_examples=12, deadline=None)
+@given(x=st.floats(62, 82), radius=st.floats(10, 62), half=st.floats(18, 37), depth=st.floats(50, 95),
+       top=st.floats(2, 8), seed=st.integers(0, 99))
+def test_sector_is_recovered(x, radius, half, depth, top, seed):
+    rise = radius * np.cos(np.deg2rad(half))
+    true = sector((x, top - rise), radius, min(depth, 108 + rise - top - radius), half)
+    assert_close(probe.find(draw(true, seed=seed), SCALE), true)
+
+
+@pytest.mark.parametrize("options", [
+    {"dark_from_mm": 45}, {"shadow": (-0.7, -0.3, 5.0)}, {"shadow": (0.1, 0.3, 0.0)}, {"saturated_mm": 4.0},
+    {"n": 1, "overlay": False}, {"n": 3}, {"dark_from_mm": 30, "saturated_mm": 3.0}])
+def test_sector_with_dark_depth_shadow_or_saturated_face(options):
+    true = sector()
+    assert_close(probe.find(draw(true, **options), SCALE), true, depth="dark_from_mm" not in options)
+
+
+@pytest.mark.parametrize("true", [sector((60.0, -31.0)), sector((84.0, -29.0), half_deg=36),
+                                  sector((72.0, -36.0), radius=38), sector(depth=120.0)])
+def test_sector_that_the_image_clips(true):
+    assert_close(probe.find(draw(true, overlay=False), SCALE), true, depth=true.depth_mm[1] < 100)
+
+
+@settings(max_examples=6, deadline=None)
+@given(x=st.floats(40, 90), y=st.floats(1, 10), width=st.floats(25, 50), depth=st.floats(40, 95),
+       seed=st.integers(0, 99))
+def test_linear_is_recovered(x, y, width, depth, seed):
+    half = width / 2
+    true = probe.ProbeGeometry("linear", (480, 640), SCALE, (x, y), 0.0, (0.0, depth), (-half, half))
+    assert_close(probe.find(draw(true, seed=seed), SCALE), true)
+
+
+def test_linear_that_fills_the_image():
+    frames = np.random.default_rng(0).integers(0, 255, (8, 200, 100), dtype=np.uint8)
+    found = probe.find(frames, SCALE)
+    assert found.source == "frames"
+    np.testing.assert_allclose(np.diff(found.geometry.lateral), 100 * SCALE[0, 0], atol=0.5)
+    np.testing.assert_allclose(found.geometry.depth_mm[1], 200 * SCALE[1, 1], atol=0.5)
+
+
+@pytest.mark.parametrize("frames", [
+    np.zeros((5, 480, 640), np.uint8), np.full((5, 480, 640), 128, np.uint8),
+    np.where(np.hypot(*np.mgrid[-240:240, -320:320]) < 20, 200, 0).astype(np.uint8)[None],
+    np.zeros((1, 2, 2), np.uint8)])
+def test_built_in_where_frames_show_nothing(frames):
+    found = probe.find(frames, SCALE)
+    assert found.source == "built-in" and found.reason
+    assert found.geometry.radius_mm == 40.0
+
+
+def test_blob_is_not_a_sector():
+    rng = np.random.default_rng(1)
+    disc = np.hypot(*np.mgrid[-240:240, -320:320]) < 180
+    found = probe.find((rng.integers(0, 255, (6, 480, 640)) * disc).astype(np.uint8), SCALE)
+    assert found.source == "built-in"
+
+
+@pytest.mark.parametrize("geometry", [
+    probe.ultrasonix_4dc7(SCALE), sector(radius=10.0, apex=(72.0, 0.0)),
+    probe.ProbeGeometry("linear", (300, 200), SCALE, (22.0, 2.0), 0.0, (0.0, 60.0), (-18.0, 18.0))])
+def test_cells_tile_the_field_in_equal_sizes(geometry):
+    cells = probe.cells(geometry)
+    inside = cells.labels >= 0
+    assert not (inside & ~geometry.mask()).any()
+    assert np.array_equal(np.bincount(cells.labels[inside]), cells.n_px)
+    assert cells.labels.max() == len(cells) - 1
+    nominal = 4.4**2 / (SCALE[0, 0] * SCALE[1, 1])
+    assert 0.6 * nominal < cells.n_px.min() and cells.n_px.max() < 1.45 * nominal
+    assert cells.centres[:, 0].min() > geometry.depth_mm[0] + 3
+    column = np.round(cells.centres_mm[:, 0] / SCALE[0, 0] - 1).astype(int)
+    row = np.round(cells.centres_mm[:, 1] / SCALE[1, 1] - 1).astype(int)
+    assert np.array_equal(cells.labels[row, column], np.arange(len(cells)))
+
+
+def test_default_cells_are_about_400_of_20_by_20_px():
+    cells = probe.cells(probe.ultrasonix_4dc7(SCALE))
+    assert 380 <= len(cells) <= 480 and 17 <= np.sqrt(np.median(cells.n_px)) <= 21
+
+
+def test_plot_writes_a_png(tmp_path):
+    geometry = probe.ultrasonix_4dc7(SCALE)
+    probe.plot(geometry, draw(geometry, n=1)[0], tmp_path / "probe.png", cells=probe.cells(geometry))
+    assert (tmp_path / "probe.png").read_bytes().startswith(b"\x89PNG")
