@@ -3,8 +3,8 @@
 METHOD.md, section 3, has the equations.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .inplane import se2_exp
 from .kernels import cpu
-from .probe import ProbeGeometry
+from .probe import Cells, ProbeGeometry
 
 Array = NDArray[np.float64]
 
@@ -139,3 +139,35 @@ def noise_floor(rho: NDArray[np.float32], pairs_by_lag: dict[int, tuple[Array, A
         out[enough] = np.nanmedian(intercept[:, enough], axis=0)
     typical = np.nanmedian(out) if enough.any() else 0.05
     return np.exp(-np.clip(np.where(np.isnan(out), typical, out), 0.0, 1.5))
+
+
+def frame_pairs(n_frames: int, lags: Sequence[int], skip: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Pairs (i, j = i + lag), sorted by j then i descending; frames marked in `skip` [N] take no part."""
+    j, lag = np.meshgrid(np.arange(n_frames), np.sort(lags), indexing="ij")
+    i = j - lag
+    keep = (i >= 0) & ~skip[j] & ~skip[np.maximum(i, 0)]
+    return i[keep], j[keep]
+
+
+class Correlator:
+    """Cell correlations of frame pairs, aligned in plane.
+
+    Parameters
+    ----------
+    geometry, cells : field of view and cells at the resolution of the frames.
+    features : callable uint8 frame -> float32 image of zero local mean (`features`).
+    """
+
+    def __init__(self, geometry: ProbeGeometry, cells: Cells, features: Callable):
+        self.labels, self.n_cells, self.features = cells.labels, len(cells), features
+        S, face = geometry.scale, geometry.face_mm
+        self.mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
+                               [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
+        self.px_mm = np.linalg.inv(self.mm_px)
+
+    def pair(self, a, b, planar_twist: Array) -> NDArray[np.float32]:
+        """Correlations [P] of two feature images whose planar motion (b in a) is known."""
+        warped = warp_halfway(a, b, planar_twist, self.mm_px, self.px_mm)
+        sums = np.empty((self.n_cells, 6))
+        cpu.cell_sums(*warped, self.labels, sums)
+        return coefficients(sums)
