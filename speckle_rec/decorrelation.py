@@ -10,14 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .inplane import se2_exp
+from .features import AmplitudeFeatures
+from .inplane import se2_exp, se2_log
 from .kernels import cpu
 from .probe import Cells, ProbeGeometry
+from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 FLOOR_LAGS = (1, 2, 3, 4)
+GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
 
 @dataclass(frozen=True)
@@ -171,3 +174,38 @@ class Correlator:
         sums = np.empty((self.n_cells, 6))
         cpu.cell_sums(*warped, self.labels, sums)
         return coefficients(sums)
+
+
+def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
+              lags: Sequence[int] = LAGS, jobs: int = 0,
+              progress: Callable[[int, int], None] | None = None) -> Correlations:
+    """Cell correlations of all frame pairs at the given lags, aligned by the planar chain.
+
+    Parameters
+    ----------
+    planar_step : [N, 3] planar twist into each frame.   skip : bool [N], frames left out.
+    """
+    correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
+    n = images.scan.n_frames
+    i, j = frame_pairs(n, lags, skip)
+    rho = np.empty((len(i), len(cells)), np.float32)
+    first = np.searchsorted(j, np.arange(n + 1))
+    chain = [np.eye(3)]
+    for v in planar_step[1:]:
+        chain.append(chain[-1] @ se2_exp(v))
+    kept: dict[int, NDArray[np.float32]] = {}
+
+    def pairs_of(frame: int) -> None:
+        for m in range(first[frame], first[frame + 1]):
+            twist = se2_log(np.linalg.solve(chain[i[m]], chain[frame]))
+            rho[m] = correlator.pair(kept[i[m]], kept[frame], twist)
+
+    with threads(jobs) as pool:
+        for start, block in images.blocks():
+            kept.update(enumerate(pool.map(correlator.features, block), start))
+            list(pool.map(pairs_of, range(start, start + len(block))))
+            for k in [k for k in kept if k < start + len(block) - max(lags)]:
+                del kept[k]
+            if progress:
+                progress(start + len(block), n)
+    return Correlations(i, j, rho)

@@ -41,7 +41,8 @@ def planar_poses(twist: Array) -> Array:
 
 
 def sequential(planar_twist: Array, i: NDArray[np.int64], j: NDArray[np.int64], rho: NDArray[np.float32],
-               forms: Array, floor: Array, tail: tuple[float, float], hand: Hand) -> tuple[Array, Array, Array]:
+               forms: Array, window: NDArray[np.int64], fast: Array, slow: Array,
+               tail: tuple[float, float, float], hand: Hand) -> tuple[Array, Array, Array]:
     """Multilaterate frame after frame.
 
     Parameters
@@ -58,7 +59,8 @@ def sequential(planar_twist: Array, i: NDArray[np.int64], j: NDArray[np.int64], 
     poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
     start = np.array([0.02, 0.003, 0.003])
-    multilaterate(np.ascontiguousarray(planar_poses(planar_twist)[:, :3]), first, i, rho, forms, floor, *tail,
+    multilaterate(np.ascontiguousarray(planar_poses(planar_twist)[:, :3]), first, i, rho, forms,
+                  window, fast, slow, *tail,
                   SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, start, poses, steps, covariances, costs)
     T = np.zeros((N, 4, 4))
     T[:, :3] = poses

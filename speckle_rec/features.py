@@ -53,7 +53,7 @@ class AmplitudeFeatures:
     the division makes the image stationary, as the decorrelation curves assume.
     """
 
-    def __init__(self, mask: NDArray[np.bool_], counts_per_neper: float, sigma_px: float = 9.0):
+    def __init__(self, mask: NDArray[np.bool_], counts_per_neper: float, sigma_px: float = 5.0):
         self.mask, self.sigma_px = mask, sigma_px
         self.table = np.exp(np.arange(256) / counts_per_neper).astype(np.float32)
 

@@ -70,7 +70,8 @@ class Factors:
     Attributes
     ----------
     planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
-    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  floor : [P];  tail : kernel (b, beta).
+    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  window : [M], row of fast and slow [W, P];
+        tail : (b, beta, kappa) of the curves.
     samples, extra, cutoff, temper : see `kernels.multilaterate.cell_fit` and `direction`.
     acceleration : [6] standard deviations of the change of the step.
     """
@@ -83,8 +84,10 @@ class Factors:
     j: NDArray[np.int64]
     rho: NDArray[np.float32]
     forms: Array
-    floor: Array
-    tail: tuple[float, float]
+    window: NDArray[np.int64]
+    fast: Array
+    slow: Array
+    tail: tuple[float, float, float]
     samples: float
     extra: float
     cutoff: float
@@ -93,9 +96,9 @@ class Factors:
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_fits(xi, forms, rho, floor, b, beta, samples, extra, cutoff, cost, gradient, hessian):
+def _all_fits(xi, forms, rho, window, fast, slow, b, beta, kappa, samples, extra, cutoff, cost, gradient, hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m], _ = cell_fit(xi[m], forms, rho[m], floor, b, beta, samples, extra, cutoff,
+        cost[m], _ = cell_fit(xi[m], forms, rho[m], fast[window[m]], slow[window[m]], b, beta, kappa, samples, extra, cutoff,
                               gradient[m], hessian[m])
 
 
@@ -153,7 +156,7 @@ def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal
     if len(f.i):
         xi, Ji, Jj = twist(f.i, f.j)
         cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
-        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.floor, *f.tail, f.samples,
+        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow, *f.tail, f.samples,
                   f.extra, f.cutoff, cost, g, H)
         total += f.temper * cost.sum()
         if normal:

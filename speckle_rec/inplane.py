@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solveh_banded
 
 from .features import FloatImage, GreyFeatures, shrink
 from .kernels import cpu
 from .probe import ProbeGeometry
+from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]
 
@@ -23,6 +25,7 @@ COARSE_BLOCK_MM = 14.0
 AGREEMENT_PX = 0.5   # largest disagreement of forward and backward matches
 MIN_NCC = 0.15
 MIN_BLOCKS = 8
+ENOUGH_BLOCKS = 80
 
 
 @dataclass(frozen=True)
@@ -157,9 +160,9 @@ class Matcher:
         pixel = np.sqrt(S[0, 0] * S[1, 1])
         coarse, fine = (round(mm / px) for mm, px in ((COARSE_BLOCK_MM, COARSE * pixel), (block_mm, pixel)))
         self.levels = [
-            _Level(self.mm_px @ to_full, _blocks(coarse_mask, coarse, coarse // 2, 3), coarse, 3, cv2.INTER_LINEAR),
-            _Level(self.mm_px, _blocks(mask, fine, fine // 2, 2), fine, 2, cv2.INTER_CUBIC),
-            _Level(self.mm_px, _blocks(mask, fine, fine // 2, 1), fine, 1, cv2.INTER_CUBIC)]
+            _Level(self.mm_px @ to_full, _blocks(coarse_mask, coarse, 3), coarse, 3, cv2.INTER_LINEAR),
+            _Level(self.mm_px, _blocks(mask, fine, 2), fine, 2, cv2.INTER_CUBIC),
+            _Level(self.mm_px, _blocks(mask, fine, 1), fine, 1, cv2.INTER_CUBIC)]
 
     def pyramid(self, frame: NDArray[np.uint8]) -> tuple[FloatImage, FloatImage]:
         """Coarse and full-resolution features of a frame, as `match` takes them."""
@@ -234,15 +237,132 @@ class _Level:
 
 
 
-def _blocks(mask, size, stride, radius):
-    """First rows and columns of the blocks whose every px, shifts included, lies in the field of view."""
+def _blocks(mask, size, radius):
+    """First rows and columns of the blocks whose every px, shifts included, lies in the field of view.
+
+    Blocks stand side by side; where that gives few of them they overlap by half.
+    """
     rows, columns = mask.shape
     filled = cv2.integral(mask.astype(np.uint8))
-    tops, lefts = np.meshgrid(np.arange(radius, rows - size - radius + 1, stride),
-                              np.arange(radius, columns - size - radius + 1, stride), indexing="ij")
-    tops, lefts = tops.ravel(), lefts.ravel()
-    t, lo = tops - radius, lefts - radius
-    b, r = tops + size + radius, lefts + size + radius
-    share = (filled[b, r] - filled[t, r] - filled[b, lo] + filled[t, lo]) / (size + 2 * radius) ** 2
-    keep = share > 0.9
+    for stride in (size, max(size // 2, 1)):
+        tops, lefts = np.meshgrid(np.arange(radius, rows - size - radius + 1, stride),
+                                  np.arange(radius, columns - size - radius + 1, stride), indexing="ij")
+        tops, lefts = tops.ravel(), lefts.ravel()
+        t, lo = tops - radius, lefts - radius
+        b, r = tops + size + radius, lefts + size + radius
+        share = (filled[b, r] - filled[t, r] - filled[b, lo] + filled[t, lo]) / (size + 2 * radius) ** 2
+        keep = share > 0.9
+        if keep.sum() >= ENOUGH_BLOCKS:
+            break
     return tops[keep].astype(np.int64), lefts[keep].astype(np.int64)
+
+
+def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: int = 0,
+                  progress: Callable[[int, int], None] | None = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
+    """Planar motion of all pairs (j - lag, j) of a scan.
+
+    Returns
+    -------
+    PlanarMotion
+    duplicate : bool [N], frames that repeat the one before (a frozen or re-sent image).
+    """
+    matcher = Matcher(images.geometry)
+    n = images.scan.n_frames
+    duplicate = np.zeros(n, bool)
+    rows: list[tuple] = []
+    kept: dict[int, tuple] = {}
+    frames: dict[int, NDArray[np.uint8]] = {}
+    single: dict[int, Array] = {}
+
+    def one(i: int, j: int) -> tuple:
+        guess = np.zeros(3)
+        if j - i > 1:
+            T = np.eye(3)
+            for k in range(i + 1, j + 1):
+                T = T @ se2_exp(single[k])
+            guess = se2_log(T)
+        return i, j, *matcher.match(kept[i], kept[j], guess)
+
+    with threads(jobs) as pool:
+        for start, block in images.blocks():
+            for k, pyramid in enumerate(pool.map(matcher.pyramid, block), start):
+                kept[k], frames[k] = pyramid, block[k - start]
+                if k:
+                    duplicate[k] = np.mean(frames[k] != frames[k - 1]) < 1e-3
+            for lag in sorted(lags):
+                js = [j for j in range(start, start + len(block)) if j >= lag]
+                for row in pool.map(lambda j, lag=lag: one(j - lag, j), js):
+                    rows.append(row)
+                    if lag == 1:
+                        single[row[1]] = row[2]
+            for k in [k for k in kept if k < start + len(block) - max(lags)]:
+                del kept[k], frames[k]
+            if progress:
+                progress(start + len(block), n)
+    i, j, twist, covariance, ncc, share = (np.array(a) for a in zip(*rows, strict=True)) if rows else _NO_PAIRS
+    return PlanarMotion(i, j, twist, covariance, ncc, share), duplicate
+
+
+_NO_PAIRS = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0),
+             np.zeros(0))
+
+ROUGHNESS = np.array([0.3, 0.3, 0.01])      # mm, mm, rad: change of the planar step from frame to frame
+MATCH_FLOOR = np.array([0.01, 0.005, 1e-4])  # mm, mm, rad: what a match misses beyond its own scatter
+
+
+def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
+    """Planar step into each frame from matches at several lags.
+
+    Least squares over all steps: a match at lag L measures the sum of L steps (their rotations are small
+    enough for sums: one correction for the order of composition), and steps change slowly where nothing
+    matched.
+
+    Returns
+    -------
+    step : [N, 3] twist into each frame, [0] zero.   covariance : [N, 3, 3].
+    """
+    if n_frames < 2:
+        return np.zeros((n_frames, 3)), np.zeros((n_frames, 3, 3))
+    reach = int((motion.j - motion.i).max(initial=1))
+    information = np.linalg.inv(motion.covariance + np.diag(MATCH_FLOOR**2))
+    width = 3 * reach + 2
+    step = np.zeros((n_frames, 3))
+    first = motion.j - motion.i == 1
+    step[motion.j[first]] = motion.twist[first]
+    for _ in range(2):
+        chain = [np.eye(3)]
+        for v in step[1:]:
+            chain.append(chain[-1] @ se2_exp(v))
+        band, rhs = np.zeros((width + 1, 3 * n_frames)), np.zeros((n_frames, 3))
+
+        def put(a, b, H, band=band):
+            for m in range(3):
+                for k in range(3):
+                    if 3 * a + m <= 3 * b + k:
+                        band[width + 3 * a + m - 3 * b - k, 3 * b + k] += H[m, k]
+
+        for i, j, v, W in zip(motion.i, motion.j, motion.twist, information, strict=True):
+            e = v - se2_log(np.linalg.solve(chain[i], chain[j]))
+            for a in range(i + 1, j + 1):
+                rhs[a] += W @ e
+                for b in range(a, j + 1):
+                    put(a, b, W)
+        smooth = np.diag(1 / ROUGHNESS**2)
+        for k in range(1, n_frames - 1):
+            e = step[k + 1] - step[k]
+            rhs[k] += smooth @ e
+            rhs[k + 1] -= smooth @ e
+            put(k, k, smooth)
+            put(k + 1, k + 1, smooth)
+            put(k, k + 1, -smooth)
+        band[width] += 1e-9
+        band[width, :3] += 1e12
+        step = step + solveh_banded(band, rhs.ravel()).reshape(-1, 3)
+    covariance = np.zeros((n_frames, 3, 3))
+    alone = np.tile(np.diag(ROUGHNESS**2), (n_frames, 1, 1))
+    for i, j, W in zip(motion.i, motion.j, information, strict=True):
+        if j - i == 1:
+            alone[j] = np.linalg.inv(W + smooth)
+    covariance[1:] = alone[1:]
+    step[0] = 0
+    return step, covariance

@@ -18,11 +18,12 @@ def kernel_value(q, b, beta):
 
 
 @njit
-def cell_fit(xi, forms, rho, floor, b, beta, samples, extra, cutoff, gradient, hessian):
+def cell_fit(xi, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, gradient, hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
-    Residual (rho - r0 K(|U xi|^2)) / sigma, sigma^2 = (1 - f^2)^2 / samples + extra^2 taken at xi and not
-    differentiated (METHOD.md (3.8)), Cauchy loss of the given cutoff.
+    Residual (rho - f) / sigma with f = fast K(Q) + slow K(kappa Q), Q = |U xi|^2 (METHOD.md (3.7));
+    sigma^2 = (1 - f^2)^2 / samples + extra^2 taken at xi and not differentiated (METHOD.md (3.8)); Cauchy loss
+    of the given cutoff. Cells whose fast and slow parts are both 0 are left out.
     """
     gradient[:] = 0.0
     hessian[:] = 0.0
@@ -30,22 +31,25 @@ def cell_fit(xi, forms, rho, floor, b, beta, samples, extra, cutoff, gradient, h
     count = 0
     for p in range(rho.size):
         r = rho[p]
-        if not np.isfinite(r):
+        if not np.isfinite(r) or fast[p] + slow[p] <= 0.0:
             continue
         a0 = forms[p, 0, 0] * xi[0] + forms[p, 0, 1] * xi[1] + forms[p, 0, 2] * xi[2]
         a1 = forms[p, 1, 0] * xi[0] + forms[p, 1, 1] * xi[1] + forms[p, 1, 2] * xi[2]
-        k, slope = kernel_value(a0 * a0 + a1 * a1, b, beta)
-        f = floor[p] * k
+        q = a0 * a0 + a1 * a1
+        k, slope = kernel_value(q, b, beta)
+        kk, slope2 = kernel_value(kappa * q, b, beta)
+        f = fast[p] * k + slow[p] * kk
+        slope = 2.0 * (fast[p] * slope + kappa * slow[p] * slope2)
         sigma2 = (1.0 - f * f) ** 2 / samples + extra * extra
         e = r - f
         chi2 = e * e / sigma2 / (cutoff * cutoff)
         cost += 0.5 * cutoff * cutoff * np.log1p(chi2)
         w = 1.0 / (sigma2 * (1.0 + chi2))
         for m in range(3):
-            dm = 2.0 * floor[p] * slope * (a0 * forms[p, 0, m] + a1 * forms[p, 1, m])
+            dm = slope * (a0 * forms[p, 0, m] + a1 * forms[p, 1, m])
             gradient[m] -= w * e * dm
             for n in range(m + 1):
-                dn = 2.0 * floor[p] * slope * (a0 * forms[p, 0, n] + a1 * forms[p, 1, n])
+                dn = slope * (a0 * forms[p, 0, n] + a1 * forms[p, 1, n])
                 hessian[m, n] += w * dm * dn
         count += 1
     for m in range(3):
@@ -94,7 +98,7 @@ def step_pose(xi, out):
 
 
 @njit
-def pair_cost(x, before, forms, rho, floor, b, beta, samples, extra, cutoff, temper, gradient, hessian):
+def pair_cost(x, before, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, temper, gradient, hessian):
     """Cost, gradient and hessian over a step x of one frame, against every source.
 
     before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.
@@ -121,7 +125,7 @@ def pair_cost(x, before, forms, rho, floor, b, beta, samples, extra, cutoff, tem
             out_of_plane(X, xj)
             for n in range(3):
                 J[n, m] = (xj[n] - xi[n]) / 1e-5
-        cost, _ = cell_fit(xi, forms, rho[s], floor, b, beta, samples, extra, cutoff, g, H)
+        cost, _ = cell_fit(xi, forms, rho[s], fast, slow, b, beta, kappa, samples, extra, cutoff, g, H)
         total += temper * cost
         for m in range(3):
             for n in range(3):
@@ -135,7 +139,7 @@ def pair_cost(x, before, forms, rho, floor, b, beta, samples, extra, cutoff, tem
 
 
 @njit
-def best_step(starts, expected, precision, before, forms, rho, floor, b, beta, samples, extra, cutoff, temper,
+def best_step(starts, expected, precision, before, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, temper,
               iterations, result, covariance):
     """Levenberg-Marquardt from several starts; the cheapest step wins.
 
@@ -151,7 +155,7 @@ def best_step(starts, expected, precision, before, forms, rho, floor, b, beta, s
     for k in range(starts.shape[0]):
         x[:] = starts[k]
         d = x - expected
-        cost = pair_cost(x, before, forms, rho, floor, b, beta, samples, extra, cutoff, temper, g, H)
+        cost = pair_cost(x, before, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, temper, g, H)
         cost += 0.5 * d @ precision @ d
         damping = 1e-2
         for _ in range(iterations):
@@ -161,7 +165,7 @@ def best_step(starts, expected, precision, before, forms, rho, floor, b, beta, s
             change = np.linalg.solve(A, g + precision @ (x - expected))
             trial = x - change
             d = trial - expected
-            new = pair_cost(trial, before, forms, rho, floor, b, beta, samples, extra, cutoff, temper, gt, Ht)
+            new = pair_cost(trial, before, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, temper, gt, Ht)
             new += 0.5 * d @ precision @ d
             if new < cost:
                 gain = cost - new
@@ -184,7 +188,7 @@ def best_step(starts, expected, precision, before, forms, rho, floor, b, beta, s
 
 
 @njit
-def multilaterate(planar, first, sources, rho, forms, floor, b, beta, samples, extra, cutoff, temper,
+def multilaterate(planar, first, sources, rho, forms, window, fast, slow, b, beta, kappa, samples, extra, cutoff, temper,
                   precision, start_step, poses, steps, covariances, costs):
     """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
 
@@ -193,6 +197,7 @@ def multilaterate(planar, first, sources, rho, forms, floor, b, beta, samples, e
     planar : [N, 3, 4], planar part of the step into each frame.
     first : int64 [N + 1], row of `sources` and `rho` where each frame's pairs begin.
     sources : int64 [M], earlier frame of each pair.   rho : float32 [M, P].
+    window : int64 [N], row of `fast` and `slow` [W, P] that holds at each frame.
     precision : [3, 3], inverse covariance of the change of step from frame to frame.
     start_step : [3], a step that breaks the sign's symmetry at rest: the first motion goes its way.
     poses : [N, 3, 4], filled; steps : [N, 3]; covariances : [N, 3, 3]; costs : [N].
@@ -226,7 +231,8 @@ def multilaterate(planar, first, sources, rho, forms, floor, b, beta, samples, e
         starts[2] = -last
         starts[3] = 0.3 * last - start_step
         starts[4] = 2.0 * last + start_step
-        costs[k] = best_step(starts, last, precision, before, forms, rho[lo:hi], floor, b, beta, samples, extra,
+        costs[k] = best_step(starts, last, precision, before, forms, rho[lo:hi], fast[window[k]],
+                             slow[window[k]], b, beta, kappa, samples, extra,
                              cutoff, temper, 12, steps[k], covariances[k])
         step_pose(steps[k], S)
         compose(poses[k - 1], planar[k], P)
