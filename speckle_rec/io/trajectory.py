@@ -4,6 +4,7 @@ TUM and KITTI count in metres, as their tools expect; here everything else is in
 TUM: ``timestamp tx ty tz qx qy qz qw`` a line. KITTI: the first three rows of the pose a line.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,9 @@ def _table(path: Path, n_columns: int | None) -> Array:
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path}: expected a trajectory as text, found a file of {path.stat().st_size} bytes")
     try:
-        rows = np.loadtxt(path, ndmin=2, encoding="ascii")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")     # an empty file is told below
+            rows = np.loadtxt(path, ndmin=2, encoding="ascii")
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected numbers, {one_line(error)}") from error
     if not rows.size or (n_columns is not None and rows.shape[1] != n_columns) or not np.isfinite(rows).all():
