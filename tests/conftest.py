@@ -9,7 +9,7 @@ import pytest
 from small_scans import random_poses, speckle
 
 from speckle_rec import geometry
-from speckle_rec.io import tusrec
+from speckle_rec.io import results, tusrec
 from speckle_rec.result import Reconstruction
 
 
@@ -23,8 +23,14 @@ def scan_file(tmp_path) -> Path:
 
 
 @pytest.fixture
-def fake_pipeline(monkeypatch):
-    """Put a stand-in in place of the estimate: frame i lies i * 0.1 mm along z."""
+def fake_pipeline(monkeypatch, request):
+    """Put a stand-in in place of the estimate: frame i lies i * 0.1 mm along z.
+
+    Figures, which take a second a result, are left out unless the test is marked `figures`.
+    """
+    if request.node.get_closest_marker("figures") is None:
+        monkeypatch.setattr(results, "_write_plots", lambda *args: None)
+        monkeypatch.setattr(results, "write_report", lambda *args: None)
 
     def reconstruct(scan, *, calibration=None, config=None, device="auto", progress=None):
         offset = np.zeros((scan.n_frames, 3))

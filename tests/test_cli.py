@@ -29,6 +29,18 @@ def test_reconstruct_to_the_default_place(tmp_path, scan_file, capsys):
     assert summary["path_length_mm"] == pytest.approx(0.5)
 
 
+@pytest.mark.figures
+def test_volume_and_figures(tmp_path, scan_file):
+    pytest.importorskip("speckle_rec.volume")
+    pytest.importorskip("speckle_rec.report.html")
+    assert main(["reconstruct", str(scan_file), "-o", "out", "-q", "--ddf"]) == 0
+    assert {"volume.nrrd", "accumulation.nrrd", "trajectory.png", "report.html", "ddf.h5"} <= {
+        p.name for p in (tmp_path / "out").iterdir()}
+    assert main(["compound", str(scan_file), "--poses", "out/poses_tum.txt", "-o", "v.nrrd", "-q"]) == 0
+    assert main(["compound", str(scan_file), "--poses", "out", "-o", "v.nrrd", "-q"]) == 2
+    assert main(["report", "out", "-q"]) == 0
+
+
 def test_score_stands_in_table_and_summary(tmp_path, scan_file, capsys):
     pytest.importorskip("speckle_rec.score")
     assert main(["reconstruct", str(scan_file), "-o", "out", *QUICK]) == 0

@@ -28,7 +28,7 @@ def build() -> typer.Typer:
         app.command("report")(report.report)
     if simulate := available("cli.simulate"):
         app.command("simulate")(simulate.simulate)
-    if hasattr(available("synth"), "simulate_scan"):
+    if available("synth.dataset"):
         app.command("demo")(demo.demo)
     app.command("doctor")(doctor.doctor)
     return app

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from .. import config as config_file
-from ..io import results
+from ..errors import SpeckleRecError
+from ..io import results, tusrec
 from ..scan import Scan
 from . import common, tables
 from .reconstruct import run_scan
@@ -20,21 +21,24 @@ def demo(
     no_progress: common.NoProgress = False,
 ) -> int:
     """Reconstruct a scan that is synthesised on the spot (rotation protocol, known poses), and score it."""
-    from ..synth import simulate_scan
+    from ..synth.dataset import simulate_dataset
+    from ..synth.scan import ScanSettings
     common.set_threads(jobs or 0)
-    scan_path, folder = out / f"rotation_{frames}_{seed}.h5", out / f"rotation_{frames}_{seed}"
+    root = out / f"frames_{frames}_seed_{seed}"
     with common.progress_bar(not no_progress) as report:
-        if not scan_path.is_file():
-            out.mkdir(parents=True, exist_ok=True)
-            partial = out / f".{scan_path.name}.partial"
-            simulate_scan(partial, n_frames=frames, seed=seed)
-            partial.replace(scan_path)
-        scan = Scan.open(scan_path)
+        made = simulate_dataset(root / "data", [ScanSettings(name="RH_rotation", seed=seed, n_frames=frames)],
+                                jobs=common.max_threads(),
+                                progress=lambda done, total, _: report("synthesising", done, total))
+        if made.failed:
+            raise SpeckleRecError(f"{root}: the scan could not be synthesised: {'; '.join(made.failed.values())}")
+        scan = Scan.open(tusrec.entries(root / "data")[0].path)
+        folder = root / scan.name
         summary = run_scan(scan, folder, config_file.load(jobs=jobs), outputs=results.Outputs(), overwrite=True,
                            progress=report)
     tables.show(summary, folder)
     for name in ("poses.h5", "report.html", "volume.nrrd"):
         if (folder / name).is_file():
             print((folder / name).absolute())
-    print(scan_path.absolute())
+    assert scan.path is not None
+    print(scan.path.absolute())
     return 0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .. import probe
 from ..errors import InputError
-from ..geometry import check_rigid, inverse
+from ..geometry import check_rigid, inverse, pixel_points
 from ..probe import ProbeGeometry
 from ..result import Reconstruction
 from ..scan import Scan
@@ -90,15 +90,16 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
     times = dict(result.run_times_s)
     with staged(folder, overwrite) as out:
         stamps = timestamps(scan)
-        write_poses(out / POSES, scan, result, calibration_hash)
+        geometry = probe_geometry(scan, result)
+        write_poses(out / POSES, scan, result, calibration_hash, geometry)
         trajectory.write_tum(out / "poses_tum.txt", result.T_first_frame, stamps)
         trajectory.write_kitti(out / "poses_kitti.txt", result.T_first_frame)
         (out / CONFIG).write_text(tomli_w.dumps(_plain(config)), encoding="utf-8")
         extras: list[tuple[str, bool, Callable[[], None]]] = [
             ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result)),
             ("sequence", outputs.sequence, lambda: write_sequence(out / "scan.igs.mha", scan, result.T_first_frame)),
-            ("volume", outputs.volume, lambda: _write_volume(out, scan, result)),
-            ("plots", outputs.report, lambda: _write_plots(out, scan, result)),
+            ("volume", outputs.volume, lambda: _write_volume(out, scan, result, geometry)),
+            ("plots", outputs.report, lambda: _write_plots(out, scan, result, geometry)),
         ]
         wanted = [(name, job) for name, enabled, job in extras if enabled]
         for i, (name, job) in enumerate(wanted):
@@ -119,8 +120,8 @@ def timestamps(scan: Scan) -> Array:
     return np.arange(scan.n_frames) / scan.frame_rate_hz if scan.timestamps_s is None else scan.timestamps_s
 
 
-def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash: str) -> None:
-    """Write ``poses.h5``."""
+def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash: str, geometry: ProbeGeometry) -> None:
+    """Write ``poses.h5``: the poses, and what `export` and `report` need to know of the scan."""
     with h5py.File(path, "w") as file:
         file["T_first_frame"] = np.asarray(result.T_first_frame, np.float64)
         file["T_prev_frame"] = np.asarray(result.T_prev_frame, np.float64)
@@ -128,6 +129,9 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
         file["confidence"] = np.asarray(result.confidence, np.float32)
         file["scale"] = scan.scale
         file["timestamps_s"] = timestamps(scan)
+        file["outline_mm"] = geometry.outline()
+        if (tracked := scan.T_first_frame_tracked) is not None:
+            file["T_first_frame_tracked"] = tracked
         file["covariance"].attrs.update(order=COVARIANCE_ORDER, units="mm and rad", about=COVARIANCE_ABOUT)
         file.attrs.update(units="mm", convention=CONVENTION, version=version(), calibration_hash=calibration_hash,
                           scan=scan.name, rows=scan.shape[0], columns=scan.shape[1])
@@ -135,8 +139,13 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
 
 def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, run_times_s: dict[str, float],
               calibration_hash: str) -> dict[str, Any]:
-    """The figures of a reconstruction, fit for JSON (what is not finite becomes null)."""
-    steps_mm = np.linalg.norm(result.T_prev_frame[1:, :3, 3], axis=-1)
+    """The figures of a reconstruction, fit for JSON (what is not finite becomes null).
+
+    The path is that of the image centre.
+    """
+    rows, columns = scan.shape
+    centre = np.append(pixel_points(scan.scale, np.array((columns + 1) / 2), np.array((rows + 1) / 2)), 1)
+    steps_mm = np.linalg.norm(((result.T_prev_frame[1:] - np.eye(4)) @ centre)[:, :3], axis=-1)
     return _plain({
         "scan": scan.name, "path": None if scan.path is None else str(scan.path.absolute()), "version": version(),
         "n_frames": scan.n_frames, "rows": scan.shape[0], "columns": scan.shape[1],
@@ -229,15 +238,22 @@ def _write_ddf(out: Path, scan: Scan, result: Reconstruction) -> None:
         module.write(out / "ddf.h5", result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape, scan.landmarks)
 
 
-def _write_volume(out: Path, scan: Scan, result: Reconstruction) -> None:
-    volume, nrrd = available("volume"), available("io.nrrd")
-    if volume and nrrd:
-        nrrd.write(out / "volume.nrrd", volume.compound_scan(scan, result.T_first_frame, probe_geometry(scan, result)))
+def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
+    compounding, nrrd, plots = available("volume"), available("io.nrrd"), available("report.plots")
+    if compounding and nrrd:
+        volume = compounding.compound_scan(scan, result.T_first_frame, geometry)
+        nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
+        if plots:
+            plots.slices(out / "slices.png", volume)
 
 
-def _write_plots(out: Path, scan: Scan, result: Reconstruction) -> None:
+def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
+    middle = scan.n_frames // 2
+    probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png")
     if plots := available("report.plots"):
-        plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.T_first_frame_tracked, result.confidence)
+        plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.T_first_frame_tracked, result.confidence,
+                         geometry=geometry, covariance=result.covariance, timestamps_s=timestamps(scan),
+                         evidence=result.evidence)
 
 
 def write_report(folder: Path) -> None:
