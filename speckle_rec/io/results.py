@@ -147,7 +147,7 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
     centre = np.append(pixel_points(scan.scale, np.array((columns + 1) / 2), np.array((rows + 1) / 2)), 1)
     steps_mm = np.linalg.norm(((result.T_prev_frame[1:] - np.eye(4)) @ centre)[:, :3], axis=-1)
     return _plain({
-        "scan": scan.name, "path": None if scan.path is None else str(scan.path.absolute()), "version": version(),
+        "scan": scan.name, "path": None if scan.path is None else str(scan.path.resolve()), "version": version(),
         "n_frames": scan.n_frames, "rows": scan.shape[0], "columns": scan.shape[1],
         "frame_rate_hz": scan.frame_rate_hz, "pixel_mm": [scan.scale[0, 0], scan.scale[1, 1]],
         "image_calibration": scan.calibration_source, "calibration_hash": calibration_hash,

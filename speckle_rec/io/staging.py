@@ -54,6 +54,9 @@ def check_free(folder: Path, overwrite: bool) -> None:
             raise InputError(f"{folder}: there is a folder that is not a result; choose another --out")
         if not overwrite:
             raise InputError(f"{folder}: the result is there; give --overwrite to replace it")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: {above} is not a folder that may be written to; choose another --out")
 
 
 def _sweep(folder: Path) -> None:
