@@ -1,0 +1,123 @@
+"""What the verbs share: options, the list of scans, progress, complaints."""
+
+import contextlib
+import glob
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numba
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import InputError
+from ..io import tusrec
+from ..io.results import available
+
+Report = Callable[[str, int, int], None]
+
+Config = Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE.toml", help="Parameters; see config.toml "
+                                             "of any result.")]
+Device = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|gpu", help="Where to compute.")]
+Jobs = Annotated[int | None, typer.Option("-j", "--jobs", help="Threads; 0 takes all cores.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of whatever draws random numbers.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do finished work again (default: skip it).")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print run times too, and tracebacks of defects.")]
+Calib = Annotated[Path | None, typer.Option("--calib", metavar="calib_matrix.csv", help="Pixel scale and image-to-tool "
+                                            "transform: the challenge's CSV, a 4x4 of PLUS, or a PLUS .xml.")]
+Landmarks = Annotated[Path | None, typer.Option("--landmarks", metavar="FILE", help="landmark_SSS.h5 of the scan.")]
+Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="TUS-REC .h5, PLUS .igs.mha, a folder or a glob.")]
+
+SUFFIXES = (".h5", ".hdf5", ".mha")
+NOT_SCANS = ("landmark_", "dataset_keys", "metrics", "poses.h5", "ddf.h5")
+
+
+def complain(text: str) -> None:
+    """One line on stderr."""
+    print(f"speckle-rec: {' '.join(text.split())}", file=sys.stderr)
+
+
+def one_line_of(error: BaseException) -> str:
+    """An error on one line, with the file it speaks of."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def find_scans(words: Iterable[str]) -> list[Path]:
+    """Scan files of files, folders, data sets and globs, in order, each once.
+
+    Raises
+    ------
+    InputError
+        If a word leads to no file.
+    """
+    found: dict[Path, None] = {}
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            paths = _in_folder(path)
+        elif path.exists() or not glob.has_magic(word):
+            paths = [path]
+        else:
+            paths = [p for p in map(Path, sorted(glob.glob(word, recursive=True)))
+                     if p.is_file() and p.suffix.lower() in SUFFIXES]
+            if not paths:
+                raise InputError(f"{word}: no scan (.h5, .mha) matches")
+        found.update(dict.fromkeys(paths))
+    return list(found)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    if tusrec.is_dataset(folder):
+        return [entry.path for entry in tusrec.entries(folder)]
+    for pattern in ("*", "*/*"):
+        paths = [p for p in sorted(folder.glob(pattern)) if p.is_file() and p.suffix.lower() in SUFFIXES
+                 and not p.name.startswith((".", *NOT_SCANS))]
+        if paths:
+            return paths
+    raise InputError(f"{folder}: expected a folder with scans (.h5, .mha), found none")
+
+
+def max_threads() -> int:
+    """Threads that the kernels can use."""
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
+def set_threads(jobs: int) -> None:
+    """Let the kernels use `jobs` threads (0: all cores)."""
+    threads = min(jobs or max_threads(), max_threads())
+    numba.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
+def check_device(device: str) -> None:
+    """Raise `InputError` if a GPU is demanded that this version cannot use."""
+    if device == "gpu" and available("kernels.gpu") is None:
+        raise InputError("--device gpu: this version computes on the CPU only; use auto or cpu")
+
+
+@contextlib.contextmanager
+def progress_bar(shown: bool) -> Iterator[Report]:
+    """A callable (stage, done, total) that draws a bar on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield lambda stage, done, total: None
+        return
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, int] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield report

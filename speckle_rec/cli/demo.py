@@ -1,0 +1,44 @@
+"""``demo``: synthesise a scan with known poses, reconstruct it, score it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import config as config_file
+from ..errors import SpeckleRecError
+from ..io import results, tusrec
+from ..scan import Scan
+from . import common, tables
+from .reconstruct import run_scan
+
+
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where scan and result go.")] = Path("demo"),
+    frames: Annotated[int, typer.Option("--frames", min=20, help="Length of the scan.")] = 300,
+    seed: Annotated[int, typer.Option("--seed", help="Of the tissue and the hand.")] = 0,
+    jobs: common.Jobs = None,
+    no_progress: common.NoProgress = False,
+) -> int:
+    """Reconstruct a scan that is synthesised on the spot (rotation protocol, known poses), and score it."""
+    from ..synth.dataset import simulate_dataset
+    from ..synth.scan import ScanSettings
+    common.set_threads(jobs or 0)
+    root = out / f"frames_{frames}_seed_{seed}"
+    with common.progress_bar(not no_progress) as report:
+        made = simulate_dataset(root / "data", [ScanSettings(name="RH_rotation", seed=seed, n_frames=frames)],
+                                jobs=common.max_threads(),
+                                progress=lambda done, total, _: report("synthesising", done, total))
+        if made.failed:
+            raise SpeckleRecError(f"{root}: the scan could not be synthesised: {'; '.join(made.failed.values())}")
+        scan = Scan.open(tusrec.entries(root / "data")[0].path)
+        folder = root / scan.name
+        summary = run_scan(scan, folder, config_file.load(jobs=jobs), outputs=results.Outputs(), overwrite=True,
+                           progress=report)
+    tables.show(summary, folder)
+    for name in ("poses.h5", "report.html", "volume.nrrd"):
+        if (folder / name).is_file():
+            print((folder / name).absolute())
+    assert scan.path is not None
+    print(scan.path.absolute())
+    return 0

@@ -1,0 +1,43 @@
+"""``doctor``: versions, threads, GPU."""
+
+import os
+import platform
+from importlib import metadata
+
+from rich.console import Console
+
+from ..io.results import available, version
+from .common import max_threads
+
+PACKAGES = ("numpy", "scipy", "numba", "opencv-python-headless", "scikit-image", "h5py", "matplotlib", "typer", "rich",
+            "pynrrd", "tomli-w")
+
+
+def doctor() -> int:
+    """Versions, CPU threads, and whether the GPU is used and why."""
+    lines = [f"speckle-rec {version()}", f"python {platform.python_version()} on {platform.platform()}"]
+    missing = []
+    for name in PACKAGES:
+        try:
+            lines.append(f"  {name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+            lines.append(f"  {name} is missing")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    lines.append(f"CPU: {os.cpu_count()} threads, {usable} usable, the kernels take {max_threads()}")
+    lines.append(f"GPU: {gpu()}")
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    return 1 if missing else 0
+
+
+def gpu() -> str:
+    """Whether the GPU is used, and why not."""
+    if available("kernels.gpu") is None:
+        return "not used: this version computes on the CPU only"
+    try:
+        from numba import cuda
+        return "used" if cuda.is_available() else "not used: CUDA finds no device or no driver"
+    except Exception as error:
+        return f"not used: {' '.join(str(error).split())}"

@@ -1,0 +1,66 @@
+"""``export RESULT --to FORMAT``: poses for other programs."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config import did_you_mean
+from ..errors import InputError
+from ..io import results, trajectory
+from ..io.staging import staged_file
+from ..scan import Scan
+
+NAMES = {"tum": "poses_tum.txt", "kitti": "poses_kitti.txt", "csv": "poses.csv", "igs.mha": "scan.igs.mha",
+         "nrrd": "volume.nrrd"}
+
+
+def export(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result folder of reconstruct.")],
+    to: Annotated[str, typer.Option("--to", metavar="|".join(NAMES), help="The format.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default: a file in RESULT.")] = None,
+    scan: Annotated[Path | None, typer.Option(
+        "--scan", metavar="SCAN", help="The scan, where it has moved (igs.mha only).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+) -> int:
+    """Write the poses of a result as TUM, KITTI, CSV or a PLUS sequence, or its volume as NRRD."""
+    if to not in NAMES:
+        raise InputError(f"--to: expected one of {', '.join(NAMES)}, found '{to}'{did_you_mean(to, NAMES)}")
+    stored = results.read(result)
+    path = out or result / NAMES[to]
+    inside = path.absolute().parent == result.absolute()
+    if to in ("tum", "kitti", "nrrd") and inside and path.name == NAMES[to] and path.is_file():
+        pass    # reconstruct has written it
+    else:
+        with staged_file(path, overwrite) as partial:
+            _write(partial, to, stored, scan)
+    if not quiet:
+        print(path.absolute())
+    return 0
+
+
+def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None) -> None:
+    if to == "tum":
+        trajectory.write_tum(path, stored.T_first_frame, stored.timestamps_s)
+    elif to == "kitti":
+        trajectory.write_kitti(path, stored.T_first_frame)
+    elif to == "csv":
+        trajectory.write_csv(path, stored.T_first_frame, stored.T_prev_frame, stored.timestamps_s, stored.scale,
+                             stored.shape)
+    elif to == "nrrd":
+        volume = stored.folder / NAMES["nrrd"]
+        if not volume.is_file():
+            raise InputError(f"{stored.folder}: the result has no volume; use compound, or reconstruct with --volume")
+        shutil.copyfile(volume, path)
+    else:
+        where = scan_path or stored.summary.get("path")
+        if where is None:
+            raise InputError(f"{stored.folder}: the result names no scan file; give --scan")
+        scan = Scan.open(where)
+        if scan.n_frames != len(stored.T_first_frame) or scan.shape != stored.shape:
+            raise InputError(f"{where}: expected the scan of {stored.folder}: {len(stored.T_first_frame)} frames of "
+                             f"{stored.shape}, found {scan.n_frames} of {scan.shape}")
+        scan.scale = stored.scale
+        results.write_sequence(path, scan, stored.T_first_frame)

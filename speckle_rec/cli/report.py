@@ -1,0 +1,19 @@
+"""``report RESULT``: the HTML again from a result folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..io import results
+from . import common
+
+
+def report(result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result folder of reconstruct.")],
+           quiet: common.Quiet = False) -> int:
+    """Write report.html of a result again."""
+    results.read(result)
+    results.write_report(result)
+    if not quiet:
+        print((result / "report.html").absolute())
+    return 0

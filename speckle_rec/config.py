@@ -1,0 +1,91 @@
+"""The few parameters of a run: frozen, each with a default, read from TOML, saved with the result."""
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+DEVICES = ("auto", "cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Parameters of a reconstruction.
+
+    Attributes
+    ----------
+    device : "auto", "cpu" or "gpu".
+    jobs : threads of the kernels; 0 takes all cores.
+    seed : of whatever draws random numbers.
+    """
+
+    device: str = "auto"
+    jobs: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise InputError(f"device: expected one of {', '.join(DEVICES)}, found '{self.device}'"
+                             f"{did_you_mean(self.device, DEVICES)}")
+        if self.jobs < 0:
+            raise InputError(f"jobs: expected 0 (all cores) or more, found {self.jobs}")
+        if self.seed < 0:
+            raise InputError(f"seed: expected 0 or more, found {self.seed}")
+
+    def resolved(self) -> dict[str, Any]:
+        """All parameters by name, fit for TOML."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def load(path: Path | None = None, **overrides: Any) -> Config:
+    """Configuration of a TOML file (or the defaults), with those overrides that are not None.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no TOML, or holds an unknown key or a value of the wrong type.
+    """
+    values = {} if path is None else _from_toml(Path(path))
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    try:
+        return replace(Config(), **values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}" if path is not None else str(error)) from error
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """``; did you mean 'x'?`` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _from_toml(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such configuration file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: expected TOML, {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    defaults = {field.name: getattr(Config(), field.name) for field in fields(Config)}
+    for key, value in values.items():
+        if key not in defaults:
+            raise InputError(f"{path}: unknown parameter '{key}'{did_you_mean(key, defaults)}")
+        values[key] = _like(value, defaults[key], f"{path}: {key}")
+    return values
+
+
+def _like(value: Any, default: Any, what: str) -> Any:
+    """`value` as the type of `default` (a whole number may stand for a float, a list for a tuple)."""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    if default is not None and type(value) is not type(default):
+        raise InputError(f"{what}: expected {type(default).__name__}, found {type(value).__name__} {str(value)[:40]!r}")
+    return value

@@ -1,0 +1,262 @@
+"""The folder of a reconstruction: written under another name and renamed, so that one that is there is whole."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import h5py
+import numpy as np
+import tomli_w
+from numpy.typing import NDArray
+
+from .. import probe
+from ..errors import InputError
+from ..geometry import check_rigid, inverse, pixel_points
+from ..probe import ProbeGeometry
+from ..result import Reconstruction
+from ..scan import Scan
+from . import calib as calib_files
+from . import plus, trajectory
+from .source import read_dataset
+from .staging import POSES, SUMMARY, is_complete, staged
+
+Array = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+
+CONFIG = "config.toml"
+CONVENTION = ("T_first_frame maps image mm of frame i to image mm of frame 0, T_prev_frame to frame i-1; image mm: "
+              "x right, y down, z = x cross y; pixel (x, y), both from 1, lies at scale @ (x, y, 0, 1)")
+COVARIANCE_ORDER = "tx, ty, tz, rx, ry, rz"
+COVARIANCE_ABOUT = "the centre of the probe face of frame 0"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which of the larger files are wanted."""
+
+    ddf: bool = False
+    volume: bool = True
+    sequence: bool = False
+    report: bool = True
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A result folder read back; fields as in `Reconstruction` and `Scan`."""
+
+    folder: Path
+    T_first_frame: Array
+    T_prev_frame: Array
+    covariance: Array
+    confidence: NDArray[np.float32]
+    scale: Array
+    shape: tuple[int, int]
+    timestamps_s: Array
+    summary: dict[str, Any]
+
+
+def version() -> str:
+    """Version of the installed package."""
+    try:
+        return metadata.version("speckle-rec")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"
+
+
+def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str, Any],
+          score: dict[str, Any] | None = None, calibration_hash: str = "", outputs: Outputs | None = None,
+          overwrite: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    """Write the result folder of a scan and return its summary.
+
+    Parameters
+    ----------
+    config : resolved parameters, saved as ``config.toml``.
+    score : figures against the tracked poses, where there are any.
+    calibration_hash : tells which calibration was used.
+
+    Raises
+    ------
+    InputError
+        If `folder` may not be written (see `staged`).
+    """
+    outputs = outputs or Outputs()
+    report = progress or (lambda stage, done, total: None)
+    times = dict(result.run_times_s)
+    with staged(folder, overwrite) as out:
+        stamps = timestamps(scan)
+        geometry = probe_geometry(scan, result)
+        write_poses(out / POSES, scan, result, calibration_hash, geometry)
+        trajectory.write_tum(out / "poses_tum.txt", result.T_first_frame, stamps)
+        trajectory.write_kitti(out / "poses_kitti.txt", result.T_first_frame)
+        (out / CONFIG).write_text(tomli_w.dumps(_plain(config)), encoding="utf-8")
+        extras: list[tuple[str, bool, Callable[[], None]]] = [
+            ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result)),
+            ("sequence", outputs.sequence, lambda: write_sequence(out / "scan.igs.mha", scan, result.T_first_frame)),
+            ("volume", outputs.volume, lambda: _write_volume(out, scan, result, geometry)),
+            ("plots", outputs.report, lambda: _write_plots(out, scan, result, geometry)),
+        ]
+        wanted = [(name, job) for name, enabled, job in extras if enabled]
+        for i, (name, job) in enumerate(wanted):
+            report(f"writing {name}", i, len(wanted))
+            started = time.perf_counter()
+            job()
+            times[name] = time.perf_counter() - started
+        report("writing", len(wanted), max(len(wanted), 1))
+        summary = summarise(scan, result, score, times, calibration_hash)
+        (out / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        if outputs.report:
+            write_report(out)
+    return summary
+
+
+def timestamps(scan: Scan) -> Array:
+    """Times [N] (s) of the frames, from the frame rate where the scan carries none."""
+    return np.arange(scan.n_frames) / scan.frame_rate_hz if scan.timestamps_s is None else scan.timestamps_s
+
+
+def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash: str, geometry: ProbeGeometry) -> None:
+    """Write ``poses.h5``: the poses, and what `export` and `report` need to know of the scan."""
+    with h5py.File(path, "w") as file:
+        file["T_first_frame"] = np.asarray(result.T_first_frame, np.float64)
+        file["T_prev_frame"] = np.asarray(result.T_prev_frame, np.float64)
+        file["covariance"] = np.asarray(result.covariance, np.float64)
+        file["confidence"] = np.asarray(result.confidence, np.float32)
+        file["scale"] = scan.scale
+        file["timestamps_s"] = timestamps(scan)
+        file["outline_mm"] = geometry.outline()
+        if (tracked := scan.T_first_frame_tracked) is not None:
+            file["T_first_frame_tracked"] = tracked
+        file["covariance"].attrs.update(order=COVARIANCE_ORDER, units="mm and rad", about=COVARIANCE_ABOUT)
+        file.attrs.update(units="mm", convention=CONVENTION, version=version(), calibration_hash=calibration_hash,
+                          scan=scan.name, rows=scan.shape[0], columns=scan.shape[1])
+
+
+def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, run_times_s: dict[str, float],
+              calibration_hash: str) -> dict[str, Any]:
+    """The figures of a reconstruction, fit for JSON (what is not finite becomes null).
+
+    The path is that of the image centre.
+    """
+    rows, columns = scan.shape
+    centre = np.append(pixel_points(scan.scale, np.array((columns + 1) / 2), np.array((rows + 1) / 2)), 1)
+    steps_mm = np.linalg.norm(((result.T_prev_frame[1:] - np.eye(4)) @ centre)[:, :3], axis=-1)
+    return _plain({
+        "scan": scan.name, "path": None if scan.path is None else str(scan.path.resolve()), "version": version(),
+        "n_frames": scan.n_frames, "rows": scan.shape[0], "columns": scan.shape[1],
+        "frame_rate_hz": scan.frame_rate_hz, "pixel_mm": [scan.scale[0, 0], scan.scale[1, 1]],
+        "image_calibration": scan.calibration_source, "calibration_hash": calibration_hash,
+        "path_length_mm": float(steps_mm.sum()),
+        "confidence_mean": float(np.mean(result.confidence[1:])) if len(steps_mm) else None,
+        "numbers": result.numbers, "score": score, "run_times_s": run_times_s,
+        "warnings": list(dict.fromkeys([*scan.warnings, *result.warnings])),
+    }, none=True)
+
+
+def write_sequence(path: Path, scan: Scan, T_first_frame: Array) -> None:
+    """Write the frames with estimated poses as a PLUS sequence.
+
+    The image-to-probe matrix goes into the header; probe poses are such that image poses come out as given.
+    """
+    T_tool_image = np.eye(4) if scan.T_tool_image is None else scan.T_tool_image
+    plus.write(path, scan.blocks(), (scan.n_frames, *scan.shape), T_first_frame @ inverse(T_tool_image),
+               image_to_probe=calib_files.to_plus(scan.scale, T_tool_image), timestamps_s=timestamps(scan))
+
+
+def read(folder: Path) -> Stored:
+    """Read a result folder.
+
+    Raises
+    ------
+    InputError
+        If it is not one, or damaged.
+    """
+    folder = Path(folder)
+    if not is_complete(folder):
+        raise InputError(f"{folder}: expected a result folder with {POSES} and {SUMMARY}")
+    poses = folder / POSES
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        shape = int(summary["rows"]), int(summary["columns"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{folder / SUMMARY}: expected the summary of a result ({type(error).__name__})") from error
+    data = {key: read_dataset(poses, key, 1 << 31) for key in (
+        "T_first_frame", "T_prev_frame", "covariance", "confidence", "scale", "timestamps_s")}
+    n_frames = len(data["T_first_frame"])
+    for key, tail in (("T_first_frame", (4, 4)), ("T_prev_frame", (4, 4)), ("covariance", (6, 6)), ("confidence", ()),
+                      ("timestamps_s", ())):
+        if data[key].shape != (n_frames, *tail) or data[key].dtype.kind != "f":
+            raise InputError(f"{poses}: dataset '{key}': expected {[n_frames, *tail]}, found {data[key].shape}")
+    for key in ("T_first_frame", "T_prev_frame"):
+        data[key] = check_rigid(data[key], f"{poses}: dataset '{key}'")
+    calib_files.check_scale(data["scale"], f"{poses}: dataset 'scale'")
+    return Stored(folder=folder, shape=shape, summary=summary, **data)
+
+
+def available(name: str) -> ModuleType | None:
+    """A module of this package, or None where this installation lacks it."""
+    full = f"speckle_rec.{name}"
+    try:
+        return import_module(full)
+    except ModuleNotFoundError as error:
+        if error.name is None or not full.startswith(error.name):
+            raise
+        return None
+
+
+def _plain(value: Any, none: bool = False) -> Any:
+    """Builtin types only, for JSON and TOML; None is dropped unless `none`."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v, none) for k, v in value.items() if none or v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v, none) for v in value if none or v is not None]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist(), none)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if none and isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def probe_geometry(scan: Scan, result: Reconstruction | None = None) -> ProbeGeometry:
+    """The field of view the reconstruction found, else the one that some of the frames show."""
+    found = getattr(result, "geometry", None)
+    if found is None:
+        chosen = np.unique(np.linspace(0, scan.n_frames - 1, 24).astype(int))
+        found = probe.find(np.concatenate([scan.frames(i, i + 1) for i in chosen]), scan.scale).geometry
+    return found
+
+
+def _write_ddf(out: Path, scan: Scan, result: Reconstruction) -> None:
+    if module := available("ddf"):
+        module.write(out / "ddf.h5", result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape, scan.landmarks)
+
+
+def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
+    compounding, nrrd, plots = available("volume"), available("io.nrrd"), available("report.plots")
+    if compounding and nrrd:
+        volume = compounding.compound_scan(scan, result.T_first_frame, geometry)
+        nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
+        if plots:
+            plots.slices(out / "slices.png", volume)
+
+
+def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
+    middle = scan.n_frames // 2
+    probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png")
+    if plots := available("report.plots"):
+        plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.T_first_frame_tracked, result.confidence,
+                         geometry=geometry, covariance=result.covariance, timestamps_s=timestamps(scan),
+                         evidence=result.evidence)
+
+
+def write_report(folder: Path) -> None:
+    """Write ``report.html`` of a result folder."""
+    if html := available("report.html"):
+        html.write(folder / "report.html", folder)

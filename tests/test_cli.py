@@ -1,0 +1,140 @@
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+from small_scans import random_poses, speckle
+
+from speckle_rec.cli import main
+from speckle_rec.io import tusrec
+
+QUICK = ["--no-volume", "--no-progress"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_clean_folder(tmp_path, monkeypatch, fake_pipeline):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_reconstruct_to_the_default_place(tmp_path, scan_file, capsys):
+    assert main(["reconstruct", str(scan_file), *QUICK]) == 0
+    folder = tmp_path / "results" / "sub007__RH_rotation"
+    out = capsys.readouterr().out
+    assert str(folder) in out.splitlines() and "path_length_mm" in out
+    assert {"poses.h5", "summary.json", "config.toml", "poses_tum.txt", "poses_kitti.txt"} <= {
+        p.name for p in folder.iterdir()}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["path_length_mm"] == pytest.approx(0.5)
+
+
+@pytest.mark.figures
+def test_volume_and_figures(tmp_path, scan_file):
+    pytest.importorskip("speckle_rec.volume")
+    pytest.importorskip("speckle_rec.report.html")
+    assert main(["reconstruct", str(scan_file), "-o", "out", "-q", "--ddf"]) == 0
+    assert {"volume.nrrd", "accumulation.nrrd", "trajectory.png", "report.html", "ddf.h5"} <= {
+        p.name for p in (tmp_path / "out").iterdir()}
+    assert main(["compound", str(scan_file), "--poses", "out/poses_tum.txt", "-o", "v.nrrd", "-q"]) == 0
+    assert main(["compound", str(scan_file), "--poses", "out", "-o", "v.nrrd", "-q"]) == 2
+    assert main(["report", "out", "-q"]) == 0
+
+
+def test_score_stands_in_table_and_summary(tmp_path, scan_file, capsys):
+    pytest.importorskip("speckle_rec.score")
+    assert main(["reconstruct", str(scan_file), "-o", "out", *QUICK]) == 0
+    out = capsys.readouterr().out
+    score = json.loads((tmp_path / "out" / "summary.json").read_text())["score"]
+    for name in ("GPE", "LPE", "GPE_identity", "LPE_identity", "final", "final_mirror_given"):
+        assert np.isfinite(score[name])
+    assert all(word in out for word in ("GPE", "LPE", "identity", "final"))
+
+
+def test_finished_work_is_skipped(tmp_path, scan_file, capsys):
+    command = ["reconstruct", str(scan_file), "-o", "out", *QUICK]
+    assert main(command) == 0
+    before = (tmp_path / "out" / "poses.h5").stat().st_mtime_ns
+    assert main(command) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert (tmp_path / "out" / "poses.h5").stat().st_mtime_ns == before
+    assert main([*command, "--overwrite"]) == 0
+    assert (tmp_path / "out" / "poses.h5").stat().st_mtime_ns > before
+
+
+def test_a_result_of_another_scan_is_not_taken_for_ours(tmp_path, scan_file, capsys):
+    tusrec.write_scan(tmp_path / "b.h5", speckle(3))
+    assert main(["reconstruct", str(scan_file), "-o", "out", "-q", *QUICK]) == 0
+    assert main(["reconstruct", "b.h5", "-o", "out", "-q", *QUICK]) == 2
+    assert "another scan" in capsys.readouterr().err
+
+
+def test_several_scans_keep_what_succeeded(tmp_path, capsys):
+    for name in ("a", "c"):
+        tusrec.write_scan(tmp_path / f"{name}.h5", speckle(3))
+    (tmp_path / "b.h5").write_text("damaged")
+    assert main(["reconstruct", "*.h5", "-o", "out", *QUICK]) == 1
+    out, err = capsys.readouterr()
+    assert "2 of 3 scans done, 1 failed" in out and "b.h5" in err and err.count("\n") == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "c"]
+
+
+def test_a_data_set_is_a_folder_of_scans(tmp_path, scan_file):
+    assert main(["reconstruct", str(tmp_path), "-o", "out", "-q", *QUICK]) == 0
+    assert (tmp_path / "out" / "sub007__RH_rotation" / "poses.h5").is_file()
+
+
+def test_unknown_errors_are_one_line_and_do_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    def broken(scan, **options):
+        raise np.linalg.LinAlgError("singular\nmatrix")
+
+    module = types.ModuleType("speckle_rec.pipeline")
+    module.reconstruct = broken
+    monkeypatch.setitem(sys.modules, "speckle_rec.pipeline", module)
+    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    assert main(["reconstruct", "a.h5", *QUICK]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "LinAlgError: singular matrix" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("to, name", [("tum", "poses_tum.txt"), ("kitti", "poses_kitti.txt"), ("csv", "poses.csv"),
+                                      ("igs.mha", "scan.igs.mha")])
+def test_export(tmp_path, scan_file, capsys, to, name):
+    assert main(["reconstruct", str(scan_file), "-o", "out", "-q", *QUICK]) == 0
+    capsys.readouterr()
+    assert main(["export", "out", "--to", to]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out" / name)
+    assert main(["export", "out", "--to", to, "-o", f"other/{name}"]) == 0
+    assert (tmp_path / "other" / name).stat().st_size > 100
+    assert main(["export", "out", "--to", to, "-o", f"other/{name}"]) == 2
+
+
+def test_check_writes_nothing(tmp_path, scan_file, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["check", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "6 of 48 rows x 64 columns" in out and "6 of 6 frames" in out and "memory" in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_doctor(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "numpy" in out and "CPU" in out and "GPU" in out
+
+
+def test_help_names_every_verb(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(verb in out for verb in ("reconstruct", "check", "export", "doctor"))
+    assert main(["reconstruct", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(option in out for option in (
+        "--out", "--config", "--device", "--jobs", "--overwrite", "--no-progress", "--quiet", "--verbose", "--seed",
+        "--calib", "--calibration", "--landmarks", "--ddf", "--volume", "--no-volume", "--sequence"))
+
+
+def test_sequence(tmp_path):
+    tusrec.write_scan(tmp_path / "a.h5", speckle(3), random_poses(3))
+    assert main(["reconstruct", "a.h5", "-o", "out", "--sequence", "-q", *QUICK]) == 0
+    assert (tmp_path / "out" / "scan.igs.mha").is_file()
