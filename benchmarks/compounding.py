@@ -43,8 +43,8 @@ def main(n=1600):
     print(f"{n} frames, {grid.size} voxels of {grid.spacing_mm:g} mm, {numba.get_num_threads()} threads")
     for interpolation in volume.INTERPOLATIONS:
         start = time.perf_counter()
-        volume.compound_scan(((i, frames[: min(64, n - i)]) for i in range(0, n, 64)), T, fan, grid.spacing_mm,
-                             interpolation=interpolation)
+        blocks = ((i, frames[: min(64, n - i)]) for i in range(0, n, 64))
+        volume.compound_scan(blocks, T, fan, grid.spacing_mm, interpolation=interpolation)
         seconds = time.perf_counter() - start
         print(f"{interpolation:8s} {seconds:6.2f} s {n / seconds:8.0f} frames/s")
     few = np.linspace(0, n - 1, 4).astype(int)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,12 +88,16 @@ def plan(T_first_frame: Array, geometry: ProbeGeometry, spacing_mm: float | None
         if grid.memory_bytes <= max_bytes:
             return grid
         if spacing_mm is not None:
-            raise InputError(f"compounding: {spacing:g} mm voxels need {grid.memory_bytes / 1e9:.1f} GB, "
-                             f"allowed {max_bytes / 1e9:.1f} GB: ask for {fits * 1.05:.2g} mm or a smaller region")
+            raise InputError(f"compounding: expected at most {max_bytes / 1e9:.1f} GB, found that {spacing:g} "
+                             f"mm needs {grid.memory_bytes / 1e9:.1f}: ask for {fits * 1.05:.2g} mm")
         spacing *= 1.1
 
 
-def compound_scan(blocks: Iterable[tuple[int, NDArray[np.uint8]]], T_first_frame: Array,
+class _HasBlocks(Protocol):
+    def blocks(self) -> Iterable[tuple[int, NDArray[np.uint8]]]: ...
+
+
+def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_first_frame: Array,
                   geometry: ProbeGeometry, spacing_mm: float | None = None, *, interpolation: str = "LINEAR",
                   compounding: str = "MEAN", hole_radius: int = 2, clip_to_fan: bool = True,
                   roi_mm: tuple[Array, Array] | None = None, max_bytes: int = 2 * 1024**3) -> Volume:
@@ -100,7 +105,7 @@ def compound_scan(blocks: Iterable[tuple[int, NDArray[np.uint8]]], T_first_frame
 
     Parameters
     ----------
-    blocks : pairs (index of the first frame, frames uint8 [n, rows, columns]), as `Scan.blocks` yields.
+    scan : a `Scan`, or pairs (index of the first frame, frames uint8 [n, rows, columns]).
     T_first_frame : [N, 4, 4]; frames whose pose is not finite are left out.
     geometry : field of view of the probe and the scale of its pixels.
     spacing_mm : voxel edge; see `plan`.
@@ -132,6 +137,7 @@ def compound_scan(blocks: Iterable[tuple[int, NDArray[np.uint8]]], T_first_frame
     weight = np.zeros_like(total)
     linear = interpolation == "LINEAR"
     mode, slabs = COMPOUNDINGS.index(compounding), max(1, min(32, total.shape[0] // 4))
+    blocks: Any = scan.blocks() if hasattr(scan, "blocks") else scan
     for start, frames in blocks:
         part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
         cpu_volume.splat(frames, part, first, last, mask, total, weight, mode, linear, slabs)
@@ -143,7 +149,8 @@ def compound_scan(blocks: Iterable[tuple[int, NDArray[np.uint8]]], T_first_frame
         cpu_volume.fill_holes(data, weight, hole_radius, 1 / 3, filled)
         data = filled
     to_zyx = [int(np.flatnonzero(order[::-1] == axis)[0]) for axis in (2, 1, 0)]
-    return Volume(data.transpose(to_zyx), weight.transpose(to_zyx), grid.origin_mm, grid.spacing_mm, np.eye(3))
+    return Volume(data.transpose(to_zyx), weight.transpose(to_zyx), grid.origin_mm, grid.spacing_mm,
+                  np.eye(3))
 
 
 def _image_box(geometry: ProbeGeometry) -> tuple[Array, Array]:
