@@ -1,0 +1,202 @@
+"""From measured increments to an SE(3) trajectory with covariance.
+
+`smooth` is the simple version: a Kalman filter and Rauch-Tung-Striebel smoother over the increments.
+`solve` is the batch version: Gauss-Newton over all pairs at once (METHOD.md, section 5).
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solveh_banded
+
+from . import geometry as se3
+from .kernels.multilaterate import cell_fit
+
+Array = NDArray[np.float64]
+
+PLANAR = np.array([0, 1, 5])       # x, y, roll of a twist
+OUT_OF_PLANE = np.array([2, 3, 4])  # z, tilt, yaw
+ACCELERATION = np.array([0.06, 0.06, 0.05, 0.003, 0.003, 0.003])   # mm, rad per frame^2: prior of the hand
+
+
+def smooth(increment: Array, covariance: Array, acceleration: Array = ACCELERATION) -> tuple[Array, Array]:
+    """Kalman filter and RTS smoother of the twist from frame to frame (Rauch, Tung & Striebel 1965).
+
+    State: the increment, a random walk whose steps have the standard deviations `acceleration`.
+    Measurement: the increment, with its covariance.
+
+    Parameters
+    ----------
+    increment : [N, 6] measured twists into each frame (entry 0 is ignored).   covariance : [N, 6, 6].
+
+    Returns
+    -------
+    increment [N, 6], covariance [N, 6, 6], smoothed; entry 0 is zero.
+    """
+    N = len(increment)
+    process = np.diag(np.square(acceleration))
+    x, P = np.zeros((N, 6)), np.zeros((N, 6, 6))
+    ahead = np.zeros((N, 6, 6))
+    mean, var = np.zeros(6), process * 100
+    for k in range(1, N):
+        ahead[k] = var + process if k > 1 else var
+        gain = np.linalg.solve(ahead[k] + covariance[k], ahead[k]).T
+        mean = mean + gain @ (increment[k] - mean)
+        var = (np.eye(6) - gain) @ ahead[k]
+        var = (var + var.T) / 2
+        x[k], P[k] = mean, var
+    for k in range(N - 2, 0, -1):
+        back = np.linalg.solve(ahead[k + 1], P[k]).T
+        x[k] += back @ (x[k + 1] - x[k])
+        P[k] += back @ (P[k + 1] - ahead[k + 1]) @ back.T
+    return x, P
+
+
+def chained_covariance(T_first_frame: Array, increment_covariance: Array) -> Array:
+    """Covariance [N, 6, 6] of a chain of independent increments, as a twist in the first frame.
+
+    Sigma_k = Sigma_(k-1) + Ad(T_k) Sigma_step Ad(T_k)^T (Barfoot & Furgale 2014, first order).
+    """
+    ad = se3.adjoint(T_first_frame)
+    return np.cumsum(ad @ increment_covariance @ np.swapaxes(ad, 1, 2), axis=0)
+
+
+@dataclass
+class Factors:
+    """What a batch solve weighs against each other. Pairs (i, j), i < j, at most a few tens of frames apart.
+
+    Attributes
+    ----------
+    planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
+    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  floor : [P];  tail : kernel (b, beta).
+    samples, extra, cutoff, temper : see `kernels.multilaterate.cell_fit` and `direction`.
+    acceleration : [6] standard deviations of the change of the step.
+    """
+
+    planar_i: NDArray[np.int64]
+    planar_j: NDArray[np.int64]
+    planar: Array
+    planar_information: Array
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    rho: NDArray[np.float32]
+    forms: Array
+    floor: Array
+    tail: tuple[float, float]
+    samples: float
+    extra: float
+    cutoff: float
+    temper: float
+    acceleration: NDArray[np.float64]
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _all_fits(xi, forms, rho, floor, b, beta, samples, extra, cutoff, cost, gradient, hessian):
+    for m in numba.prange(xi.shape[0]):
+        cost[m], _ = cell_fit(xi[m], forms, rho[m], floor, b, beta, samples, extra, cutoff,
+                              gradient[m], hessian[m])
+
+
+def _ad(xi: Array) -> Array:
+    """Small adjoints [M, 6, 6]: ad(xi) v = [xi, v]."""
+    w, u = se3.hat(xi[:, 3:]), se3.hat(xi[:, :3])
+    out = np.zeros((len(xi), 6, 6))
+    out[:, :3, :3] = out[:, 3:, 3:] = w
+    out[:, :3, 3:] = u
+    return out
+
+
+class _Normal:
+    """Normal equations of 6 unknowns a frame, in the upper band form of `scipy.linalg.solveh_banded`."""
+
+    def __init__(self, n_frames: int, reach: int):
+        self.n, self.width = 6 * n_frames, 6 * reach + 5
+        self.band = np.zeros((self.width + 1, self.n))
+        self.rhs = np.zeros((n_frames, 6))
+
+    def add(self, blocks: list[tuple[Array, Array]], gradient: Array, hessian: Array) -> None:
+        """Add factors: `blocks` holds (frame [M], J [M, D, 6]) of each frame they touch."""
+        for a, (fa, Ja) in enumerate(blocks):
+            Jat = np.swapaxes(Ja, 1, 2)
+            np.add.at(self.rhs, fa, -(Jat @ gradient[..., None])[..., 0])
+            for fb, Jb in blocks[a:]:
+                H = Jat @ hessian @ Jb
+                rows = 6 * fa[:, None, None] + np.arange(6)[:, None]
+                cols = 6 * fb[:, None, None] + np.arange(6)
+                rows, cols = np.broadcast_arrays(rows, cols)
+                keep = rows <= cols
+                np.add.at(self.band, (self.width + rows[keep] - cols[keep], cols[keep]), H[keep])
+
+    def damped(self, damping: float) -> Array:
+        band = self.band.copy()
+        band[self.width] = band[self.width] * (1 + damping) + 1e-9
+        band[self.width, :6] += 1e12        # frame 0 is the origin
+        return band
+
+
+def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal | None"]:
+    """Cost of a trajectory [N, 4, 4] under the factors and, if asked, its normal equations."""
+    N = len(T)
+    reach = int(max((f.j - f.i).max(initial=1), (f.planar_j - f.planar_i).max(initial=1), 2))
+    normal = _Normal(N, reach) if build else None
+    total = 0.0
+
+    def twist(i, j):
+        xi = se3.log(se3.inverse(T[i]) @ T[j])
+        if not build:
+            return xi, None, None
+        half = _ad(xi) / 2
+        return xi, -(np.eye(6) - half), np.eye(6) + half      # METHOD.md (5.2)
+
+    if len(f.i):
+        xi, Ji, Jj = twist(f.i, f.j)
+        cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
+        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.floor, *f.tail, f.samples,
+                  f.extra, f.cutoff, cost, g, H)
+        total += f.temper * cost.sum()
+        if normal:
+            normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper * g, f.temper * H)
+
+    xi, Ji, Jj = twist(f.planar_i, f.planar_j)
+    e = xi[:, PLANAR] - f.planar
+    chi2 = np.einsum("mi,mij,mj->m", e, f.planar_information, e)
+    total += 4.5 * np.log1p(chi2 / 9).sum()
+    if normal:
+        W = f.planar_information / (1 + chi2 / 9)[:, None, None]
+        normal.add([(f.planar_i, Ji[:, PLANAR]), (f.planar_j, Jj[:, PLANAR])], (W @ e[..., None])[..., 0], W)
+
+    k = np.arange(1, N - 1)
+    if len(k):
+        before, Ja, Jb = twist(k - 1, k)
+        after, Jc, Jd = twist(k, k + 1)
+        e = after - before
+        chi2 = np.square(e / f.acceleration).sum(1)
+        total += 10 * np.log1p(chi2 / 20).sum()
+        if normal:
+            W = np.diag(1 / np.square(f.acceleration)) / (1 + chi2 / 20)[:, None, None]
+            normal.add([(k - 1, -Ja), (k, Jc - Jb), (k + 1, Jd)], (W @ e[..., None])[..., 0], W)
+    return total, normal
+
+
+def solve(T_start: Array, factors: Factors, iterations: int = 20) -> tuple[Array, float]:
+    """Levenberg-Marquardt over all poses; returns the trajectory [N, 4, 4] about the face centre and its cost."""
+    T = T_start.copy()
+    cost, normal = linearise(T, factors)
+    damping = 1e-4
+    for _ in range(iterations):
+        d = solveh_banded(normal.damped(damping), normal.rhs.ravel(), check_finite=False).reshape(-1, 6)
+        trial = T @ se3.exp(d)
+        new, next_normal = linearise(trial, factors)
+        if new < cost:
+            gain = cost - new
+            T, cost, normal, damping = trial, new, next_normal, max(damping / 10, 1e-7)
+            if gain < 1e-4 * cost:
+                break
+        else:
+            damping *= 10
+            if damping > 1e3:
+                break
+    first = se3.inverse(T[:1])
+    return first @ T, cost

@@ -1,0 +1,248 @@
+"""In-plane motion: block matching by normalised cross-correlation and a robust rigid fit.
+
+A frame pair (i, j) gives the planar motion (x, y, roll) that maps image mm of frame j to image mm of frame i,
+about the centre of the probe face, with its covariance (METHOD.md, section 2).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .features import FloatImage, GreyFeatures, shrink
+from .kernels import cpu
+from .probe import ProbeGeometry
+
+Array = NDArray[np.float64]
+
+COARSE = 4           # px of the full image per px of the coarse level
+BLOCK_MM = 7.0       # about 32 px of a TUS-REC image: some hundred speckles
+COARSE_BLOCK_MM = 14.0
+AGREEMENT_PX = 0.5   # largest disagreement of forward and backward matches
+MIN_NCC = 0.15
+MIN_BLOCKS = 8
+
+
+@dataclass(frozen=True)
+class PlanarMotion:
+    """Planar motion of frame pairs.
+
+    Attributes
+    ----------
+    i, j : int64 [M], frames of each pair.
+    twist : float64 [M, 3], (x mm, y mm, roll rad) of frame j in frame i, about the centre of the probe face.
+    covariance : float64 [M, 3, 3].
+    ncc : float64 [M], median correlation of the blocks used.
+    share : float64 [M], share of the blocks that agree with the rigid fit.
+    """
+
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    twist: Array
+    covariance: Array
+    ncc: Array
+    share: Array
+
+
+def se2_exp(v: Array) -> Array:
+    """3x3 planar motion of a twist (x, y, roll)."""
+    c = v[2]
+    s, k = (1 - c * c / 6, c / 2) if abs(c) < 1e-4 else (np.sin(c) / c, (1 - np.cos(c)) / c)
+    return np.array([[np.cos(c), -np.sin(c), s * v[0] - k * v[1]],
+                     [np.sin(c), np.cos(c), k * v[0] + s * v[1]],
+                     [0, 0, 1.0]])
+
+
+def se2_log(T: Array) -> Array:
+    """Twist (x, y, roll) of a 3x3 planar motion."""
+    c = np.arctan2(T[1, 0], T[0, 0])
+    a = 1 - c * c / 12 if abs(c) < 1e-4 else c / 2 / np.tan(c / 2)
+    x, y = T[0, 2], T[1, 2]
+    return np.array([a * x + c / 2 * y, a * y - c / 2 * x, c])
+
+
+def subpixel_peak(surfaces: NDArray[np.float32]) -> tuple[Array, Array, Array]:
+    """Sub-pixel peaks of correlation surfaces.
+
+    A parabola through the logarithm of three samples an axis (exact for a Gaussian peak). On speckle its bias
+    is below 0.02 px within +-0.5 px of the peak (docs/BENCHMARKS.md), and 0 at the peak itself, where the
+    warp of the last iteration puts it.
+
+    Parameters
+    ----------
+    surfaces : float32 [B, K, K], K odd.
+
+    Returns
+    -------
+    shift : [B, 2] row and column shift in px, NaN where the largest sample lies on the border.
+    curvature : [B, 2] of -log ncc at the peak, per px^2.
+    ncc : [B] largest sample.
+    """
+    B, K, _ = surfaces.shape
+    flat = surfaces.reshape(B, -1).argmax(1)
+    r, c = flat // K, flat % K
+    k = np.arange(B)
+    peak = surfaces[k, r, c].astype(float)
+    inside = (r > 0) & (r < K - 1) & (c > 0) & (c < K - 1) & (peak > 0)
+    ri, ci = np.clip(r, 1, K - 2), np.clip(c, 1, K - 2)
+    log = np.log(np.maximum(surfaces, 1e-2))
+    middle = log[k, ri, ci].astype(float)
+    shift = np.empty((B, 2))
+    curvature = np.empty((B, 2))
+    for axis, (before, after, base) in enumerate((
+            (log[k, ri - 1, ci], log[k, ri + 1, ci], ri), (log[k, ri, ci - 1], log[k, ri, ci + 1], ci))):
+        bend = np.minimum(before + after - 2 * middle, -1e-3)
+        shift[:, axis] = base + 0.5 * (before - after) / bend - (K - 1) / 2
+        curvature[:, axis] = -bend
+    shift[~inside] = np.nan
+    return shift, curvature, peak
+
+
+def rigid_fit(points: Array, moved: Array, weights: Array, iterations: int = 8) -> tuple[Array, Array, Array]:
+    """Robust planar motion that maps `moved` onto `points` (mm).
+
+    Iteratively re-weighted least squares with Cauchy weights; the scale is the weighted median of the
+    residuals, so that the covariance follows what the blocks really scatter.
+
+    Parameters
+    ----------
+    points, moved : [B, 2] mm.  weights : [B, 2], inverse variances of x and y up to one common factor.
+
+    Returns
+    -------
+    twist [3], covariance [3, 3], inlier [B] bool.
+    """
+    delta = points - moved
+    J = np.zeros((len(points), 2, 3))
+    J[:, 0, 0] = J[:, 1, 1] = 1
+    centre = (points + moved) / 2
+    J[:, 0, 2], J[:, 1, 2] = -centre[:, 1], centre[:, 0]
+    robust = np.ones(len(points))
+    v = np.zeros(3)
+    scale2 = 1.0
+    for n in range(iterations):
+        W = weights * robust[:, None]
+        A = np.einsum("bki,bk,bkj->ij", J, W, J) + 1e-12 * np.eye(3)
+        v = np.linalg.solve(A, np.einsum("bki,bk,bk->i", J, W, delta))
+        chi2 = (weights * (delta - J @ v) ** 2).sum(1) / 2
+        scale2 = max(np.median(chi2) / 0.69, 1e-12)       # median of chi^2_2 / 2 is ln 2
+        if n < iterations - 1:
+            robust = 1 / (1 + chi2 / (4 * scale2))
+    covariance = np.linalg.inv(A) * scale2
+    return v, covariance, chi2 < 9 * scale2
+
+
+class Matcher:
+    """Block matching on one probe's images.
+
+    Parameters
+    ----------
+    geometry : field of view.
+    block_mm : edge of a block at full resolution.
+    """
+
+    def __init__(self, geometry: ProbeGeometry, block_mm: float = BLOCK_MM):
+        self.geometry = geometry
+        mask = geometry.mask()
+        coarse_mask = shrink(mask.astype(np.float32), COARSE) > 0.5
+        self.features, self.coarse_features = GreyFeatures(mask), GreyFeatures(coarse_mask)
+        face = geometry.face_mm
+        S = geometry.scale
+        self.mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
+                               [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
+        self.px_mm = np.linalg.inv(self.mm_px)
+        to_full = np.array([[COARSE, 0, (COARSE - 1) / 2], [0, COARSE, (COARSE - 1) / 2], [0, 0, 1.0]])
+        pixel = np.sqrt(S[0, 0] * S[1, 1])
+        coarse, fine = (round(mm / px) for mm, px in ((COARSE_BLOCK_MM, COARSE * pixel), (block_mm, pixel)))
+        self.levels = [
+            _Level(self.mm_px @ to_full, _blocks(coarse_mask, coarse, coarse // 2, 3), coarse, 3, cv2.INTER_LINEAR),
+            _Level(self.mm_px, _blocks(mask, fine, fine // 2, 2), fine, 2, cv2.INTER_CUBIC),
+            _Level(self.mm_px, _blocks(mask, fine, fine // 2, 1), fine, 1, cv2.INTER_CUBIC)]
+
+    def pyramid(self, frame: NDArray[np.uint8]) -> tuple[FloatImage, FloatImage]:
+        """Coarse and full-resolution features of a frame, as `match` takes them."""
+        return self.coarse_features(shrink(frame, COARSE)), self.features(frame)
+
+    def match(self, a: tuple, b: tuple, guess: Array) -> tuple[Array, Array, float, float]:
+        """Planar twist of frame b in frame a, from pyramids (coarse, full) and a first guess.
+
+        Returns twist [3], covariance [3, 3], median correlation of the blocks used, share of blocks that
+        agree. A pair without enough agreeing blocks comes back at the guess with a covariance of 1e2.
+        """
+        v = np.asarray(guess, dtype=float)
+        covariance, ncc, share = np.diag([1e2, 1e2, 1.0]), 0.0, 0.0
+        for n, level in enumerate(self.levels):
+            step = level.refine(a[min(n, 1)], b[min(n, 1)], v)
+            if step is not None:
+                v, covariance, ncc, share = step
+            elif n == 1:
+                break
+        return v, covariance, ncc, share
+
+
+@dataclass
+class _Level:
+    mm_px: Array
+    blocks: tuple[NDArray[np.int64], NDArray[np.int64]]
+    size: int
+    radius: int
+    interpolation: int
+
+    def __post_init__(self):
+        self.px_mm = np.linalg.inv(self.mm_px)
+        tops, lefts = self.blocks
+        middle = (self.size - 1) / 2
+        self.centres = np.stack([lefts + middle, tops + middle, np.ones(len(tops))], -1)
+
+    def warp(self, image, G):
+        M = (self.px_mm @ G @ self.mm_px)[:2]
+        return cv2.warpAffine(image, M, image.shape[::-1], flags=self.interpolation | cv2.WARP_INVERSE_MAP)
+
+    def refine(self, a, b, v):
+        tops, lefts = self.blocks
+        if len(tops) < MIN_BLOCKS:
+            return None
+        a, b = self.warp(a, se2_exp(v / 2)), self.warp(b, se2_exp(-v / 2))      # METHOD.md (2.2)
+        side = 2 * self.radius + 1
+        forward = np.empty((len(tops), side, side), np.float32)
+        backward = np.empty_like(forward)
+        cpu.block_ncc(a, b, tops, lefts, self.size, self.radius, forward)
+        cpu.block_ncc(b, a, tops, lefts, self.size, self.radius, backward)
+        shift_f, bend, peak = subpixel_peak(forward)
+        shift_b, bend_b, peak_b = subpixel_peak(backward)
+        with np.errstate(invalid="ignore"):
+            good = (np.abs(shift_f + shift_b).max(1) < AGREEMENT_PX) & (np.minimum(peak, peak_b) > MIN_NCC)
+        if good.sum() < MIN_BLOCKS:
+            return None
+        shift = (shift_f - shift_b)[good] / 2
+        q = self.centres[good]
+        end = q.copy()
+        end[:, 0] += shift[:, 1]
+        end[:, 1] += shift[:, 0]
+        peak = np.clip((peak + peak_b)[good] / 2, 0.05, 0.995)
+        # variance of a delay estimate: (1 - rho^2) / (rho^2 curvature), per px^2 (METHOD.md (2.3))
+        precision = (bend + bend_b)[good] / 2 * (peak**2 / (1 - peak**2))[:, None]
+        mm = np.abs(np.diag(self.mm_px)[:2])
+        weights = np.maximum(precision[:, ::-1], 1e-3) / mm**2
+        step, covariance, inlier = rigid_fit((q @ self.mm_px.T)[:, :2], (end @ self.mm_px.T)[:, :2], weights)
+        half = se2_exp(v / 2)
+        return (se2_log(half @ se2_exp(step) @ half), covariance, float(np.median(peak[inlier])),
+                float(inlier.sum() / len(tops)))
+
+
+
+
+def _blocks(mask, size, stride, radius):
+    """First rows and columns of the blocks whose every px, shifts included, lies in the field of view."""
+    rows, columns = mask.shape
+    filled = cv2.integral(mask.astype(np.uint8))
+    tops, lefts = np.meshgrid(np.arange(radius, rows - size - radius + 1, stride),
+                              np.arange(radius, columns - size - radius + 1, stride), indexing="ij")
+    tops, lefts = tops.ravel(), lefts.ravel()
+    t, lo = tops - radius, lefts - radius
+    b, r = tops + size + radius, lefts + size + radius
+    share = (filled[b, r] - filled[t, r] - filled[b, lo] + filled[t, lo]) / (size + 2 * radius) ** 2
+    keep = share > 0.9
+    return tops[keep].astype(np.int64), lefts[keep].astype(np.int64)

@@ -1,0 +1,203 @@
+"""Scans and data sets in the layouts of TUS-REC2024 and TUS-REC2025.
+
+Training: ``frames_transfs/SSS/NAME.h5`` with datasets ``frames`` and ``tforms``. Validation and test:
+``frames/SSS/NAME.h5`` and ``transfs/SSS/NAME.h5``. Beside them ``landmarks/landmark_SSS.h5`` (a dataset for
+each NAME), ``calib_matrix.csv`` and ``dataset_keys.h5``, whose keys are ``subSSS__NAME``.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..geometry import check_rigid
+from . import calib as calib_files
+from .calib import ImageCalibration
+from .source import H5Frames, ScanContent, h5_dataset, open_h5, read_dataset
+
+FRAME_RATE_HZ = 20.0
+CALIB_NAME = "calib_matrix.csv"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scan of a data set: its key (``subSSS__NAME``) and the file with its frames."""
+
+    name: str
+    path: Path
+
+
+def scan_name(path: Path) -> str:
+    """``subSSS__NAME`` for a file in a subject's folder, else the file's stem."""
+    subject = path.absolute().parent.name
+    return f"sub{subject}__{path.stem}" if re.fullmatch(r"\d{3,}", subject) else path.stem
+
+
+def entries(root: Path) -> list[Entry]:
+    """Scans of a train- or val-layout data set, sorted by name.
+
+    Raises
+    ------
+    InputError
+        If `root` holds neither ``frames_transfs/`` nor ``frames/`` with scans in them.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: expected the folder of a data set, found {'a file' if root.exists() else 'none'}")
+    for folder in ("frames_transfs", "frames"):
+        paths = sorted((root / folder).glob("*/*.h5"))
+        if paths:
+            return [Entry(scan_name(path), path) for path in paths]
+    raise InputError(f"{root}: expected frames_transfs/SSS/NAME.h5 or frames/SSS/NAME.h5, found neither")
+
+
+def is_dataset(root: Path) -> bool:
+    """Whether a folder is laid out as a data set of the challenge."""
+    return any((root / folder).is_dir() for folder in ("frames_transfs", "frames"))
+
+
+def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = None) -> ScanContent:
+    """Read what surrounds the frames of a TUS-REC scan; the frames stay in the file.
+
+    Raises
+    ------
+    InputError
+        If the file is not HDF5, has no usable ``frames``, or a calibration or landmark file is damaged.
+    """
+    if path.exists() and path.is_file():
+        _refuse_pose_file(path)
+    source = H5Frames(path)
+    warnings = [] if source.note is None else [source.note]
+    calibration = find_calibration(path, source.shape, calib)
+    warnings += calibration.warnings
+    T_world_tool, tracked_ok, notes = _tracked(path, source.n_frames)
+    points, more = find_landmarks(path, source.n_frames, source.shape, landmarks)
+    return ScanContent(
+        name=scan_name(path), path=path, source=source, scale=calibration.scale,
+        T_tool_image=calibration.T_tool_image, T_world_tool=T_world_tool, tracked_ok=tracked_ok,
+        frame_rate_hz=FRAME_RATE_HZ, landmarks=points, calibration_source=calibration.source,
+        warnings=[*warnings, *notes, *more])
+
+
+def find_calibration(path: Path, shape: tuple[int, int], calib: Path | None = None) -> ImageCalibration:
+    """The calibration given, else ``calib_matrix.csv`` beside the scan or up to three parents, else built in."""
+    if calib is not None:
+        return calib_files.read(Path(calib), shape)
+    for folder in surroundings(path):
+        if (folder / CALIB_NAME).is_file():
+            return calib_files.read(folder / CALIB_NAME, shape)
+    return calib_files.built_in()
+
+
+def surroundings(path: Path) -> Iterator[Path]:
+    """The folder of a file and up to three parents."""
+    parents = path.absolute().parents
+    yield from list(parents)[:4]
+
+
+def find_landmarks(path: Path, n_frames: int, shape: tuple[int, int],
+                   landmarks: Path | None = None) -> tuple[NDArray[np.int64] | None, list[str]]:
+    """Landmarks [L, 3] (frame from 0, x and y from 1) of a scan, and warnings.
+
+    A file that is given must fit the scan; one that is merely found beside it is left out with a warning.
+    """
+    if landmarks is not None:
+        return _read_landmarks(Path(landmarks), path.stem, n_frames, shape), []
+    subject = path.absolute().parent.name
+    for folder in surroundings(path):
+        for found in (folder / "landmarks" / f"landmark_{subject}.h5", folder / f"landmark_{subject}.h5"):
+            if found.is_file():
+                try:
+                    return _read_landmarks(found, path.stem, n_frames, shape), []
+                except InputError as error:
+                    return None, [f"landmarks not used: {error}"]
+    return None, []
+
+
+def _read_landmarks(path: Path, name: str, n_frames: int, shape: tuple[int, int]) -> NDArray[np.int64]:
+    with open_h5(path) as file:
+        h5_dataset(file, name, path)
+    points = read_dataset(path, name)
+    what = f"{path}: dataset '{name}'"
+    if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "iuf":
+        raise InputError(f"{what}: expected integers [L, 3] (frame, x, y), found {points.dtype} {points.shape}")
+    if not np.isfinite(points).all() or not (points == np.rint(points)).all():
+        raise InputError(f"{what}: expected whole numbers (frame, x, y)")
+    rows, columns = shape
+    low, high = np.array([0, 1, 1]), np.array([n_frames - 1, columns, rows])
+    outside = ((points < low) | (points > high)).any(axis=1)
+    if outside.any():
+        first = points[np.argmax(outside)].tolist()
+        raise InputError(f"{what}: {int(outside.sum())} of {len(points)} landmarks lie outside the scan, "
+                         f"the first at (frame, x, y) = {first}")
+    return points.astype(np.int64)
+
+
+def _refuse_pose_file(path: Path) -> None:
+    with open_h5(path) as file:
+        try:
+            names = set(file.keys())
+        except RuntimeError as error:
+            raise InputError(f"{path}: the HDF5 file is damaged ({error})") from error
+    if "frames" not in names and "tforms" in names:
+        raise InputError(f"{path}: expected a dataset 'frames', found only 'tforms'; "
+                         "give the file of the same name under frames/")
+
+
+def pose_file(path: Path) -> Path | None:
+    """The file with the ``tforms`` of a scan: the scan itself, or its twin under ``transfs/``."""
+    with open_h5(path) as file:
+        if "tforms" in file:
+            return path
+    absolute = path.absolute()
+    if absolute.parent.parent.name == "frames":
+        twin = absolute.parent.parent.parent / "transfs" / absolute.parent.name / path.name
+        if twin.is_file():
+            return twin
+    return None
+
+
+def _tracked(path: Path, n_frames: int) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_] | None, list[str]]:
+    found = pose_file(path)
+    if found is None:
+        return None, None, []
+    tforms = read_dataset(found, "tforms")
+    what = f"{found}: dataset 'tforms'"
+    if tforms.shape != (n_frames, 4, 4) or tforms.dtype.kind not in "fiu":
+        raise InputError(f"{what}: expected numbers [{n_frames}, 4, 4], one pose a frame, "
+                         f"found {tforms.dtype} {tforms.shape}")
+    return validated_poses(tforms, what)
+
+
+def validated_poses(poses: NDArray, what: str, tracked_ok: NDArray[np.bool_] | None = None
+                    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:
+    """Tracked poses [N, 4, 4] made exactly rigid, which of them are usable [N], and warnings.
+
+    Poses that are not rigid become NaN and not usable: they judge a result, they are no input to it.
+    """
+    ok = np.ones(len(poses), bool) if tracked_ok is None else tracked_ok.copy()
+    out = np.full((len(poses), 4, 4), np.nan)
+    try:
+        out[ok] = check_rigid(np.asarray(poses)[ok], what)
+        return out, ok, []
+    except InputError as error:
+        reason = str(error)
+    for i in np.flatnonzero(ok):
+        try:
+            out[i] = check_rigid(poses[i], what)
+        except InputError:
+            ok[i] = False
+    return out, ok, [f"{reason} ({int((~ok).sum())} of {len(ok)} frames); they are not used"]
+
+
+def write_scan(path: Path, frames: NDArray[np.uint8], T_world_tool: NDArray[np.float64] | None = None) -> None:
+    """Write a scan in the training layout's file format (``tforms`` as float32, as the challenge has it)."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("frames", data=np.asarray(frames, np.uint8))
+        if T_world_tool is not None:
+            file.create_dataset("tforms", data=np.asarray(T_world_tool, np.float32))

@@ -1,0 +1,233 @@
+"""One frame against several earlier ones: the out-of-plane step that best explains all cell correlations.
+
+Bodies are scalar loops over arrays, compiled by numba; nothing here knows of scans or configuration.
+"""
+
+import numba
+import numpy as np
+
+njit = numba.njit(nogil=True, cache=True)
+
+
+@njit
+def kernel_value(q, b, beta):
+    """K(Q) and dK/dQ of the long-tailed kernel, METHOD.md (3.5)."""
+    base = 1.0 + q / b
+    k = np.exp(-b * (base**beta - 1.0) / beta)
+    return k, -k * base ** (beta - 1.0)
+
+
+@njit
+def cell_fit(xi, forms, rho, floor, b, beta, samples, extra, cutoff, gradient, hessian):
+    """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
+
+    Residual (rho - r0 K(|U xi|^2)) / sigma, sigma^2 = (1 - f^2)^2 / samples + extra^2 taken at xi and not
+    differentiated (METHOD.md (3.8)), Cauchy loss of the given cutoff.
+    """
+    gradient[:] = 0.0
+    hessian[:] = 0.0
+    cost = 0.0
+    count = 0
+    for p in range(rho.size):
+        r = rho[p]
+        if not np.isfinite(r):
+            continue
+        a0 = forms[p, 0, 0] * xi[0] + forms[p, 0, 1] * xi[1] + forms[p, 0, 2] * xi[2]
+        a1 = forms[p, 1, 0] * xi[0] + forms[p, 1, 1] * xi[1] + forms[p, 1, 2] * xi[2]
+        k, slope = kernel_value(a0 * a0 + a1 * a1, b, beta)
+        f = floor[p] * k
+        sigma2 = (1.0 - f * f) ** 2 / samples + extra * extra
+        e = r - f
+        chi2 = e * e / sigma2 / (cutoff * cutoff)
+        cost += 0.5 * cutoff * cutoff * np.log1p(chi2)
+        w = 1.0 / (sigma2 * (1.0 + chi2))
+        for m in range(3):
+            dm = 2.0 * floor[p] * slope * (a0 * forms[p, 0, m] + a1 * forms[p, 1, m])
+            gradient[m] -= w * e * dm
+            for n in range(m + 1):
+                dn = 2.0 * floor[p] * slope * (a0 * forms[p, 0, n] + a1 * forms[p, 1, n])
+                hessian[m, n] += w * dm * dn
+        count += 1
+    for m in range(3):
+        for n in range(m):
+            hessian[n, m] = hessian[m, n]
+    return cost, count
+
+
+@njit
+def compose(A, B, out):
+    """out = A @ B for poses [3, 4]."""
+    for r in range(3):
+        for c in range(4):
+            v = A[r, 3] if c == 3 else 0.0
+            for k in range(3):
+                v += A[r, k] * B[k, c]
+            out[r, c] = v
+
+
+@njit
+def out_of_plane(X, xi):
+    """(z, tilt, yaw) of the twist log X, for angles below about 1 rad (third order in the angle)."""
+    wx, wy, wz = (X[2, 1] - X[1, 2]) / 2, (X[0, 2] - X[2, 0]) / 2, (X[1, 0] - X[0, 1]) / 2
+    s2 = wx * wx + wy * wy + wz * wz
+    stretch = 1.0 + s2 / 6.0 + 3.0 * s2 * s2 / 40.0
+    wx, wy, wz = wx * stretch, wy * stretch, wz * stretch
+    x, y, z = X[0, 3], X[1, 3], X[2, 3]
+    cx, cy, cz = wy * z - wz * y, wz * x - wx * z, wx * y - wy * x
+    xi[0] = z - cz / 2 + (wx * cy - wy * cx) / 12
+    xi[1] = wx
+    xi[2] = wy
+
+
+@njit
+def step_pose(xi, out):
+    """Pose [3, 4] of the twist (0, 0, z, tilt, yaw, 0), second order in the angles."""
+    a, c = xi[1], xi[2]
+    t2 = a * a + c * c
+    k = 0.5 - t2 / 24
+    s = 1.0 - t2 / 6
+    out[0, 0], out[0, 1], out[0, 2] = 1 - k * c * c, k * a * c, s * c
+    out[1, 0], out[1, 1], out[1, 2] = k * a * c, 1 - k * a * a, -s * a
+    out[2, 0], out[2, 1], out[2, 2] = -s * c, s * a, 1 - k * t2
+    z = xi[0]
+    out[0, 3], out[1, 3], out[2, 3] = z * k * c, -z * k * a, z * (1 - t2 / 6)
+
+
+@njit
+def pair_cost(x, before, forms, rho, floor, b, beta, samples, extra, cutoff, temper, gradient, hessian):
+    """Cost, gradient and hessian over a step x of one frame, against every source.
+
+    before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.
+    """
+    gradient[:] = 0.0
+    hessian[:] = 0.0
+    total = 0.0
+    S = np.empty((3, 4))
+    X = np.empty((3, 4))
+    xi = np.empty(3)
+    xj = np.empty(3)
+    J = np.empty((3, 3))
+    g = np.empty(3)
+    H = np.empty((3, 3))
+    for s in range(before.shape[0]):
+        step_pose(x, S)
+        compose(before[s], S, X)
+        out_of_plane(X, xi)
+        for m in range(3):
+            x[m] += 1e-5
+            step_pose(x, S)
+            x[m] -= 1e-5
+            compose(before[s], S, X)
+            out_of_plane(X, xj)
+            for n in range(3):
+                J[n, m] = (xj[n] - xi[n]) / 1e-5
+        cost, _ = cell_fit(xi, forms, rho[s], floor, b, beta, samples, extra, cutoff, g, H)
+        total += temper * cost
+        for m in range(3):
+            for n in range(3):
+                gradient[m] += temper * J[n, m] * g[n]
+                for k in range(3):
+                    v = 0.0
+                    for q in range(3):
+                        v += H[n, q] * J[q, k]
+                    hessian[m, k] += temper * J[n, m] * v
+    return total
+
+
+@njit
+def best_step(starts, expected, precision, before, forms, rho, floor, b, beta, samples, extra, cutoff, temper,
+              iterations, result, covariance):
+    """Levenberg-Marquardt from several starts; the cheapest step wins.
+
+    starts : [K, 3].  expected, precision : [3] and [3, 3], Gaussian prior of the step.
+    result : [3] filled with the step; covariance : [3, 3] filled. Returns the cost.
+    """
+    g = np.empty(3)
+    H = np.empty((3, 3))
+    gt = np.empty(3)
+    Ht = np.empty((3, 3))
+    best = np.inf
+    x = np.empty(3)
+    for k in range(starts.shape[0]):
+        x[:] = starts[k]
+        d = x - expected
+        cost = pair_cost(x, before, forms, rho, floor, b, beta, samples, extra, cutoff, temper, g, H)
+        cost += 0.5 * d @ precision @ d
+        damping = 1e-2
+        for _ in range(iterations):
+            A = H + precision
+            for m in range(3):
+                A[m, m] *= 1.0 + damping
+            change = np.linalg.solve(A, g + precision @ (x - expected))
+            trial = x - change
+            d = trial - expected
+            new = pair_cost(trial, before, forms, rho, floor, b, beta, samples, extra, cutoff, temper, gt, Ht)
+            new += 0.5 * d @ precision @ d
+            if new < cost:
+                gain = cost - new
+                x[:] = trial
+                cost = new
+                g[:] = gt
+                H[:] = Ht
+                damping = max(damping * 0.2, 1e-6)
+                if gain < 1e-4 * (1.0 + abs(cost)):
+                    break
+            else:
+                damping *= 8.0
+                if damping > 1e6:
+                    break
+        if cost < best:
+            best = cost
+            result[:] = x
+            covariance[:] = np.linalg.inv(H + precision)
+    return best
+
+
+@njit
+def multilaterate(planar, first, sources, rho, forms, floor, b, beta, samples, extra, cutoff, temper,
+                  precision, start_step, poses, steps, covariances, costs):
+    """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
+
+    Parameters
+    ----------
+    planar : [N, 3, 4], planar part of the step into each frame.
+    first : int64 [N + 1], row of `sources` and `rho` where each frame's pairs begin.
+    sources : int64 [M], earlier frame of each pair.   rho : float32 [M, P].
+    precision : [3, 3], inverse covariance of the change of step from frame to frame.
+    start_step : [3], a step that breaks the sign's symmetry at rest: the first motion goes its way.
+    poses : [N, 3, 4], filled; steps : [N, 3]; covariances : [N, 3, 3]; costs : [N].
+    """
+    N = planar.shape[0]
+    poses[0] = 0.0
+    for m in range(3):
+        poses[0, m, m] = 1.0
+    steps[0] = 0.0
+    costs[0] = 0.0
+    covariances[0] = 0.0
+    S = np.empty((3, 4))
+    P = np.empty((3, 4))
+    inverse = np.empty((3, 4))
+    relative = np.empty((3, 4))
+    starts = np.empty((5, 3))
+    for k in range(1, N):
+        lo, hi = first[k], first[k + 1]
+        before = np.empty((hi - lo, 3, 4))
+        for s in range(lo, hi):
+            Q = poses[sources[s]]
+            for r in range(3):
+                for c in range(3):
+                    inverse[r, c] = Q[c, r]
+                inverse[r, 3] = -(Q[0, r] * Q[0, 3] + Q[1, r] * Q[1, 3] + Q[2, r] * Q[2, 3])
+            compose(inverse, poses[k - 1], relative)
+            compose(relative, planar[k], before[s - lo])
+        last = steps[k - 1]
+        starts[0] = last
+        starts[1] = last + start_step
+        starts[2] = -last
+        starts[3] = 0.3 * last - start_step
+        starts[4] = 2.0 * last + start_step
+        costs[k] = best_step(starts, last, precision, before, forms, rho[lo:hi], floor, b, beta, samples, extra,
+                             cutoff, temper, 12, steps[k], covariances[k])
+        step_pose(steps[k], S)
+        compose(poses[k - 1], planar[k], P)
+        compose(P, S, poses[k])

@@ -1,0 +1,132 @@
+"""A scan: frames read by block, pixel scale, and whatever is known of tracking and landmarks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import geometry
+from .errors import InputError
+from .io import calib as calib_files
+from .io import plus, tusrec
+from .io.source import ArrayFrames, ScanContent
+
+Array = NDArray[np.float64]
+
+
+@dataclass
+class Scan(ScanContent):
+    """Frames of a freehand sweep and what is known about them.
+
+    Attributes
+    ----------
+    name, path : of the scan; path is None for arrays.
+    n_frames : number of frames.
+    shape : (rows, columns).
+    scale : float64 [4, 4], pixel (from 1) -> image mm.
+    T_tool_image : float64 [4, 4] or None, image mm -> tracked tool mm.
+    T_world_tool : float64 [N, 4, 4] or None, tracked poses in mm (NaN where not `tracked_ok`). For judging
+        a result only.
+    tracked_ok : bool [N] or None, where the tracker was valid.
+    timestamps_s : float64 [N] or None.
+    frame_rate_hz : mean frame rate.
+    landmarks : int64 [L, 3] or None: frame from 0, x and y pixel from 1.
+    calibration_source : where scale and T_tool_image come from.
+    warnings : what had to be assumed or left out, one line each.
+    """
+
+    @classmethod
+    def open(cls, path: str | PathLike[str], calib: str | PathLike[str] | None = None,
+             landmarks: str | PathLike[str] | None = None) -> "Scan":
+        """Open a TUS-REC ``.h5`` or a PLUS ``.igs.mha`` without reading its frames.
+
+        Parameters
+        ----------
+        calib : image calibration (``calib_matrix.csv``, a 4x4 of PLUS as text, a PLUS ``.xml``). Default:
+            ``calib_matrix.csv`` beside the scan or up to three parents; else what the file or this package
+            knows of the probe (see `calibration_source` and `warnings`).
+        landmarks : ``landmark_SSS.h5``; by default looked for beside the scan.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, damaged, or not what it should be.
+        """
+        path = Path(path)
+        calib_path = None if calib is None else Path(calib)
+        landmarks_path = None if landmarks is None else Path(landmarks)
+        if path.suffix.lower() == ".mha":
+            content = plus.open_scan(path, calib_path, landmarks_path)
+        else:
+            content = tusrec.open_scan(path, calib_path, landmarks_path)
+        return cls(**vars(content))
+
+    @classmethod
+    def from_arrays(cls, frames: NDArray[Any], *, scale: Array | None = None, T_tool_image: Array | None = None,
+                    T_world_tool: Array | None = None, landmarks: NDArray[Any] | None = None,
+                    timestamps_s: Array | None = None, frame_rate_hz: float = 20.0, name: str = "scan") -> "Scan":
+        """A scan of frames [N, rows, columns] in memory; the scale defaults to the built-in probe's.
+
+        Raises
+        ------
+        InputError
+            If shapes disagree, values are not finite, or transforms are not rigid.
+        """
+        source = ArrayFrames(np.asarray(frames), f"{name}: frames")
+        warnings = [] if source.note is None else [source.note]
+        built_in = calib_files.built_in()
+        calibration_source = built_in.source if scale is None else "given"
+        if scale is None:
+            scale, T_tool_image = built_in.scale, built_in.T_tool_image if T_tool_image is None else T_tool_image
+        scale = np.asarray(scale, np.float64)
+        calib_files.check_scale(scale, f"{name}: scale")
+        tracked_ok = None
+        if T_tool_image is not None:
+            T_tool_image = geometry.check_rigid(T_tool_image, f"{name}: T_tool_image")
+        if T_world_tool is not None:
+            if np.shape(T_world_tool) != (source.n_frames, 4, 4):
+                raise InputError(f"{name}: expected T_world_tool [{source.n_frames}, 4, 4], "
+                                 f"found {np.shape(T_world_tool)}")
+            T_world_tool, tracked_ok, notes = tusrec.validated_poses(np.asarray(T_world_tool), f"{name}: T_world_tool")
+            warnings += notes
+        points = None if landmarks is None else np.asarray(landmarks).astype(np.int64).reshape(-1, 3)
+        return cls(name=name, path=None, source=source, scale=scale, T_tool_image=T_tool_image,
+                   T_world_tool=T_world_tool, tracked_ok=tracked_ok, timestamps_s=timestamps_s,
+                   frame_rate_hz=frame_rate_hz, landmarks=points, calibration_source=calibration_source,
+                   warnings=warnings)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return self.source.n_frames
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.source.shape
+
+    def frames(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        """Frames start..stop-1 as uint8 [n, rows, columns]."""
+        stop = self.n_frames if stop is None else min(stop, self.n_frames)
+        if not 0 <= start <= stop:
+            raise IndexError(f"frames {start}..{stop} of {self.n_frames}")
+        return self.source.read(start, stop)
+
+    def blocks(self, size: int = 64) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """(start, frames) over the scan, `size` frames at a time."""
+        for start in range(0, self.n_frames, size):
+            yield start, self.frames(start, start + size)
+
+    @property
+    def T_first_frame_tracked(self) -> Array | None:
+        """Tracked trajectory [N, 4, 4], image mm of frame i -> image mm of frame 0 (NaN where untracked).
+
+        None without tracking, without an image-to-tool calibration, or where frame 0 is untracked.
+        """
+        if self.T_world_tool is None or self.T_tool_image is None or not np.isfinite(self.T_world_tool[0]).all():
+            return None
+        return geometry.image_trajectory(self.T_world_tool, self.T_tool_image)

@@ -1,0 +1,213 @@
+"""From scatterers and a pose to a B-mode frame."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import geometry as se3
+from ..kernels import scatter
+from ..probe import ProbeGeometry
+from .beam import Beam, lateral_exponent, lens_table
+from .scatterers import STANDARD_DENSITY, VOXEL_MM, Medium, Tissue
+
+Complex = NDArray[np.complex64]
+Warp = Callable[[NDArray], NDArray]
+
+RANGE_OVERSAMPLING = 2     # grid points of the deposit a sample of the baseband
+LATERAL_OVERSAMPLING = 2   # grid points of the deposit a line
+KERNEL_SDS = 3.0           # half width of the blurs
+ATTENUATION_STEPS = (300, 96)   # range x lateral
+WARP_STEP_MM = 4.0
+
+
+def range_step(beam: Beam) -> float:
+    """Range step of the baseband, mm."""
+    return beam.pulse_sd_mm * 0.5 * RANGE_OVERSAMPLING
+
+
+def polar_axes(beam: Beam, geometry: ProbeGeometry) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Range r [n_r] (mm) and lateral u [n_lines] (rad or mm) of the baseband."""
+    step = range_step(beam)
+    n_r = int((geometry.depth_mm[1] - geometry.depth_mm[0]) / step) + 1
+    return geometry.depth_mm[0] + step * np.arange(n_r), np.linspace(*geometry.lateral, beam.n_lines)
+
+
+def _splat_power(kernel: NDArray) -> NDArray[np.float64]:
+    """Mean power [...] that unit points, shared linearly by two neighbours, have after `kernel` [..., T]."""
+    own = np.sum(np.abs(kernel) ** 2, -1)
+    next_one = np.sum((kernel[..., 1:] * np.conj(kernel[..., :-1])).real, -1)
+    return own * 2 / 3 + next_one / 3
+
+
+class Renderer:
+    """Renders frames of a medium; all that does not depend on the pose is worked out once.
+
+    A frame depends on its arguments only, so frames may be shared among processes at will.
+    """
+
+    def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry):
+        self.medium, self.tissue, self.beam, self.geometry = medium, tissue, beam, geometry
+        self.linear = geometry.kind == "linear"
+        self.r_mm, self.u = polar_axes(beam, geometry)
+        self._lens = lens_table(beam, geometry)
+        self._carrier = scatter.carrier()
+        self._set_pulse()
+        self._set_lateral()
+        self._set_gain()
+        self._set_attenuation()
+        self._conversion = conversion_table(beam, geometry)
+
+    def _set_pulse(self):
+        step = range_step(self.beam) / RANGE_OVERSAMPLING
+        variance = self.beam.pulse_sd_mm**2 - step**2 / 6   # the deposit has blurred by step^2 / 6
+        half = int(np.ceil(KERNEL_SDS * self.beam.pulse_sd_mm / step))
+        t = np.arange(-half, half + 1) * step
+        self._pulse = np.exp(-(t**2) / (2 * variance)).astype(np.float32)
+        self._range_pad, self._fine_dr = half, step
+        n = (len(self.r_mm) - 1) * RANGE_OVERSAMPLING + 1 + 2 * half
+        self._fine_r = self.r_mm[0] + step * (np.arange(n) - half)
+
+    def _set_lateral(self):
+        geometry = self.geometry
+        pitch = (self.u[1] - self.u[0]) / LATERAL_OVERSAMPLING
+        metric = np.ones_like(self._fine_r) if self.linear else np.maximum(self._fine_r + geometry.radius_mm, 1.0)
+        a = lateral_exponent(self.beam, geometry, self._fine_r)
+        variance = np.maximum(1 / (2 * a.real) - (metric * pitch) ** 2 / 6, (metric * pitch / 3) ** 2)
+        a = 1 / (2 * variance) + 1j * a.imag
+        self._lateral_half = np.ceil(KERNEL_SDS * np.sqrt(variance) / (metric * pitch)).astype(np.int64)
+        half = int(self._lateral_half.max())
+        t = np.arange(-half, half + 1)
+        x = t * pitch * metric[:, None]
+        kernel = np.where(np.abs(t) <= self._lateral_half[:, None], np.exp(-a[:, None] * x**2), 0)
+        self._lateral = kernel.astype(np.complex64)
+        self._lateral_pad, self._fine_du = half + 1, pitch
+        self._fine_n_u = (self.beam.n_lines - 1) * LATERAL_OVERSAMPLING + 1 + 2 * self._lateral_pad
+        self._cell_mm2 = metric * pitch * self._fine_dr
+
+    def _set_gain(self):
+        """Row gain that makes standard speckle of unit rms at each range, and the noise that it amplifies."""
+        lens_r0, lens_dr, power = self._lens[3], self._lens[4], self._lens[6]
+        elevation = np.interp(self._fine_r, lens_r0 + lens_dr * np.arange(len(power)), power)
+        # scatterers a grid point times what each one leaves in a sample
+        echo = STANDARD_DENSITY * self._cell_mm2 * elevation * _splat_power(self._lateral)
+        self._row_gain = (1 / np.sqrt(echo * _splat_power(self._pulse))).astype(np.float32)
+        tgc = 10 ** (self.beam.tgc_db_cm_mhz * self.beam.frequency_hz * 1e-6 * self._fine_r / 100)
+        noise = tgc / np.sqrt(echo)
+        last = np.searchsorted(self._fine_r, self.r_mm[-1])
+        unit = 10 ** (self.beam.noise_db / 20) / np.sqrt(2 * np.sum(self._pulse.astype(float) ** 2))
+        self._noise = (unit * noise / noise[min(last, len(noise) - 1)]).astype(np.float32)
+
+    def _set_attenuation(self):
+        n_r, n_u = ATTENUATION_STEPS
+        low, high = self.geometry.depth_mm
+        self._attenuation_dr = (high - low) / n_r
+        r = low + (np.arange(n_r) + 0.5) * self._attenuation_dr
+        u = np.linspace(*self.geometry.lateral, n_u)
+        x, y = self.geometry.cartesian(*np.meshgrid(r, u, indexing="ij"))
+        self._attenuation_points = np.stack([x, y, np.zeros_like(x), np.ones_like(x)], -1).reshape(-1, 4)
+
+    def _attenuation_gain(self, T_world_image: NDArray, warp: Warp | None) -> NDArray[np.float32]:
+        """Amplitude [range, lateral] that two-way attenuation leaves after TGC (eq. 9)."""
+        points = (self._attenuation_points @ T_world_image.T)[:, :3]
+        if warp is not None:
+            material = points
+            for _ in range(2):   # fixed point of warp(material) = points
+                material = points - (warp(material) - material)
+            points = material
+        db = np.asarray(self.tissue.attenuation(points.astype(np.float32)), float).reshape(ATTENUATION_STEPS)
+        f_mhz = self.beam.frequency_hz * 1e-6
+        through = np.cumsum(2 * f_mhz * self._attenuation_dr / 10 * (db - self.beam.tgc_db_cm_mhz), 0)
+        through = np.vstack([np.zeros((1, db.shape[1])), through])
+        return (10 ** (-through / 20)).astype(np.float32)
+
+    def _displacement(self, warp: Warp | None):
+        """Displacement lattice (field, origin, step) of a warp over the medium."""
+        if warp is None:
+            return np.zeros((0, 0, 0, 3), np.float32), np.zeros(3), 1.0
+        low, high = self.medium.bounds_mm
+        origin = low - VOXEL_MM
+        count = np.ceil((high - low + 2 * VOXEL_MM) / WARP_STEP_MM).astype(int) + 1
+        nodes = np.stack(np.meshgrid(*(o + WARP_STEP_MM * np.arange(c) for o, c in zip(origin, count, strict=True)),
+                                     indexing="ij"), -1)
+        flat = nodes.reshape(-1, 3)
+        field = (warp(flat) - flat).reshape(nodes.shape)
+        return field.astype(np.float32), origin, WARP_STEP_MM
+
+    def baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, *, warp: Warp | None = None,
+                 contact: NDArray | float = 1.0) -> Complex:
+        """Complex baseband [n_r, n_lines] on `polar_axes`; standard speckle has an rms of 1.
+
+        Parameters
+        ----------
+        T_world_image : float64 [4, 4]
+        rng_noise : Generator or None
+            Source of the thermal noise; None: no noise.
+        warp : callable, optional
+            World mm [K, 3] -> world mm: where the tissue at rest has moved.
+        contact : float or array over lines
+            Part of the amplitude that passes the coupling, each way; stretched to the lines.
+        """
+        T_world_image = np.asarray(T_world_image, float)
+        geometry, medium = self.geometry, self.medium
+        grid = np.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
+        profile, curvature, reach, lens_r0, lens_dr, lens_dz, _ = self._lens
+        scatter.deposit(medium.points, medium.amplitude, medium.centre, medium.start, medium.stop,
+                        VOXEL_MM * np.sqrt(3) / 2, se3.inverse(T_world_image), float(geometry.apex_mm[0]),
+                        float(geometry.apex_mm[1]), float(geometry.radius_mm), self.linear,
+                        float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du,
+                        self._fine_du, profile, curvature, reach, float(lens_r0), lens_dr, lens_dz,
+                        2 / self.beam.wavelength_mm, self._carrier, *self._displacement(warp), grid)
+        field = np.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
+        scatter.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
+        gain = self._attenuation_gain(T_world_image, warp)
+        contact = np.atleast_1d(np.asarray(contact, float))
+        if contact.size > 1 or contact[0] != 1:
+            lines = np.linspace(0, 1, gain.shape[1])
+            coupling = np.interp(lines, np.linspace(0, 1, contact.size), contact)
+            gain = (gain * coupling**2).astype(np.float32)
+        pad = self._range_pad
+        scatter.apply_gain(field[pad:len(field) - pad], gain, self._row_gain[pad:len(field) - pad])
+        # nothing is known beyond the ends of the field: their gain carries on
+        field[:pad] *= self._row_gain[:pad, None]
+        field[len(field) - pad:] *= self._row_gain[len(field) - pad:, None] * np.float32(gain[-1].mean())
+        if rng_noise is not None:
+            noise = rng_noise.standard_normal((*field.shape, 2), np.float32).view(np.complex64)[..., 0]
+            field += noise * self._noise[:, None]
+        out = np.empty((len(self.r_mm), self.beam.n_lines), np.complex64)
+        scatter.blur_axial(field, self._pulse, pad, RANGE_OVERSAMPLING, out)
+        return out
+
+    def __call__(self, T_world_image: NDArray, frame_seed: int | tuple[int, ...], warp: Warp | None = None, *,
+                 gain_db: float = 0.0, contact: NDArray | float = 1.0) -> NDArray[np.uint8]:
+        """B-mode frame uint8 of `geometry.shape`; `frame_seed` is the seed of the thermal noise."""
+        field = self.baseband(T_world_image, np.random.default_rng(frame_seed), warp=warp, contact=contact)
+        return to_bmode(field, self.beam, self.geometry, gain_db=gain_db, table=self._conversion)
+
+
+def conversion_table(beam: Beam, geometry: ProbeGeometry):
+    """Flat pixel indices [P] inside the field of view and their fractional (row, column) of the baseband."""
+    r, u = polar_axes(beam, geometry)
+    rows, columns = np.nonzero(geometry.mask())
+    mm = se3.pixel_points(geometry.scale, columns + 1, rows + 1)
+    pixel_r, pixel_u = geometry.polar(mm[:, 0], mm[:, 1])
+    row = np.clip((pixel_r - r[0]) / (r[1] - r[0]), 0, len(r) - 1)
+    column = np.clip((pixel_u - u[0]) / (u[1] - u[0]), 0, len(u) - 1)
+    return rows * geometry.shape[1] + columns, row.astype(np.float32), column.astype(np.float32)
+
+
+def to_bmode(baseband: Complex, beam: Beam, geometry: ProbeGeometry, *, gain_db: float = 0.0,
+             table=None) -> NDArray[np.uint8]:
+    """Log compression (eq. 8) and scan conversion of a baseband [n_r, n_lines] to uint8 `geometry.shape`."""
+    grey = np.empty(baseband.shape, np.float32)
+    unit = beam.speckle_grey + (beam.gain_db + gain_db) * 255 / beam.dynamic_range_db
+    scatter.compress(baseband, unit, beam.grey_per_neper, grey)
+    out = np.zeros(geometry.shape, np.uint8)
+    scatter.scan_convert(grey, *(table or conversion_table(beam, geometry)), out)
+    return out
+
+
+def render(medium: Medium, tissue: Tissue, T_world_image: NDArray, beam: Beam, geometry: ProbeGeometry,
+           rng_noise: np.random.Generator | None) -> Complex:
+    """Complex baseband [n_r, n_lines] of one frame; for many frames keep a `Renderer`."""
+    return Renderer(medium, tissue, beam, geometry).baseband(T_world_image, rng_noise)

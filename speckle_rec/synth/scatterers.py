@@ -1,0 +1,162 @@
+"""The scatterers of a body, in voxels for fast look-up near an image plane."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import geometry as se3
+from ..kernels import scatter
+from ..probe import ProbeGeometry
+from .beam import Beam, lens_table
+
+Points = NDArray[np.float32]
+
+STANDARD_DENSITY = 40.0   # per mm^3: above 8 per resolution cell at every depth of the default beam
+VOXEL_MM = 2.0
+STRATA = 4                # cells a side of a voxel; each holds the same number of scatterers
+BLOCK_VOXELS = 2          # voxels a side of a block, the unit that is drawn from one seed
+BLOCK_MM = VOXEL_MM * BLOCK_VOXELS
+_BATCH_BLOCKS = 128
+
+
+class Tissue(Protocol):
+    """What a body is made of, in world mm (float32 [M, 3])."""
+
+    bounds_mm: NDArray[np.float64]   # [2, 3] box that holds scatterers
+
+    def reflectivity(self, points_mm: Points) -> NDArray[np.float32]:
+        """[M] relative amplitude of diffuse scatter; 1 is standard muscle speckle."""
+        ...
+
+    def attenuation(self, points_mm: Points) -> NDArray[np.float32]:
+        """[M] dB / (cm MHz), one way."""
+        ...
+
+    def sheets(self, rng: np.random.Generator) -> tuple[Points, NDArray[np.float32]]:
+        """Scatterers [K, 3] on surfaces and their amplitudes [K], of one sign: they add coherently.
+
+        Amplitude 1 is one scatterer of standard speckle at `STANDARD_DENSITY`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A box of fully developed speckle."""
+
+    bounds_mm: NDArray[np.float64]
+    attenuation_db_cm_mhz: float = 0.5
+
+    def reflectivity(self, points_mm: Points) -> NDArray[np.float32]:
+        return np.ones(len(points_mm), np.float32)
+
+    def attenuation(self, points_mm: Points) -> NDArray[np.float32]:
+        return np.full(len(points_mm), self.attenuation_db_cm_mhz, np.float32)
+
+    def sheets(self, rng: np.random.Generator) -> tuple[Points, NDArray[np.float32]]:
+        return np.zeros((0, 3), np.float32), np.zeros(0, np.float32)
+
+
+def visible(T_world_image: NDArray[np.float64], geometry: ProbeGeometry, beam: Beam | None = None,
+            margin_mm: float = 0.0) -> Callable[[NDArray], NDArray[np.bool_]]:
+    """A mask for `Medium.draw`: what the images [N, 4, 4] can see, and `margin_mm` around it."""
+    _, _, reach, r0, dr, _, _ = lens_table(beam or Beam(), geometry)
+    T_image_world = se3.inverse(np.asarray(T_world_image, float).reshape(-1, 4, 4))
+    margin = margin_mm + BLOCK_MM * np.sqrt(3) / 2
+
+    def mask(points_mm: NDArray) -> NDArray[np.bool_]:
+        return scatter.seen(np.asarray(points_mm, np.float64), T_image_world, *geometry.apex_mm,
+                            geometry.radius_mm, geometry.kind == "linear", geometry.depth_mm, geometry.lateral,
+                            reach, r0, dr, margin)
+
+    return mask
+
+
+@dataclass(frozen=True)
+class Medium:
+    """Point scatterers (world mm) sorted by voxel."""
+
+    points: Points                     # [M, 3]
+    amplitude: NDArray[np.float32]     # [M]
+    centre: NDArray[np.float32]        # [V, 3] of the voxels
+    start: NDArray[np.int64]           # [V] first scatterer of a voxel
+    stop: NDArray[np.int64]            # [V] behind its last
+    bounds_mm: NDArray[np.float64]     # [2, 3]
+
+    @classmethod
+    def draw(cls, tissue: Tissue, seed: int, density_per_mm3: float = STANDARD_DENSITY,
+             region_mm: Callable[[NDArray], NDArray[np.bool_]] | None = None) -> "Medium":
+        """Draw a stratified random cloud inside `tissue.bounds_mm`, and the sheets of the tissue.
+
+        Scatterers are uniform within cells of 0.5 mm, an equal number in each: over lengths beyond the wavelength
+        their number fluctuates less than Poisson's, so that 8 in a resolution cell make Rayleigh speckle.
+
+        Parameters
+        ----------
+        density_per_mm3 : float
+            Diffuse scatterers are scaled so that the speckle is as bright whatever their density.
+        region_mm : callable, optional
+            Mask of block centres [K, 3] (blocks of 4 mm) that are wanted, such as `visible(...)`. Scatterers of
+            a place are the same whatever the region.
+        """
+        low, high = np.asarray(tissue.bounds_mm, float)
+        first = np.floor(low / BLOCK_MM).astype(int)
+        count = np.maximum(np.ceil(high / BLOCK_MM).astype(int) - first, 0)
+        blocks = np.stack(np.meshgrid(*(f + np.arange(c) for f, c in zip(first, count, strict=True)),
+                                      indexing="ij"), -1).reshape(-1, 3)
+        if region_mm is not None:
+            blocks = blocks[region_mm((blocks + 0.5) * BLOCK_MM)]
+        batches = [_diffuse(tissue, seed, blocks[i:i + _BATCH_BLOCKS], density_per_mm3, low, high)
+                   for i in range(0, len(blocks), _BATCH_BLOCKS)]
+        points, amplitude = tissue.sheets(np.random.default_rng([seed, 1]))
+        points, amplitude = np.asarray(points, np.float32), np.asarray(amplitude, np.float32)
+        if region_mm is not None and len(points):
+            keep = region_mm(points)
+            points, amplitude = points[keep], amplitude[keep]
+        key = np.floor(points / VOXEL_MM).astype(np.int64)
+        order = np.lexsort(key.T)
+        batches.append((points[order], amplitude[order], key[order]))
+        return cls._of_batches(batches, np.array([low, high]))
+
+    @classmethod
+    def _of_batches(cls, batches, bounds_mm: NDArray[np.float64]) -> "Medium":
+        """Join (points, amplitude, voxel of each point) whose equal voxels are adjacent."""
+        centres, starts = [], []
+        offset = 0
+        for _, _, key in batches:
+            new = np.ones(len(key), bool)
+            new[1:] = (key[1:] != key[:-1]).any(1)
+            starts.append(np.flatnonzero(new) + offset)
+            centres.append(((key[new] + 0.5) * VOXEL_MM).astype(np.float32))
+            offset += len(key)
+        points = np.empty((offset, 3), np.float32)
+        amplitude = np.empty(offset, np.float32)
+        at = offset
+        while batches:   # frees each batch as it is copied
+            p, a, _ = batches.pop()
+            at -= len(a)
+            points[at:at + len(a)], amplitude[at:at + len(a)] = p, a
+        start = np.concatenate(starts).astype(np.int64)
+        return cls(points, amplitude, np.concatenate(centres), start, np.append(start, offset)[1:], bounds_mm)
+
+
+def _diffuse(tissue: Tissue, seed: int, blocks: NDArray, density: float, low: NDArray, high: NDArray):
+    """(points, amplitude, voxel) of the scatterers of some blocks [B, 3], voxel after voxel."""
+    voxel, cell = (np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1).reshape(-1, 3)
+                   for n in (BLOCK_VOXELS, STRATA))
+    cells = (voxel[:, None] * STRATA + cell).reshape(-1, 3)
+    per_cell = density * (VOXEL_MM / STRATA) ** 3
+    all_points, all_keys = [], []
+    for block in blocks:
+        rng = np.random.default_rng([seed, 0, *(block + (1 << 20))])
+        n = (per_cell + rng.random(len(cells))).astype(int)
+        corner = np.repeat((cells + block * (BLOCK_VOXELS * STRATA)).astype(np.int32), n, axis=0)
+        all_keys.append(corner // STRATA)
+        all_points.append((corner + rng.random(corner.shape, np.float32)) * np.float32(VOXEL_MM / STRATA))
+    points = np.concatenate(all_points).astype(np.float32)
+    amplitude = tissue.reflectivity(points) * np.float32(np.sqrt(STANDARD_DENSITY / density))
+    keep = (amplitude != 0) & ((points >= low) & (points <= high)).all(1)
+    return points[keep], amplitude[keep].astype(np.float32), np.concatenate(all_keys)[keep]
