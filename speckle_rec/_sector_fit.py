@@ -252,7 +252,7 @@ def _fit_sector(mask, scale, edges, left, right, tolerance, rng) -> Fit:
     if radius == 0.0 or (edges.top.size and abs(first - radius) > 2.0):
         radius = first  # the face's arc was too short to fit, or shadowed at its middle
     return Fit("curvilinear", (float(ax), float(ay)), float(radius), (0.0, float(last - radius)),
-               (float(u0), float(u1)), _spread(error), use_left + use_right)
+               (float(u0), float(u1)), _spread(error), int(use_left) + int(use_right))
 
 
 def _range_of(share: Array, place_mm: Array, step_mm: float) -> tuple[float, float]:

@@ -88,8 +88,9 @@ def plan(T_first_frame: Array, geometry: ProbeGeometry, spacing_mm: float | None
         if grid.memory_bytes <= max_bytes:
             return grid
         if spacing_mm is not None:
-            raise InputError(f"compounding: expected at most {max_bytes / 1e9:.1f} GB, found that {spacing:g} "
-                             f"mm needs {grid.memory_bytes / 1e9:.1f}: ask for {fits * 1.05:.2g} mm")
+            most, found = max_bytes / 1e9, grid.memory_bytes / 1e9
+            raise InputError(f"compounding: expected at most {most:.1f} GB, found {found:.1f} GB for {spacing:g} mm"
+                             f": ask for {fits * 1.05:.2g} mm or a smaller region")
         spacing *= 1.1
 
 

@@ -1,5 +1,7 @@
 """Synthetic fields of view with speckle, overlays and shadows are found again in mm and degrees."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -46,6 +48,7 @@ def sector(apex=(72.0, -31.0), radius=40.0, depth=90.0, half_deg=34.0, shape=(48
 
 def assert_close(found, true, mm=0.5, deg=0.5, *, depth=True):
     assert found.source == "frames", found.reason
+    assert found.fit_error_mm < 0.2
     g = found.geometry
     assert g.kind == true.kind
     np.testing.assert_allclose(g.face_mm, true.face_mm, atol=mm)
@@ -129,6 +132,28 @@ def test_cells_tile_the_field_in_equal_sizes(geometry):
     column = np.round(cells.centres_mm[:, 0] / SCALE[0, 0] - 1).astype(int)
     row = np.round(cells.centres_mm[:, 1] / SCALE[1, 1] - 1).astype(int)
     assert np.array_equal(cells.labels[row, column], np.arange(len(cells)))
+
+
+def test_notes_tell_what_was_not_seen():
+    assert probe.find(draw(sector()), SCALE).notes == ()
+    shadowed = probe.find(draw(sector(), shadow=(-0.7, -0.3, 5.0)), SCALE)
+    assert any("1 of 2 side edges" in note for note in shadowed.notes)
+    small = probe.find(draw(sector((72.0, -6.0), radius=14.0)), SCALE)
+    assert any("not the 40 mm" in note for note in small.notes)
+
+
+@pytest.mark.parametrize(("name", "scale_mm", "width_mm"), [("BoneUltrasound_L14", 0.0854, 39.88),
+                                                            ("SpinePhantomFreehand", 0.0820, 36.49)])
+def test_linear_probes_of_published_sequences(name, scale_mm, width_mm):
+    sitk = pytest.importorskip("SimpleITK")
+    path = Path(__file__).resolve().parents[2] / "shared" / "data" / "plus" / f"{name}.igs.mha"
+    if not path.is_file():
+        pytest.skip(f"NOT TESTED: {path} is not here")
+    frames = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    found = probe.find(frames, np.diag([scale_mm, scale_mm, 1.0, 1.0]))
+    assert found.source == "frames" and found.geometry.kind == "linear"
+    assert np.diff(found.geometry.lateral) == pytest.approx(width_mm, abs=0.1)
+    assert found.geometry.depth_mm[1] > 48
 
 
 def test_default_cells_are_about_400_of_20_by_20_px():
