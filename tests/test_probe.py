@@ -13,7 +13,8 @@ from speckle_rec import probe
 SCALE = np.diag([0.22447, 0.23554, 1.0, 1.0])
 
 
-def draw(geometry, *, n=16, seed=0, dark_from_mm=None, shadow=None, overlay=True, saturated_mm=0.0):
+def draw(geometry, *, n=16, seed=0, dark_from_mm=None, shadow=None, overlay=True, saturated_mm=0.0,
+         flicker=0.0):
     """uint8 [n, rows, columns] frames: log-compressed speckle in the field, text and ticks outside."""
     rng = np.random.default_rng(seed)
     rows, columns = geometry.shape
@@ -32,6 +33,8 @@ def draw(geometry, *, n=16, seed=0, dark_from_mm=None, shadow=None, overlay=True
         amplitude = np.hypot(*(cv2.GaussianBlur(f, (0, 0), 1.5) for f in field))
         grey = gain + 26.7 * np.log(amplitude / amplitude.mean() + 1e-6)
         frame[...] = np.where(geometry.mask(), np.clip(grey, 0, 255), 0)
+        if flicker:
+            frame[...] = np.clip(frame.astype(float) + 12 + rng.normal(0, flicker, frame.shape), 0, 255)
         if overlay:
             for i in range(20, rows, 40):
                 frame[i : i + 2, columns - 8 :] = 200
@@ -60,7 +63,7 @@ def assert_close(found, true, mm=0.5, deg=0.5, *, depth=True):
         np.testing.assert_allclose(g.depth_mm, true.depth_mm, atol=mm)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(x=st.floats(62, 82), radius=st.floats(10, 62), half=st.floats(18, 37), depth=st.floats(50, 95),
        top=st.floats(2, 8), seed=st.integers(0, 99))
 def test_sector_is_recovered(x, radius, half, depth, top, seed):
@@ -71,7 +74,7 @@ def test_sector_is_recovered(x, radius, half, depth, top, seed):
 
 @pytest.mark.parametrize("options", [
     {"dark_from_mm": 45}, {"shadow": (-0.7, -0.3, 5.0)}, {"shadow": (0.1, 0.3, 0.0)}, {"saturated_mm": 4.0},
-    {"n": 1, "overlay": False}, {"n": 3}, {"dark_from_mm": 30, "saturated_mm": 3.0}])
+    {"n": 1, "overlay": False}, {"n": 3}, {"flicker": 1.0}, {"flicker": 2.0, "dark_from_mm": 60}, {"dark_from_mm": 30, "saturated_mm": 3.0}])
 def test_sector_with_dark_depth_shadow_or_saturated_face(options):
     true = sector()
     assert_close(probe.find(draw(true, **options), SCALE), true, depth="dark_from_mm" not in options)
@@ -83,7 +86,7 @@ def test_sector_that_the_image_clips(true):
     assert_close(probe.find(draw(true, overlay=False), SCALE), true, depth=true.depth_mm[1] < 100)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(x=st.floats(40, 90), y=st.floats(1, 10), width=st.floats(25, 50), depth=st.floats(40, 95),
        seed=st.integers(0, 99))
 def test_linear_is_recovered(x, y, width, depth, seed):
