@@ -74,7 +74,8 @@ def test_sector_is_recovered(x, radius, half, depth, top, seed):
 
 @pytest.mark.parametrize("options", [
     {"dark_from_mm": 45}, {"shadow": (-0.7, -0.3, 5.0)}, {"shadow": (0.1, 0.3, 0.0)}, {"saturated_mm": 4.0},
-    {"n": 1, "overlay": False}, {"n": 3}, {"flicker": 1.0}, {"flicker": 2.0, "dark_from_mm": 60}, {"dark_from_mm": 30, "saturated_mm": 3.0}])
+    {"n": 1, "overlay": False}, {"n": 3}, {"flicker": 1.0}, {"flicker": 2.0, "dark_from_mm": 60},
+    {"dark_from_mm": 30, "saturated_mm": 3.0}])
 def test_sector_with_dark_depth_shadow_or_saturated_face(options):
     true = sector()
     assert_close(probe.find(draw(true, **options), SCALE), true, depth="dark_from_mm" not in options)
