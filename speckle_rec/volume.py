@@ -1,6 +1,6 @@
 """Compounding: frames with poses pasted into a regular grid in the image mm of frame 0."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,7 +101,8 @@ class _HasBlocks(Protocol):
 def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_first_frame: Array,
                   geometry: ProbeGeometry, spacing_mm: float | None = None, *, interpolation: str = "LINEAR",
                   compounding: str = "MEAN", hole_radius: int = 2, clip_to_fan: bool = True,
-                  roi_mm: tuple[Array, Array] | None = None, max_bytes: int = 2 * 1024**3) -> Volume:
+                  roi_mm: tuple[Array, Array] | None = None, max_bytes: int = 2 * 1024**3,
+                  progress: Callable[[int], None] | None = None) -> Volume:
     """Compound frames with poses into a regular grid.
 
     Parameters
@@ -116,6 +117,7 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     hole_radius : empty voxels are filled from cubes of up to this many voxels to each side of which a
         third is seen; 0 leaves holes.
     clip_to_fan : leave out pixels outside the field of view.
+    progress : called with the number of frames pasted since the last call.
 
     Raises
     ------
@@ -142,6 +144,8 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     for start, frames in blocks:
         part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
         cpu_volume.splat(frames, part, first, last, mask, total, weight, mode, linear, slabs)
+        if progress is not None:
+            progress(len(frames))
     data = np.empty(total.shape, np.uint8)
     cpu_volume.to_grey(total, weight, mode, data)
     del total

@@ -1,5 +1,7 @@
 """Compounding puts every pixel where its pose says, and the file says where that is."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,9 +60,12 @@ def test_a_single_slice_on_the_grid_is_the_image():
     frames = np.random.default_rng(0).integers(0, 255, (1, *SHAPE), dtype=np.uint8)
     scale = np.diag([0.5, 0.5, 1.0, 1.0])
     whole = probe.ProbeGeometry("linear", SHAPE, scale, (12.75, 0.5), 0.0, (0.0, 29.5), (-12.25, 12.25))
+    scan = SimpleNamespace(blocks=lambda: blocks(frames))
     for interpolation in volume.INTERPOLATIONS:
-        v = volume.compound_scan(blocks(frames), np.eye(4)[None], whole, 0.5, interpolation=interpolation,
-                                 hole_radius=0)
+        done = []
+        v = volume.compound_scan(scan, np.eye(4)[None], whole, 0.5, interpolation=interpolation,
+                                 hole_radius=0, progress=done.append)
+        assert done == [1]
         assert v.origin_mm == (0.5, 0.5, 0.0)
         assert np.array_equal(v.data[0, : SHAPE[0], : SHAPE[1]], frames[0])
 
