@@ -1,4 +1,4 @@
-"""Displacement fields: ours beside ndarray.fill and a literal torch implementation of the formulas.
+"""Displacement fields: ours beside ndarray.fill and literal numpy and torch implementations of the formulas.
 
 Run: python benchmarks/fields.py [FRAMES]
 """
@@ -33,6 +33,14 @@ def literal_torch(T):
     return lambda: torch.matmul(poses, torch.matmul(scale, p))[:, 0:3, :] - mm[0:3, :]
 
 
+def literal_numpy(T):
+    y, x = np.meshgrid(np.arange(1, 481), np.arange(1, 641), indexing="ij")
+    p = np.stack([x.ravel(), y.ravel(), np.zeros(307200), np.ones(307200)]).astype(np.float32)
+    scale, poses = SCALE.astype(np.float32), T[1:].astype(np.float32)
+    mm = scale @ p
+    return lambda: (poses @ (scale @ p))[:, 0:3, :] - mm[0:3, :]
+
+
 def main(frames=300):
     rng = np.random.default_rng(0)
     T = geometry.chain(geometry.exp(rng.normal(0, 1, (frames, 6)) * [0.3, 0.3, 0.3, 0.01, 0.01, 0.01]))
@@ -41,6 +49,7 @@ def main(frames=300):
     rows = {"ndarray.fill, warm (one thread)": best(lambda: out.fill(1.0)),
             "ours, into warm memory": best(lambda: ddf.fields(T, SCALE, out=out)),
             "ours, into fresh memory": best(lambda: ddf.fields(T, SCALE))}
+    rows["literal numpy"] = best(literal_numpy(T), 2)
     try:
         reference = literal_torch(T)
         difference = np.abs(reference().numpy() - out).max()

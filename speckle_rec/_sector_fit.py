@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 GREY_STEP = 4          # grey levels by which a pixel must vary to count as image content
+MAX_FLICKER = 12       # grey levels; an image border that varies more is content
 LINEAR_SLOPE = 0.02    # side edges steeper than this (about 1 degree off the vertical) make a sector
 SYMMETRY_RAD = np.deg2rad(2.0)  # soft prior: probes open as far to the left as to the right
 MIN_FACE = 0.3         # share of the columns at the face whose first lit pixel lies on its arc
@@ -44,6 +45,7 @@ class Fit:
     lateral: tuple[float, float]
     error_mm: float          # robust standard deviation of the edge points that belong to the outline
     sides: int               # straight side edges that were seen: 0 to 2
+    face_seen: bool = True
 
 
 def lit_mask(frames: NDArray[np.uint8]) -> Mask:
@@ -54,13 +56,19 @@ def lit_mask(frames: NDArray[np.uint8]) -> Mask:
     that a shadow cuts off.
     """
     high, low = frames.max(0), frames.min(0)
-    moving = (high - low) >= GREY_STEP
-    bright = high >= GREY_STEP + np.median(np.concatenate([high[0], high[-1], high[:, 0], high[:, -1]]))
+    spread = high - low
+    border_spread = np.median(_border(spread))
+    # A grabbed or compressed video flickers outside the field as well.
+    step = max(GREY_STEP, 3 * border_spread) if border_spread <= MAX_FLICKER else GREY_STEP
+    moving = spread >= step
+    bright = high >= step + np.median(_border(high))
     if moving.mean() < 0.02:
         if len(frames) > 2 and (high == low).all():
             raise NoFit("all frames are equal")
         moving = bright
-    lit = moving | _open(bright & ~moving, 7)
+    if border_spread > 0:
+        moving = cv2.medianBlur(moving.astype(np.uint8), 3).astype(bool)
+    lit = moving | _open(bright & ~moving, 4)
     body = _open(_close(lit, 9), 5)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(body.astype(np.uint8), connectivity=4)
     if count < 2:
@@ -72,6 +80,10 @@ def lit_mask(frames: NDArray[np.uint8]) -> Mask:
     main = np.append(False, (area > 0.1 * area.max()) & (changing > 0.3 * area))
     near = cv2.dilate(main[labels].astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     return lit & near
+
+
+def _border(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
 
 
 def _open(mask: Mask, size: int) -> Mask:
@@ -230,13 +242,14 @@ def _fit_sector(mask, scale, edges, left, right, tolerance, rng) -> Fit:
     ax, ay, radius, u0, u1 = solution.x
     error = residuals(solution.x)[:-1]
     error = error[(np.abs(error) < 4 * tolerance) & (error != 0)]
-    if not len(error) or not (-1.6 < u0 < -LINEAR_SLOPE < LINEAR_SLOPE < u1 < 1.6) or radius < -tolerance:
+    if not len(error) or not -1.6 < u0 < -LINEAR_SLOPE < LINEAR_SLOPE < u1 < 1.6:
         raise NoFit("edges do not bound a sector")
     radius = max(radius, 0.0)
     d = edges.top - (ax, ay)
     over_face = np.abs(np.arctan2(d[:, 0], d[:, 1])) < 0.9 * min(-u0, u1)
     on_face = np.abs(np.hypot(*d.T) - radius) < 4 * tolerance
-    if over_face.sum() > 10 and on_face[over_face].mean() < MIN_FACE:
+    face_seen = bool(over_face.sum() > 10)
+    if face_seen and on_face[over_face].mean() < MIN_FACE:
         raise NoFit("no arc of a probe face at the top of the image content")
     rows, columns = mask.shape
     x, y = np.meshgrid(scale[0, 0] * np.arange(1, columns + 1) + scale[0, 3] - ax,
@@ -249,10 +262,10 @@ def _fit_sector(mask, scale, edges, left, right, tolerance, rng) -> Fit:
     seen = np.bincount(bins)
     share = np.bincount(bins, mask[wedge], minlength=len(seen)) / np.maximum(seen, 1)
     first, last = _range_of(share, step * (np.arange(len(seen)) + 0.5), step)
-    if radius == 0.0 or (edges.top.size and abs(first - radius) > 2.0):
-        radius = first  # the face's arc was too short to fit, or shadowed at its middle
+    if not face_seen:
+        radius = first
     return Fit("curvilinear", (float(ax), float(ay)), float(radius), (0.0, float(last - radius)),
-               (float(u0), float(u1)), _spread(error), use_left + use_right)
+               (float(u0), float(u1)), _spread(error), int(use_left) + int(use_right), face_seen)
 
 
 def _range_of(share: Array, place_mm: Array, step_mm: float) -> tuple[float, float]:

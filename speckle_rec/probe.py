@@ -151,6 +151,8 @@ def find(frames: NDArray[np.uint8], scale: NDArray[np.float64], *,
     notes = []
     if fit.sides < 2:
         notes.append(f"{2 - fit.sides} of 2 side edges not visible: taken from symmetry or the border")
+    if not fit.face_seen:
+        notes.append("probe face not visible: its radius is that of the first echoes")
     if default is None and geometry.kind == "curvilinear" and abs(geometry.radius_mm - 40) > 2:
         notes.append(f"face radius {geometry.radius_mm:.1f} mm: not the 40 mm of the built-in 4DC7-3/40")
     return Found(geometry, "frames", fit.error_mm, notes=tuple(notes))

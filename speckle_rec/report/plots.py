@@ -1,0 +1,142 @@
+"""Figures of a reconstruction; solid is estimated and dashed is tracked, in black and white too."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from os import PathLike
+from typing import IO, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .. import geometry as se3
+from ..probe import ProbeGeometry
+from ..volume import Volume
+
+Array = NDArray[np.float64]
+Target = str | PathLike[str] | IO[bytes]
+
+ESTIMATED: dict[str, Any] = {"color": "black", "lw": 1.3, "label": "estimated"}
+TRACKED: dict[str, Any] = {"color": "tab:orange", "lw": 1.3, "ls": (0, (4, 2)), "label": "tracked"}
+COMPONENTS = ("x, lateral (mm)", "y, axial (mm)", "z, elevation (mm)",
+              "tilt about x (deg)", "yaw about y (deg)", "roll about z (deg)")
+
+
+def trajectory(path: Target, T_first_frame: Array, T_first_frame_tracked: Array | None = None,
+               confidence: NDArray[np.float32] | None = None, *, geometry: ProbeGeometry | None = None,
+               covariance: Array | None = None, timestamps_s: Array | None = None,
+               evidence: Mapping[str, NDArray[Any]] | None = None) -> None:
+    """Write a PNG of the path, the six motion components over time, and the confidence.
+
+    Parameters
+    ----------
+    T_first_frame, T_first_frame_tracked : [N, 4, 4]; the tracked one may hold NaN.
+    geometry : motion is that of the probe face's centre and the path that of the field's middle; without it
+        both are of the image origin.
+    covariance : [N, 6, 6] about the face centre, drawn as a band of one standard deviation.
+    evidence : `phase` [N] (numbers or names) is drawn as bands, `reversals` [M] (frames) as lines.
+    """
+    N = len(T_first_frame)
+    t = np.arange(float(N)) if timestamps_s is None else np.asarray(timestamps_s) - timestamps_s[0]
+    figure = Figure(figsize=(10, 11), layout="constrained")
+    grid = figure.add_gridspec(5, 2, height_ratios=(1.7, 1, 1, 1, 0.6))
+    face, middle = _points(geometry)
+    variance = None if covariance is None else np.diagonal(covariance, axis1=1, axis2=2)
+    sigma = None if variance is None else np.sqrt(np.clip(variance, 0, None))
+    series = [(_motion(T_first_frame, face), _path(T_first_frame, middle), ESTIMATED)]
+    if T_first_frame_tracked is not None:
+        series.append((_motion(T_first_frame_tracked, face), _path(T_first_frame_tracked, middle), TRACKED))
+
+    for column, (a, b, title) in enumerate(((2, 1, "path from the side"), (0, 2, "path from above"))):
+        axes = figure.add_subplot(grid[0, column])
+        for _, points, style in series:
+            axes.plot(points[:, a], points[:, b], **style)
+            axes.plot(*points[0, [a, b]], "o", color=style["color"], ms=5)
+        axes.set(xlabel=f"{'xyz'[a]} (mm)", ylabel=f"{'xyz'[b]} (mm)", title=title, aspect="equal",
+                 adjustable="datalim")
+        if b == 1:
+            axes.invert_yaxis()
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(loc="best", frameon=False)
+
+    for component, label in enumerate(COMPONENTS):
+        axes = figure.add_subplot(grid[1 + component % 3, component // 3])
+        _spans(axes, t, evidence, named=component % 3 == 0)
+        for motion, _, style in series:
+            axes.plot(t, motion[:, component], **style)
+        if sigma is not None:
+            unit = 1.0 if component < 3 else 180 / np.pi
+            value, width = series[0][0][:, component], unit * sigma[:, component]
+            axes.fill_between(t, value - width, value + width, color="0.5", alpha=0.3, lw=0)
+        axes.set(ylabel=label, xlim=(t[0], t[-1] if N > 1 else t[0] + 1))
+        axes.grid(alpha=0.3)
+    axes = figure.add_subplot(grid[4, :])
+    _spans(axes, t, evidence, named=False)
+    if confidence is not None:
+        axes.fill_between(t, 0, confidence, color="0.35", lw=0, step="mid")
+    axes.set(ylabel="confidence", ylim=(0, 1), xlabel="frame" if timestamps_s is None else "time (s)",
+             xlim=(t[0], t[-1] if N > 1 else t[0] + 1))
+    figure.savefig(path, dpi=110, format="png")
+
+
+def slices(path: Target, volume: Volume) -> None:
+    """Write a PNG of the three orthogonal slices through the middle of what a volume holds."""
+    data, step = volume.data, volume.spacing_mm
+    seen = np.nonzero(data)
+    centre = [int(np.median(i)) if len(i) else n // 2 for i, n in zip(seen, data.shape, strict=True)]
+    low = [0.0 + volume.origin_mm[axis] - step / 2 for axis in (2, 1, 0)]
+    high = [o + step * n for o, n in zip(low, data.shape, strict=True)]
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    for k, (cut, rows, columns, title) in enumerate(((0, 1, 2, "image plane"), (2, 1, 0, "from the side"),
+                                                     (1, 0, 2, "from above"))):
+        axes = figure.add_subplot(1, 3, 1 + k)
+        plane = np.take(data, centre[cut], axis=cut)
+        plane = plane if rows < columns else plane.T
+        axes.imshow(plane, cmap="gray", vmin=0, vmax=255,
+                    extent=(low[columns], high[columns], high[rows], low[rows]))
+        at = low[cut] + step * (centre[cut] + 0.5)
+        axes.set(xlabel=f"{'zyx'[columns]} (mm)", ylabel=f"{'zyx'[rows]} (mm)",
+                 title=f"{title}, {'zyx'[cut]} = {at:.1f} mm")
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _points(geometry: ProbeGeometry | None) -> tuple[Array, Array]:
+    """Face centre and middle of the field of view in image mm."""
+    if geometry is None:
+        return np.zeros(3), np.zeros(3)
+    middle = geometry.cartesian(np.mean(geometry.depth_mm), np.mean(geometry.lateral))
+    return np.array([*geometry.face_mm, 0.0]), np.array([*middle, 0.0])
+
+
+def _motion(T: Array, about: Array) -> Array:
+    """[N, 6]: translation (mm) of the point `about`, and rotation vector (deg)."""
+    T = np.asarray(T, float)
+    rotation = T.copy()
+    rotation[:, :3, 3] = 0
+    ok = np.isfinite(T).all((1, 2))
+    turn = np.full((len(T), 3), np.nan)
+    turn[ok] = np.rad2deg(se3.log(rotation[ok])[:, 3:])
+    return np.concatenate([_path(T, about) - about, turn], 1)
+
+
+def _path(T: Array, point: Array) -> Array:
+    return np.asarray(T)[:, :3, :3] @ point + np.asarray(T)[:, :3, 3]
+
+
+def _spans(axes: Axes, t: Array, evidence: Mapping[str, NDArray[Any]] | None, *, named: bool) -> None:
+    """Phases as alternating bands with their names, reversals as thin dotted lines."""
+    if evidence is None:
+        return
+    phase = evidence.get("phase")
+    if phase is not None and len(phase) == len(t):
+        edges = np.concatenate([[0], np.flatnonzero(phase[1:] != phase[:-1]) + 1, [len(t)]])
+        for k, (a, b) in enumerate(pairwise(edges)):
+            if k % 2:
+                axes.axvspan(t[a], t[min(b, len(t) - 1)], color="0.9", lw=0, zorder=0)
+            if named and b - a > len(t) / 25:
+                axes.text((t[a] + t[b - 1]) / 2, 1.01, str(phase[a]), transform=axes.get_xaxis_transform(),
+                          ha="center", va="bottom", fontsize=8)
+    for frame in evidence.get("reversals", ()):
+        if 0 <= frame < len(t):
+            axes.axvline(t[int(frame)], color="0.4", lw=0.7, ls=":")

@@ -1,0 +1,174 @@
+"""Compounding: frames with poses pasted into a regular grid in the image mm of frame 0."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .kernels import cpu_volume
+from .probe import ProbeGeometry
+
+Array = NDArray[np.float64]
+
+INTERPOLATIONS = ("NEAREST", "LINEAR")
+COMPOUNDINGS = ("MEAN", "MAXIMUM", "LATEST")
+BYTES_PER_VOXEL = 4 + 4 + 1 + 1  # sum, weight, grey values, and their copy while holes are filled
+DEFAULT_SPACING_MM = 0.5
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A compounded volume.
+
+    Attributes
+    ----------
+    data : uint8 [nz, ny, nx], zero where nothing was seen.
+    accumulation : float32 [nz, ny, nx], number (or summed weight) of the pixels behind each voxel; zero in
+        holes, filled or not.
+    origin_mm : (x, y, z) of the centre of voxel [0, 0, 0] in the image mm of frame 0.
+    spacing_mm : edge of a voxel.
+    directions : float64 [3, 3], columns are the grid's x, y and z axes in the image mm of frame 0.
+    """
+
+    data: NDArray[np.uint8]
+    accumulation: NDArray[np.float32]
+    origin_mm: tuple[float, float, float]
+    spacing_mm: float
+    directions: Array
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Extent of a volume before it is made: voxels (nx, ny, nz) and the memory that compounding takes."""
+
+    origin_mm: tuple[float, float, float]
+    size: tuple[int, int, int]
+    spacing_mm: float
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(np.prod(self.size, dtype=np.int64)) * BYTES_PER_VOXEL
+
+
+def plan(T_first_frame: Array, geometry: ProbeGeometry, spacing_mm: float | None = None, *,
+         roi_mm: tuple[Array, Array] | None = None, max_bytes: int = 2 * 1024**3) -> Grid:
+    """The grid that holds the field of view of every frame (or the box `roi_mm`, two corners).
+
+    Without `spacing_mm` it is 0.5 mm, or as much coarser as `max_bytes` asks for.
+
+    Raises
+    ------
+    InputError
+        If no pose is finite, or the spacing asked for needs more than `max_bytes`.
+    """
+    T = np.asarray(T_first_frame, float)
+    T = T[np.isfinite(T).all((1, 2))]
+    if not len(T):
+        raise InputError("compounding: expected finite poses, found none")
+    if spacing_mm is not None and not spacing_mm > 0:
+        raise InputError(f"compounding: expected a spacing above 0 mm, found {spacing_mm:g}")
+    if roi_mm is None:
+        outline = np.clip(geometry.outline(16), *_image_box(geometry))
+        points = np.concatenate([outline, np.zeros((len(outline), 1))], 1)
+        every = np.einsum("nij,pj->npi", T[:, :3, :3], points) + T[:, None, :3, 3]
+        low, high = every.min((0, 1)), every.max((0, 1))
+    else:
+        low, high = (np.asarray(corner, float) for corner in roi_mm)
+        if not (high > low).all():
+            raise InputError(f"compounding: expected a region with low < high, found {low} to {high}")
+    fits = (np.prod(np.maximum(high - low, 0.1)) * BYTES_PER_VOXEL / max_bytes) ** (1 / 3)
+    spacing = spacing_mm or DEFAULT_SPACING_MM
+    while True:
+        size = np.floor((high - low) / spacing).astype(int) + 2
+        nx, ny, nz = (int(voxels) for voxels in size)
+        grid = Grid((float(low[0]), float(low[1]), float(low[2])), (nx, ny, nz), spacing)
+        if grid.memory_bytes <= max_bytes:
+            return grid
+        if spacing_mm is not None:
+            most, found = max_bytes / 1e9, grid.memory_bytes / 1e9
+            raise InputError(f"compounding: expected at most {most:.1f} GB, found {found:.1f} GB for {spacing:g} mm"
+                             f": ask for {fits * 1.05:.2g} mm or a smaller region")
+        spacing *= 1.1
+
+
+class _HasBlocks(Protocol):
+    def blocks(self) -> Iterable[tuple[int, NDArray[np.uint8]]]: ...
+
+
+def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_first_frame: Array,
+                  geometry: ProbeGeometry, spacing_mm: float | None = None, *, interpolation: str = "LINEAR",
+                  compounding: str = "MEAN", hole_radius: int = 2, clip_to_fan: bool = True,
+                  roi_mm: tuple[Array, Array] | None = None, max_bytes: int = 2 * 1024**3,
+                  progress: Callable[[int], None] | None = None) -> Volume:
+    """Compound frames with poses into a regular grid.
+
+    Parameters
+    ----------
+    scan : a `Scan`, or pairs (index of the first frame, frames uint8 [n, rows, columns]).
+    T_first_frame : [N, 4, 4]; frames whose pose is not finite are left out.
+    geometry : field of view of the probe and the scale of its pixels.
+    spacing_mm : voxel edge; see `plan`.
+    interpolation : NEAREST pastes a pixel into the voxel it lies in, LINEAR shares it among eight.
+    compounding : MEAN, MAXIMUM or LATEST of the pixels of a voxel (PLUS's vocabulary). MAXIMUM and LATEST
+        with LINEAR write all eight voxels.
+    hole_radius : empty voxels are filled from cubes of up to this many voxels to each side of which a
+        third is seen; 0 leaves holes.
+    clip_to_fan : leave out pixels outside the field of view.
+    progress : called with the number of frames pasted since the last call.
+
+    Raises
+    ------
+    InputError
+        For unknown modes, or see `plan`.
+    """
+    if interpolation not in INTERPOLATIONS or compounding not in COMPOUNDINGS:
+        raise InputError(f"compounding: expected {'|'.join(INTERPOLATIONS)} and {'|'.join(COMPOUNDINGS)}, "
+                         f"found {interpolation} and {compounding}")
+    T = np.asarray(T_first_frame, float)
+    grid = plan(T, geometry, spacing_mm, roi_mm=roi_mm, max_bytes=max_bytes)
+    A = _grid_from_pixel(T, geometry.scale, grid)
+    mask = geometry.mask() if clip_to_fan else np.ones(geometry.shape, bool)
+    first = np.where(mask.any(1), mask.argmax(1), 0)
+    last = np.where(mask.any(1), mask.shape[1] - mask[:, ::-1].argmax(1), 0)
+    nx, ny, nz = grid.size
+    # Threads own slabs of the kernel's first axis: the longest one shares the work best.
+    order = np.argsort([nx, ny, nz], kind="stable")
+    total = np.zeros(tuple(np.array(grid.size)[order[::-1]]), np.float32)
+    weight = np.zeros_like(total)
+    linear = interpolation == "LINEAR"
+    mode, slabs = COMPOUNDINGS.index(compounding), max(1, min(32, total.shape[0] // 4))
+    blocks: Any = scan.blocks() if hasattr(scan, "blocks") else scan
+    for start, frames in blocks:
+        part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
+        cpu_volume.splat(frames, part, first, last, mask, total, weight, mode, linear, slabs)
+        if progress is not None:
+            progress(len(frames))
+    data = np.empty(total.shape, np.uint8)
+    cpu_volume.to_grey(total, weight, mode, data)
+    del total
+    if hole_radius > 0:
+        filled = np.empty_like(data)
+        cpu_volume.fill_holes(data, weight, hole_radius, 1 / 3, filled)
+        data = filled
+    to_zyx = [int(np.flatnonzero(order[::-1] == axis)[0]) for axis in (2, 1, 0)]
+    return Volume(data.transpose(to_zyx), weight.transpose(to_zyx), grid.origin_mm, grid.spacing_mm,
+                  np.eye(3))
+
+
+def _image_box(geometry: ProbeGeometry) -> tuple[Array, Array]:
+    rows, columns = geometry.shape
+    s = geometry.scale
+    return (np.array([s[0, 0] + s[0, 3], s[1, 1] + s[1, 3]]),
+            np.array([s[0, 0] * columns + s[0, 3], s[1, 1] * rows + s[1, 3]]))
+
+
+def _grid_from_pixel(T: Array, scale: Array, grid: Grid) -> Array:
+    """A [N, 3, 3]: grid coordinates (x, y, z) of pixel (column, row, 1), both counted from 0."""
+    pixel_from_0 = np.eye(4)
+    pixel_from_0[:2, 3] = 1
+    A = (T @ scale @ pixel_from_0)[:, :3][:, :, [0, 1, 3]]
+    A[:, :, 2] -= grid.origin_mm
+    return A / grid.spacing_mm

@@ -1,0 +1,128 @@
+"""Compounding puts every pixel where its pose says, and the file says where that is."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speckle_rec import geometry, probe, volume
+from speckle_rec.errors import InputError
+from speckle_rec.io import nrrd
+
+SCALE = np.diag([0.5, 0.4, 1.0, 1.0])
+SHAPE = (60, 50)
+LINEAR_PROBE = probe.ProbeGeometry("linear", SHAPE, SCALE, (12.5, 1.0), 0.0, (0.0, 22.0), (-11.0, 11.0))
+
+
+def sweep(n, step=(0.0, 0.0, 0.4), turn=(0.0, 0.0, 0.0)):
+    T_prev = geometry.exp(np.tile([*step, *turn], (n, 1)))
+    return geometry.chain(T_prev)
+
+
+def phantom(points):
+    """Grey value of a smooth analytic phantom at image mm [..., 3]."""
+    x, y, z = np.moveaxis(points, -1, 0)
+    return 120 + 60 * np.sin(x / 4) * np.cos(y / 5) + 40 * np.sin(z / 6)
+
+
+def acquire(T):
+    c, r = np.meshgrid(np.arange(1, SHAPE[1] + 1), np.arange(1, SHAPE[0] + 1))
+    p = geometry.pixel_points(SCALE, c, r)
+    world = np.einsum("nij,rcj->nrci", T[:, :3, :3], p) + T[:, None, None, :3, 3]
+    return np.round(phantom(world)).astype(np.uint8)
+
+
+def blocks(frames, size=7):
+    return ((i, frames[i : i + size]) for i in range(0, len(frames), size))
+
+
+def voxel_mm(v):
+    z, y, x = np.indices(v.data.shape)
+    return np.stack([x, y, z], -1) * v.spacing_mm + v.origin_mm
+
+
+@settings(max_examples=8, deadline=None)
+@given(turn=st.tuples(*[st.floats(-0.01, 0.01)] * 3), seed=st.integers(0, 9),
+       interpolation=st.sampled_from(volume.INTERPOLATIONS), compounding=st.sampled_from(volume.COMPOUNDINGS))
+def test_analytic_phantom_is_recovered(turn, seed, interpolation, compounding):
+    T = sweep(40, np.random.default_rng(seed).normal(0, 0.3, 3), turn)
+    v = volume.compound_scan(blocks(acquire(T)), T, LINEAR_PROBE, 0.6, interpolation=interpolation,
+                             compounding=compounding, hole_radius=0)
+    seen = v.accumulation > 0
+    assert seen.sum() > 1000 and (v.data[~seen] == 0).all()
+    error = v.data[seen] - phantom(voxel_mm(v))[seen]
+    assert np.sqrt(np.mean(error**2)) < (4 if compounding == "MEAN" else 12)
+
+
+def test_a_single_slice_on_the_grid_is_the_image():
+    frames = np.random.default_rng(0).integers(0, 255, (1, *SHAPE), dtype=np.uint8)
+    scale = np.diag([0.5, 0.5, 1.0, 1.0])
+    whole = probe.ProbeGeometry("linear", SHAPE, scale, (12.75, 0.5), 0.0, (0.0, 29.5), (-12.25, 12.25))
+    scan = SimpleNamespace(blocks=lambda: blocks(frames))
+    for interpolation in volume.INTERPOLATIONS:
+        done = []
+        v = volume.compound_scan(scan, np.eye(4)[None], whole, 0.5, interpolation=interpolation,
+                                 hole_radius=0, progress=done.append)
+        assert done == [1]
+        assert v.origin_mm == (0.5, 0.5, 0.0)
+        assert np.array_equal(v.data[0, : SHAPE[0], : SHAPE[1]], frames[0])
+
+
+def test_maximum_and_latest_keep_their_promise():
+    frames = np.stack([np.full(SHAPE, g, np.uint8) for g in (10, 200, 90)])
+    T = np.tile(np.eye(4), (3, 1, 1))
+    grey = {mode: volume.compound_scan(blocks(frames, 1), T, LINEAR_PROBE, compounding=mode).data.max()
+            for mode in volume.COMPOUNDINGS}
+    assert grey == {"MEAN": 100, "MAXIMUM": 200, "LATEST": 90}
+
+
+def test_holes_between_frames_are_filled_and_the_outside_is_not():
+    T = sweep(12, (0, 0, 1.5))
+    holes, filled = (volume.compound_scan(blocks(acquire(T)), T, LINEAR_PROBE, 0.5, interpolation="NEAREST",
+                                          hole_radius=radius) for radius in (0, 2))
+    inner = np.s_[4:-8, 8:-8, 8:-8]
+    assert (holes.data[inner] == 0).any() and (filled.data[inner] > 0).all()
+    assert (filled.data > 0).sum() < 1.2 * filled.data[4:-4].size
+    added = (filled.data > 0) & (holes.data == 0)
+    assert np.abs(filled.data - phantom(voxel_mm(filled)))[added].mean() < 8
+
+
+def test_fan_is_clipped_and_frames_without_pose_left_out():
+    fan = probe.ProbeGeometry("curvilinear", SHAPE, SCALE, (12.5, -5.0), 8.0, (0.0, 15.0), (-0.5, 0.5))
+    T = np.tile(np.eye(4), (2, 1, 1))
+    T[1] = np.nan
+    frames = np.stack([np.full(SHAPE, g, np.uint8) for g in (50, 250)])
+    v = volume.compound_scan(blocks(frames), T, fan, 0.5, interpolation="NEAREST")
+    assert set(np.unique(v.data)) == {0, 50}
+    with pytest.raises(InputError, match="finite poses"):
+        volume.compound_scan(blocks(frames), T[1:], fan)
+
+
+def test_memory_is_planned_before():
+    T = sweep(10, (5, 0, 30))
+    grid = volume.plan(T, LINEAR_PROBE, max_bytes=2_000_000)
+    assert grid.spacing_mm > 0.5 and grid.memory_bytes <= 2_000_000
+    with pytest.raises(InputError, match="ask for"):
+        volume.plan(T, LINEAR_PROBE, 0.1, max_bytes=2_000_000)
+    low, high = np.array([0.0, 0, 0]), np.array([5.0, 5, 5])
+    assert volume.plan(T, LINEAR_PROBE, 0.5, roi_mm=(low, high)).size == (12, 12, 12)
+    with pytest.raises(InputError, match="MEDIAN"):
+        volume.compound_scan([], T, LINEAR_PROBE, compounding="MEDIAN")
+
+
+def test_nrrd_is_read_back_where_it_was(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    T = sweep(9, (0.2, 0, 0.5))
+    v = volume.compound_scan(blocks(acquire(T)), T, LINEAR_PROBE, 0.7)
+    nrrd.write(tmp_path / "volume.nrrd", v, accumulation=tmp_path / "accumulation.nrrd")
+    image = sitk.ReadImage(str(tmp_path / "volume.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), v.data)
+    np.testing.assert_allclose(image.GetOrigin(), v.origin_mm)
+    np.testing.assert_allclose(image.GetSpacing(), [0.7] * 3)
+    np.testing.assert_allclose(image.GetDirection(), np.eye(3).ravel())
+    at = image.TransformIndexToPhysicalPoint((3, 4, 2))
+    np.testing.assert_allclose(at, voxel_mm(v)[2, 4, 3])
+    buffer = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "accumulation.nrrd")))
+    np.testing.assert_allclose(buffer, v.accumulation)
