@@ -132,7 +132,7 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
 
 @_jit
 def blur_lateral(field, kernel, half_width, first, step, out):
-    """Lateral beam: out[i, l] = sum_t kernel[i, t] field[i, first + l step + t - h], |t - h| <= half_width[i].
+    """Lateral beam: out[i, l] = sum_t kernel[i, h + t] field[i, first + l step + t], |t| <= half_width[i].
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def blur_lateral(field, kernel, half_width, first, step, out):
 
 @_jit
 def apply_gain(field, gain, row_gain):
-    """Multiply complex64 [n_r, n_l] by float32 [g_r, g_l], stretched to it bilinearly, and by [n_r], in place."""
+    """Multiply complex64 [n_r, n_l] by float32 [g_r, g_l], stretched bilinearly, and by [n_r], in place."""
     n_r, n_l = field.shape
     g_r, g_l = gain.shape
     for i in range(n_r):
@@ -173,7 +173,7 @@ def apply_gain(field, gain, row_gain):
 
 @_jit
 def blur_axial(field, pulse, first, step, out):
-    """Pulse: out[i, l] = sum_t pulse[t] field[first + i step + t - h, l]; float32 [2 h + 1], complex64 arrays."""
+    """Pulse: out[i, l] = sum_t pulse[h + t] field[first + i step + t, l], pulse float32 [2 h + 1]."""
     h = len(pulse) // 2
     for i in range(out.shape[0]):
         out[i] = 0
@@ -209,7 +209,7 @@ def scan_convert(polar, pixel, row, column, out):
 @_jit
 def seen(points, T_image_world, apex_x, apex_y, radius_mm, linear, r_range, u_range, reach, lens_r0, lens_dr,
          margin_mm):
-    """True [K] where a point (world mm, float64 [K, 3]) is within `margin_mm` of what one of N images shows."""
+    """True [K] where points (world mm, float64 [K, 3]) are within `margin_mm` of what any image shows."""
     out = np.zeros(len(points), dtype=np.bool_)
     top = reach.max() + margin_mm
     for p in range(len(points)):

@@ -69,8 +69,8 @@ def visible(T_world_image: NDArray[np.float64], geometry: ProbeGeometry, beam: B
 
     def mask(points_mm: NDArray) -> NDArray[np.bool_]:
         return scatter.seen(np.asarray(points_mm, np.float64), T_image_world, *geometry.apex_mm,
-                            geometry.radius_mm, geometry.kind == "linear", geometry.depth_mm, geometry.lateral,
-                            reach, r0, dr, margin)
+                            geometry.radius_mm, geometry.kind == "linear", geometry.depth_mm,
+                            geometry.lateral, reach, r0, dr, margin)
 
     return mask
 
@@ -91,22 +91,22 @@ class Medium:
              region_mm: Callable[[NDArray], NDArray[np.bool_]] | None = None) -> "Medium":
         """Draw a stratified random cloud inside `tissue.bounds_mm`, and the sheets of the tissue.
 
-        Scatterers are uniform within cells of 0.5 mm, an equal number in each: over lengths beyond the wavelength
-        their number fluctuates less than Poisson's, so that 8 in a resolution cell make Rayleigh speckle.
+        Scatterers are uniform within cells of 0.5 mm, an equal number in each: over lengths beyond the
+        wavelength their number fluctuates less than Poisson's, so that 8 in a resolution cell make Rayleigh
+        speckle.
 
         Parameters
         ----------
         density_per_mm3 : float
             Diffuse scatterers are scaled so that the speckle is as bright whatever their density.
         region_mm : callable, optional
-            Mask of block centres [K, 3] (blocks of 4 mm) that are wanted, such as `visible(...)`. Scatterers of
-            a place are the same whatever the region.
+            Mask of block centres [K, 3] (blocks of 4 mm) that are wanted, such as `visible(...)`. The
+            scatterers of a place are the same whatever the region.
         """
         low, high = np.asarray(tissue.bounds_mm, float)
         first = np.floor(low / BLOCK_MM).astype(int)
         count = np.maximum(np.ceil(high / BLOCK_MM).astype(int) - first, 0)
-        blocks = np.stack(np.meshgrid(*(f + np.arange(c) for f, c in zip(first, count, strict=True)),
-                                      indexing="ij"), -1).reshape(-1, 3)
+        blocks = first + np.moveaxis(np.indices(count), 0, -1).reshape(-1, 3)
         if region_mm is not None:
             blocks = blocks[region_mm((blocks + 0.5) * BLOCK_MM)]
         batches = [_diffuse(tissue, seed, blocks[i:i + _BATCH_BLOCKS], density_per_mm3, low, high)
@@ -145,8 +145,7 @@ class Medium:
 
 def _diffuse(tissue: Tissue, seed: int, blocks: NDArray, density: float, low: NDArray, high: NDArray):
     """(points, amplitude, voxel) of the scatterers of some blocks [B, 3], voxel after voxel."""
-    voxel, cell = (np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1).reshape(-1, 3)
-                   for n in (BLOCK_VOXELS, STRATA))
+    voxel, cell = (np.moveaxis(np.indices((n, n, n)), 0, -1).reshape(-1, 3) for n in (BLOCK_VOXELS, STRATA))
     cells = (voxel[:, None] * STRATA + cell).reshape(-1, 3)
     per_cell = density * (VOXEL_MM / STRATA) ** 3
     all_points, all_keys = [], []
