@@ -134,7 +134,8 @@ def test_amplitude_and_log_correlation_follow_from_the_intensity(phantom, base_f
     for tau in (0.3, 0.7):
         moved = [renderer.baseband(T @ se3.translation(np.array([0, 0, tau])), None) for T in bases]
         a, b = np.abs(np.stack(base_frames)), np.abs(np.stack(moved))
-        rho_i, rho_a, rho_log = (np.corrcoef(f(a).ravel(), f(b).ravel())[0, 1] for f in (np.square, abs, np.log))
+        rho_i, rho_a, rho_log = (np.corrcoef(f(a).ravel(), f(b).ravel())[0, 1]
+                                 for f in (np.square, np.abs, np.log))
         assert rho_a == pytest.approx(measure.amplitude_correlation(rho_i), abs=0.015)
         assert rho_log == pytest.approx(measure.log_correlation(rho_i), abs=0.02)
 
@@ -144,7 +145,8 @@ def test_pure_tilt_follows_the_wavefront_curvature_at_six_depths(phantom, base_f
     renderer, _ = phantom
     motion = measure.about_face(SECTOR, np.array([0, 0, 0, np.deg2rad(tilt_deg), 0, 0]))
     sums = pairs(phantom, base_frames, motion)
-    expected = measure.expected_intensity_correlation(NARROW, SECTOR, renderer.r_mm[:, None], renderer.u, motion)
+    r = renderer.r_mm[:, None]
+    expected = measure.expected_intensity_correlation(NARROW, SECTOR, r, renderer.u, motion)
     for depth in DEPTHS:
         mask = cells(renderer, depth - 6.5, depth + 6.5)
         assert -np.log(sums.correlation(mask)) == pytest.approx(-np.log(expected[mask].mean()), rel=0.1)
@@ -180,7 +182,8 @@ def test_yaw_is_an_elevational_shift_that_grows_with_x():
     # -ln rho = a (x - x0)^2
     root = np.polyfit(centres, measured, 2)
     assert -root[1] / (2 * root[0]) == pytest.approx(x0, abs=1.0)
-    expected = measure.expected_intensity_correlation(beam, shallow, renderer.r_mm[:, None], renderer.u, motion)
+    r = renderer.r_mm[:, None]
+    expected = measure.expected_intensity_correlation(beam, shallow, r, renderer.u, motion)
     theory = np.array([-np.log(expected[np.abs(x - c) < 2].mean()) for c in centres])
     np.testing.assert_allclose(measured, theory, rtol=0.2, atol=0.02)
 
@@ -190,7 +193,7 @@ def test_uniform_lens_narrows_to_the_same_width_at_its_focus():
     profile, _, _, r0, dr, dz, _ = beams.lens_table(dataclasses.replace(NARROW, lens="uniform"), SECTOR)
     row = np.abs(profile[round((focus[0] - r0) / dr)])
     half = np.interp(0.5, (row / row[0])[:40][::-1], (np.arange(40) * dz)[::-1])
-    assert half == pytest.approx(float(beams.elevation_width(NARROW, focus)[0]) * np.sqrt(np.log(2) / 2), rel=0.02)
+    assert half == pytest.approx(beams.elevation_width(NARROW, focus)[0] * np.sqrt(np.log(2) / 2), rel=0.02)
 
 
 def test_another_lens_decorrelates_by_its_own_width():
@@ -232,9 +235,9 @@ def test_noise_has_its_stated_level_and_grows_with_depth():
     field = render(Medium.draw(empty, 0), empty, np.eye(4), beam, SECTOR, np.random.default_rng(0))
     r, _ = polar_axes(beam, SECTOR)
     power = 10 * np.log10(np.mean(np.abs(field) ** 2, 1))
-    assert power[-40:].mean() == pytest.approx(-6, abs=1)
-    middle = np.abs(r - 57) < 3
-    assert power[middle].mean() < -20
+    slope, last = np.polyfit(r[r > 60] - r[-1], power[r > 60], 1)
+    assert last == pytest.approx(-6, abs=0.7)
+    assert slope == pytest.approx(0.65, abs=0.1)   # dB/mm: TGC, and the beam that widens
 
 
 def test_frames_depend_on_their_seeds_only(phantom):
@@ -293,10 +296,11 @@ def test_lifted_lines_show_noise_only(phantom):
     contact = np.r_[np.zeros(40), np.ones(40)]
     field = np.abs(renderer.baseband(bases[1], None, contact=contact))
     assert field[:, :25].max() < 1e-3
-    np.testing.assert_allclose(field[:, 45:], np.abs(renderer.baseband(bases[1], None))[:, 45:], rtol=1e-4, atol=1e-4)
+    held = np.abs(renderer.baseband(bases[1], None))
+    np.testing.assert_allclose(field[:, 45:], held[:, 45:], rtol=1e-4, atol=1e-4)
 
 
 def test_gain_shifts_grey_levels_by_the_stated_map(phantom, base_frames):
     dark, bright = (to_bmode(base_frames[0], NARROW, SECTOR, gain_db=g).astype(int) for g in (0.0, 8.3))
-    between = (dark > 5) & (bright < 250)
-    np.testing.assert_allclose((bright - dark)[between & SECTOR.mask()], 25.5, atol=1)
+    step = (bright - dark)[(dark > 20) & (bright < 250)]
+    assert np.mean(np.abs(step - 25.5) <= 1) > 0.99

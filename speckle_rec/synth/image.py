@@ -30,7 +30,8 @@ def polar_axes(beam: Beam, geometry: ProbeGeometry) -> tuple[NDArray[np.float64]
     """Range r [n_r] (mm) and lateral u [n_lines] (rad or mm) of the baseband."""
     step = range_step(beam)
     n_r = int((geometry.depth_mm[1] - geometry.depth_mm[0]) / step) + 1
-    return geometry.depth_mm[0] + step * np.arange(n_r, dtype=np.float64), np.linspace(*geometry.lateral, beam.n_lines)
+    r = geometry.depth_mm[0] + step * np.arange(n_r, dtype=np.float64)
+    return r, np.linspace(*geometry.lateral, beam.n_lines)
 
 
 def _splat_power(kernel: NDArray) -> NDArray[np.float64]:
@@ -95,7 +96,7 @@ class Renderer:
         echo = STANDARD_DENSITY * self._cell_mm2 * elevation * _splat_power(self._lateral)
         self._row_gain = (1 / np.sqrt(echo * _splat_power(self._pulse))).astype(np.float32)
         tgc = 10 ** (self.beam.tgc_db_cm_mhz * self.beam.frequency_hz * 1e-6 * self._fine_r / 100)
-        noise = tgc / np.sqrt(echo)
+        noise = tgc * np.sqrt(elevation)   # a wide beam is a weak one: echo energy varies as 1 / width
         last = np.searchsorted(self._fine_r, self.r_mm[-1])
         unit = 10 ** (self.beam.noise_db / 20) / np.sqrt(2 * np.sum(self._pulse.astype(float) ** 2))
         self._noise = (unit * noise / noise[min(last, len(noise) - 1)]).astype(np.float32)
@@ -171,10 +172,7 @@ class Renderer:
             coupling = np.interp(lines, np.linspace(0, 1, contact.size), contact)
             gain = (gain * coupling**2).astype(np.float32)
         pad = self._range_pad
-        scatter.apply_gain(field[pad:len(field) - pad], gain, self._row_gain[pad:len(field) - pad])
-        # nothing is known beyond the ends of the field: their gain carries on
-        field[:pad] *= self._row_gain[:pad, None]
-        field[len(field) - pad:] *= self._row_gain[len(field) - pad:, None] * np.float32(gain[-1].mean())
+        scatter.apply_gain(field, gain, self._row_gain, pad)
         if rng_noise is not None:
             noise = rng_noise.standard_normal((*field.shape, 2), np.float32).view(np.complex64)[..., 0]
             field += noise * self._noise[:, None]

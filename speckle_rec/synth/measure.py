@@ -18,7 +18,7 @@ def about_face(geometry: ProbeGeometry, twist: Array) -> Array:
 
 
 def amplitude_correlation(rho_intensity: Array) -> Array:
-    """rho_A of fully developed speckle from rho_I, both zero-mean: (2F1(-1/2, -1/2; 1; rho_I) - 1) / (4/pi - 1).
+    """rho_A of fully developed speckle from rho_I: (2F1(-1/2, -1/2; 1; rho_I) - 1) / (4/pi - 1).
 
     Source: Middleton, Introduction to Statistical Communication Theory (1960), ch. 9.
     """
@@ -54,7 +54,7 @@ class PairSums:
     """Sums over pairs of frames of what the intensity correlation of each cell needs."""
 
     def __init__(self):
-        self.sums = 0.0
+        self.sums: Array = np.zeros((5, 1, 1))
         self.count = 0
 
     def add(self, a: NDArray[np.complex64], b: NDArray[np.complex64]) -> None:

@@ -19,6 +19,7 @@ VOXEL_MM = 2.0
 STRATA = 4                # cells a side of a voxel; each holds the same number of scatterers
 BLOCK_VOXELS = 2          # voxels a side of a block, the unit that is drawn from one seed
 BLOCK_MM = VOXEL_MM * BLOCK_VOXELS
+BEAM_MARGIN_MM = 2.0      # how far beyond the first and last line a beam hears
 _BATCH_BLOCKS = 128
 
 
@@ -65,7 +66,7 @@ def visible(T_world_image: NDArray[np.float64], geometry: ProbeGeometry, beam: B
     """A mask for `Medium.draw`: what the images [N, 4, 4] can see, and `margin_mm` around it."""
     _, _, reach, r0, dr, _, _ = lens_table(beam or Beam(), geometry)
     T_image_world = se3.inverse(np.asarray(T_world_image, float).reshape(-1, 4, 4))
-    margin = margin_mm + BLOCK_MM * np.sqrt(3) / 2
+    margin = margin_mm + BLOCK_MM * np.sqrt(3) / 2 + BEAM_MARGIN_MM
 
     def mask(points_mm: NDArray) -> NDArray[np.bool_]:
         return scatter.seen(np.asarray(points_mm, np.float64), T_image_world, *geometry.apex_mm,
