@@ -5,7 +5,7 @@ correlation with the frame at rest is compared. The reference is `pymust.simus3`
 whose row delays are the lens, so that elevational distances are exact. `pymust.simus` (a multi-Gaussian lens)
 is run too; it adds the wavefront's phase in elevation to a path that already holds it, see docs/SIMULATOR.md.
 
-    python -m benchmarks.pymust_reference -o results/pymust.npz
+    python benchmarks/pymust_reference.py -o results/pymust.npz
 """
 
 import argparse

@@ -20,13 +20,13 @@ def about_face(geometry: ProbeGeometry, twist: Array) -> Array:
 def amplitude_correlation(rho_intensity: Array) -> Array:
     """rho_A of fully developed speckle from rho_I: (2F1(-1/2, -1/2; 1; rho_I) - 1) / (4/pi - 1).
 
-    Source: Middleton, Introduction to Statistical Communication Theory (1960), ch. 9.
+    Eq. 10; source: Middleton, Introduction to Statistical Communication Theory (1960), ch. 9.
     """
     return (hyp2f1(-0.5, -0.5, 1, rho_intensity) - 1) / (4 / np.pi - 1)
 
 
 def log_correlation(rho_intensity: Array) -> Array:
-    """rho_log from rho_I: (6 / pi^2) Li2(rho_I) (docs/PHYSICS.md section 3)."""
+    """rho_log from rho_I: (6 / pi^2) Li2(rho_I), with the dilogarithm Li2 (eq. 11)."""
     return spence(1 - np.asarray(rho_intensity)) * 6 / np.pi**2
 
 

@@ -119,33 +119,38 @@ class Medium:
             points, amplitude = points[keep], amplitude[keep]
         key = np.floor(points / VOXEL_MM).astype(np.int64)
         order = np.lexsort(key.T)
-        batches.append((points[order], amplitude[order], key[order]))
+        batches.append((points[order], amplitude[order], *_voxels(key[order])))
         return cls._of_batches(batches, np.array([low, high]))
 
     @classmethod
     def _of_batches(cls, batches, bounds_mm: NDArray[np.float64]) -> "Medium":
-        """Join (points, amplitude, voxel of each point) whose equal voxels are adjacent."""
+        """Join (points, amplitude, first point of each voxel, its centre)."""
         centres, starts = [], []
         offset = 0
-        for _, _, key in batches:
-            new = np.ones(len(key), bool)
-            new[1:] = (key[1:] != key[:-1]).any(1)
-            starts.append(np.flatnonzero(new) + offset)
-            centres.append(((key[new] + 0.5) * VOXEL_MM).astype(np.float32))
-            offset += len(key)
+        for _, a, first, centre in batches:
+            starts.append(first + offset)
+            centres.append(centre)
+            offset += len(a)
         points = np.empty((offset, 3), np.float32)
         amplitude = np.empty(offset, np.float32)
         at = offset
         while batches:   # frees each batch as it is copied
-            p, a, _ = batches.pop()
+            p, a, _, _ = batches.pop()
             at -= len(a)
             points[at:at + len(a)], amplitude[at:at + len(a)] = p, a
         start = np.concatenate(starts).astype(np.int64)
         return cls(points, amplitude, np.concatenate(centres), start, np.append(start, offset)[1:], bounds_mm)
 
 
+def _voxels(key: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(first point, centre in mm) of the runs of equal voxels in `key` [M, 3]."""
+    new = np.ones(len(key), bool)
+    new[1:] = (key[1:] != key[:-1]).any(1)
+    return np.flatnonzero(new), ((key[new] + 0.5) * VOXEL_MM).astype(np.float32)
+
+
 def _diffuse(tissue: Tissue, seed: int, blocks: NDArray, density: float, low: NDArray, high: NDArray):
-    """(points, amplitude, voxel) of the scatterers of some blocks [B, 3], voxel after voxel."""
+    """Scatterers of some blocks [B, 3], voxel after voxel, as `Medium._of_batches` takes them."""
     voxel, cell = (np.moveaxis(np.indices((n, n, n)), 0, -1).reshape(-1, 3) for n in (BLOCK_VOXELS, STRATA))
     cells = (voxel[:, None] * STRATA + cell).reshape(-1, 3)
     per_cell = density * (VOXEL_MM / STRATA) ** 3
@@ -159,4 +164,4 @@ def _diffuse(tissue: Tissue, seed: int, blocks: NDArray, density: float, low: ND
     points = np.concatenate(all_points).astype(np.float32)
     amplitude = tissue.reflectivity(points) * np.float32(np.sqrt(STANDARD_DENSITY / density))
     keep = (amplitude != 0) & ((points >= low) & (points <= high)).all(1)
-    return points[keep], amplitude[keep].astype(np.float32), np.concatenate(all_keys)[keep]
+    return points[keep], amplitude[keep].astype(np.float32), *_voxels(np.concatenate(all_keys)[keep])
