@@ -132,7 +132,7 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
 
 @_jit
 def blur_lateral(field, kernel, half_width, first, step, out):
-    """Lateral beam: out[i, l] = sum_t kernel[i, t] field[i, first + l step + t - h], |t - h| <= half_width[i].
+    """Lateral beam: out[i, l] = sum_t kernel[i, h + t] field[i, first + l step + t], |t| <= half_width[i].
 
     Parameters
     ----------
@@ -154,12 +154,16 @@ def blur_lateral(field, kernel, half_width, first, step, out):
 
 
 @_jit
-def apply_gain(field, gain, row_gain):
-    """Multiply complex64 [n_r, n_l] by float32 [g_r, g_l], stretched to it bilinearly, and by [n_r], in place."""
+def apply_gain(field, gain, row_gain, pad):
+    """Multiply complex64 [n_r, n_l] by row_gain [n_r] and by a coarse gain, in place.
+
+    The gain float32 [g_r, g_l] is stretched bilinearly over all lines and over the rows without the first and
+    last `pad`, where its ends carry on.
+    """
     n_r, n_l = field.shape
     g_r, g_l = gain.shape
     for i in range(n_r):
-        f = i * (g_r - 1) / (n_r - 1)
+        f = min(max((i - pad) / (n_r - 1 - 2 * pad), 0.0), 1.0) * (g_r - 1)
         a = min(int(f), g_r - 2)
         f -= a
         for j in range(n_l):
@@ -173,7 +177,7 @@ def apply_gain(field, gain, row_gain):
 
 @_jit
 def blur_axial(field, pulse, first, step, out):
-    """Pulse: out[i, l] = sum_t pulse[t] field[first + i step + t - h, l]; float32 [2 h + 1], complex64 arrays."""
+    """Pulse: out[i, l] = sum_t pulse[h + t] field[first + i step + t, l], pulse float32 [2 h + 1]."""
     h = len(pulse) // 2
     for i in range(out.shape[0]):
         out[i] = 0
@@ -194,22 +198,37 @@ def compress(field, grey_unit, grey_per_neper, out):
 
 
 @_jit
+def _cubic(t):
+    """Weights of the four samples about a point t in [0, 1) past the second (Keys 1981, a = -1/2)."""
+    return (((-0.5 * t + 1) * t - 0.5) * t, (1.5 * t - 2.5) * t * t + 1, ((-1.5 * t + 2) * t + 0.5) * t,
+            (0.5 * t - 0.5) * t * t)
+
+
+@_jit
 def scan_convert(polar, pixel, row, column, out):
-    """Bilinear samples of float32 [n_r, n_l] at float32 (row, column) into uint8 out.flat[pixel], rounded."""
+    """Bicubic samples of float32 [n_r, n_l] at float32 (row, column) into uint8 out.flat[pixel], rounded.
+
+    Linear interpolation of log speckle fills its nulls: mean over sd of the amplitude rises from 1.91 to 2.1.
+    """
     n_r, n_l = polar.shape
     flat = out.reshape(-1)
     for n in range(len(pixel)):
-        i, j = min(int(row[n]), n_r - 2), min(int(column[n]), n_l - 2)
-        a, b = row[n] - i, column[n] - j
-        low = polar[i, j] * (1 - b) + polar[i, j + 1] * b
-        high = polar[i + 1, j] * (1 - b) + polar[i + 1, j + 1] * b
-        flat[pixel[n]] = int(low * (1 - a) + high * a + 0.5)
+        i, j = int(row[n]), int(column[n])
+        down, across = _cubic(row[n] - i), _cubic(column[n] - j)
+        total = np.float32(0)
+        for a in range(4):
+            ia = min(max(i + a - 1, 0), n_r - 1)
+            line = np.float32(0)
+            for b in range(4):
+                line += across[b] * polar[ia, min(max(j + b - 1, 0), n_l - 1)]
+            total += down[a] * line
+        flat[pixel[n]] = int(min(max(total, np.float32(0)), np.float32(255)) + np.float32(0.5))
 
 
 @_jit
 def seen(points, T_image_world, apex_x, apex_y, radius_mm, linear, r_range, u_range, reach, lens_r0, lens_dr,
          margin_mm):
-    """True [K] where a point (world mm, float64 [K, 3]) is within `margin_mm` of what one of N images shows."""
+    """True [K] where points (world mm, float64 [K, 3]) are within `margin_mm` of what any image shows."""
     out = np.zeros(len(points), dtype=np.bool_)
     top = reach.max() + margin_mm
     for p in range(len(points)):

@@ -25,8 +25,8 @@ LENS_STEP_Z_MM = 0.04
 class Beam:
     """Acoustics and receiver of a scan; the defaults are near a 4DC7-3/40 at 6 MHz.
 
-    Another lens is another `aperture_mm` and `focus_mm`; `lens` is its apodisation: "gaussian" (closed form) or
-    "uniform" (a hard aperture, integrated numerically).
+    Another lens is another `aperture_mm` and `focus_mm`; `lens` is its apodisation: "gaussian" (closed form)
+    or "uniform" (a hard aperture, integrated numerically).
     """
 
     frequency_hz: float = 6e6
@@ -70,7 +70,8 @@ class Beam:
 def _focused(r, k: float, aperture_mm, focus_mm) -> NDArray[np.complex128]:
     """Complex beam parameter q of a Gaussian aperture with a lens, r mm in front of it (eq. 1).
 
-    The field varies as exp(i k z^2 / 2q); 1/q = 1/R + 2i / (k w^2). Source: Siegman, Lasers (1986), ch. 16-17.
+    The field varies as exp(i k z^2 / 2q); 1/q = 1/R + 2i / (k w^2).
+    Source: Siegman, Lasers (1986), ch. 16-17.
     """
     return 1 / (-1 / focus_mm + 2j / (k * (GAUSSIAN_APERTURE * aperture_mm) ** 2)) + r
 
@@ -105,7 +106,7 @@ def log_decorrelation(beam: Beam, r, offset_mm, turn_rad) -> Array:
 
 
 def _uniform_lens(beam: Beam, r: Array, z: Array) -> NDArray[np.complex128]:
-    """One-way field [L, Z] over its axial phase of a uniform aperture with a lens, by its integral (eq. 6)."""
+    """One-way field [L, Z], less its axial phase, of a uniform aperture with a lens: the integral (eq. 6)."""
     k = beam.wave_number
     n = int(np.ceil(beam.aperture_mm / beam.wavelength_mm * 6))
     element = (np.arange(n) + 0.5) / n * beam.aperture_mm - beam.aperture_mm / 2

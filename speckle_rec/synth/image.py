@@ -30,7 +30,8 @@ def polar_axes(beam: Beam, geometry: ProbeGeometry) -> tuple[NDArray[np.float64]
     """Range r [n_r] (mm) and lateral u [n_lines] (rad or mm) of the baseband."""
     step = range_step(beam)
     n_r = int((geometry.depth_mm[1] - geometry.depth_mm[0]) / step) + 1
-    return geometry.depth_mm[0] + step * np.arange(n_r), np.linspace(*geometry.lateral, beam.n_lines)
+    r = geometry.depth_mm[0] + step * np.arange(n_r, dtype=np.float64)
+    return r, np.linspace(*geometry.lateral, beam.n_lines)
 
 
 def _splat_power(kernel: NDArray) -> NDArray[np.float64]:
@@ -71,7 +72,9 @@ class Renderer:
     def _set_lateral(self):
         geometry = self.geometry
         pitch = (self.u[1] - self.u[0]) / LATERAL_OVERSAMPLING
-        metric = np.ones_like(self._fine_r) if self.linear else np.maximum(self._fine_r + geometry.radius_mm, 1.0)
+        metric = np.ones_like(self._fine_r)
+        if not self.linear:
+            metric = np.maximum(self._fine_r + geometry.radius_mm, 1.0)
         a = lateral_exponent(self.beam, geometry, self._fine_r)
         variance = np.maximum(1 / (2 * a.real) - (metric * pitch) ** 2 / 6, (metric * pitch / 3) ** 2)
         a = 1 / (2 * variance) + 1j * a.imag
@@ -93,7 +96,7 @@ class Renderer:
         echo = STANDARD_DENSITY * self._cell_mm2 * elevation * _splat_power(self._lateral)
         self._row_gain = (1 / np.sqrt(echo * _splat_power(self._pulse))).astype(np.float32)
         tgc = 10 ** (self.beam.tgc_db_cm_mhz * self.beam.frequency_hz * 1e-6 * self._fine_r / 100)
-        noise = tgc / np.sqrt(echo)
+        noise = tgc * np.sqrt(elevation)   # a wide beam is a weak one: echo energy varies as 1 / width
         last = np.searchsorted(self._fine_r, self.r_mm[-1])
         unit = 10 ** (self.beam.noise_db / 20) / np.sqrt(2 * np.sum(self._pulse.astype(float) ** 2))
         self._noise = (unit * noise / noise[min(last, len(noise) - 1)]).astype(np.float32)
@@ -128,14 +131,13 @@ class Renderer:
         low, high = self.medium.bounds_mm
         origin = low - VOXEL_MM
         count = np.ceil((high - low + 2 * VOXEL_MM) / WARP_STEP_MM).astype(int) + 1
-        nodes = np.stack(np.meshgrid(*(o + WARP_STEP_MM * np.arange(c) for o, c in zip(origin, count, strict=True)),
-                                     indexing="ij"), -1)
+        nodes = origin + WARP_STEP_MM * np.moveaxis(np.indices(count), 0, -1)
         flat = nodes.reshape(-1, 3)
         field = (warp(flat) - flat).reshape(nodes.shape)
         return field.astype(np.float32), origin, WARP_STEP_MM
 
-    def baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, *, warp: Warp | None = None,
-                 contact: NDArray | float = 1.0) -> Complex:
+    def baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, *,
+                 warp: Warp | None = None, contact: NDArray | float = 1.0) -> Complex:
         """Complex baseband [n_r, n_lines] on `polar_axes`; standard speckle has an rms of 1.
 
         Parameters
@@ -152,14 +154,17 @@ class Renderer:
         geometry, medium = self.geometry, self.medium
         grid = np.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
         profile, curvature, reach, lens_r0, lens_dr, lens_dz, _ = self._lens
+        displacement, lattice_origin, lattice_step = self._displacement(warp)
         scatter.deposit(medium.points, medium.amplitude, medium.centre, medium.start, medium.stop,
                         VOXEL_MM * np.sqrt(3) / 2, se3.inverse(T_world_image), float(geometry.apex_mm[0]),
                         float(geometry.apex_mm[1]), float(geometry.radius_mm), self.linear,
                         float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du,
                         self._fine_du, profile, curvature, reach, float(lens_r0), lens_dr, lens_dz,
-                        2 / self.beam.wavelength_mm, self._carrier, *self._displacement(warp), grid)
+                        2 / self.beam.wavelength_mm, self._carrier, displacement, lattice_origin,
+                        lattice_step, grid)
         field = np.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
-        scatter.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
+        scatter.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING,
+                             field)
         gain = self._attenuation_gain(T_world_image, warp)
         contact = np.atleast_1d(np.asarray(contact, float))
         if contact.size > 1 or contact[0] != 1:
@@ -167,10 +172,7 @@ class Renderer:
             coupling = np.interp(lines, np.linspace(0, 1, contact.size), contact)
             gain = (gain * coupling**2).astype(np.float32)
         pad = self._range_pad
-        scatter.apply_gain(field[pad:len(field) - pad], gain, self._row_gain[pad:len(field) - pad])
-        # nothing is known beyond the ends of the field: their gain carries on
-        field[:pad] *= self._row_gain[:pad, None]
-        field[len(field) - pad:] *= self._row_gain[len(field) - pad:, None] * np.float32(gain[-1].mean())
+        scatter.apply_gain(field, gain, self._row_gain, pad)
         if rng_noise is not None:
             noise = rng_noise.standard_normal((*field.shape, 2), np.float32).view(np.complex64)[..., 0]
             field += noise * self._noise[:, None]
@@ -189,7 +191,7 @@ def conversion_table(beam: Beam, geometry: ProbeGeometry):
     """Flat pixel indices [P] inside the field of view and their fractional (row, column) of the baseband."""
     r, u = polar_axes(beam, geometry)
     rows, columns = np.nonzero(geometry.mask())
-    mm = se3.pixel_points(geometry.scale, columns + 1, rows + 1)
+    mm = se3.pixel_points(geometry.scale, columns.astype(np.float64) + 1, rows.astype(np.float64) + 1)
     pixel_r, pixel_u = geometry.polar(mm[:, 0], mm[:, 1])
     row = np.clip((pixel_r - r[0]) / (r[1] - r[0]), 0, len(r) - 1)
     column = np.clip((pixel_u - u[0]) / (u[1] - u[0]), 0, len(u) - 1)
@@ -203,7 +205,8 @@ def to_bmode(baseband: Complex, beam: Beam, geometry: ProbeGeometry, *, gain_db:
     unit = beam.speckle_grey + (beam.gain_db + gain_db) * 255 / beam.dynamic_range_db
     scatter.compress(baseband, unit, beam.grey_per_neper, grey)
     out = np.zeros(geometry.shape, np.uint8)
-    scatter.scan_convert(grey, *(table or conversion_table(beam, geometry)), out)
+    pixel, row, column = table or conversion_table(beam, geometry)
+    scatter.scan_convert(grey, pixel, row, column, out)
     return out
 
 

@@ -19,6 +19,7 @@ VOXEL_MM = 2.0
 STRATA = 4                # cells a side of a voxel; each holds the same number of scatterers
 BLOCK_VOXELS = 2          # voxels a side of a block, the unit that is drawn from one seed
 BLOCK_MM = VOXEL_MM * BLOCK_VOXELS
+BEAM_MARGIN_MM = 2.0      # how far beyond the first and last line a beam hears
 _BATCH_BLOCKS = 128
 
 
@@ -65,12 +66,12 @@ def visible(T_world_image: NDArray[np.float64], geometry: ProbeGeometry, beam: B
     """A mask for `Medium.draw`: what the images [N, 4, 4] can see, and `margin_mm` around it."""
     _, _, reach, r0, dr, _, _ = lens_table(beam or Beam(), geometry)
     T_image_world = se3.inverse(np.asarray(T_world_image, float).reshape(-1, 4, 4))
-    margin = margin_mm + BLOCK_MM * np.sqrt(3) / 2
+    margin = margin_mm + BLOCK_MM * np.sqrt(3) / 2 + BEAM_MARGIN_MM
 
     def mask(points_mm: NDArray) -> NDArray[np.bool_]:
         return scatter.seen(np.asarray(points_mm, np.float64), T_image_world, *geometry.apex_mm,
-                            geometry.radius_mm, geometry.kind == "linear", geometry.depth_mm, geometry.lateral,
-                            reach, r0, dr, margin)
+                            geometry.radius_mm, geometry.kind == "linear", geometry.depth_mm,
+                            geometry.lateral, reach, r0, dr, margin)
 
     return mask
 
@@ -91,22 +92,22 @@ class Medium:
              region_mm: Callable[[NDArray], NDArray[np.bool_]] | None = None) -> "Medium":
         """Draw a stratified random cloud inside `tissue.bounds_mm`, and the sheets of the tissue.
 
-        Scatterers are uniform within cells of 0.5 mm, an equal number in each: over lengths beyond the wavelength
-        their number fluctuates less than Poisson's, so that 8 in a resolution cell make Rayleigh speckle.
+        Scatterers are uniform within cells of 0.5 mm, an equal number in each: over lengths beyond the
+        wavelength their number fluctuates less than Poisson's, so that 8 in a resolution cell make Rayleigh
+        speckle.
 
         Parameters
         ----------
         density_per_mm3 : float
             Diffuse scatterers are scaled so that the speckle is as bright whatever their density.
         region_mm : callable, optional
-            Mask of block centres [K, 3] (blocks of 4 mm) that are wanted, such as `visible(...)`. Scatterers of
-            a place are the same whatever the region.
+            Mask of block centres [K, 3] (blocks of 4 mm) that are wanted, such as `visible(...)`. The
+            scatterers of a place are the same whatever the region.
         """
         low, high = np.asarray(tissue.bounds_mm, float)
         first = np.floor(low / BLOCK_MM).astype(int)
         count = np.maximum(np.ceil(high / BLOCK_MM).astype(int) - first, 0)
-        blocks = np.stack(np.meshgrid(*(f + np.arange(c) for f, c in zip(first, count, strict=True)),
-                                      indexing="ij"), -1).reshape(-1, 3)
+        blocks = first + np.moveaxis(np.indices(count), 0, -1).reshape(-1, 3)
         if region_mm is not None:
             blocks = blocks[region_mm((blocks + 0.5) * BLOCK_MM)]
         batches = [_diffuse(tissue, seed, blocks[i:i + _BATCH_BLOCKS], density_per_mm3, low, high)
@@ -118,35 +119,39 @@ class Medium:
             points, amplitude = points[keep], amplitude[keep]
         key = np.floor(points / VOXEL_MM).astype(np.int64)
         order = np.lexsort(key.T)
-        batches.append((points[order], amplitude[order], key[order]))
+        batches.append((points[order], amplitude[order], *_voxels(key[order])))
         return cls._of_batches(batches, np.array([low, high]))
 
     @classmethod
     def _of_batches(cls, batches, bounds_mm: NDArray[np.float64]) -> "Medium":
-        """Join (points, amplitude, voxel of each point) whose equal voxels are adjacent."""
+        """Join (points, amplitude, first point of each voxel, its centre)."""
         centres, starts = [], []
         offset = 0
-        for _, _, key in batches:
-            new = np.ones(len(key), bool)
-            new[1:] = (key[1:] != key[:-1]).any(1)
-            starts.append(np.flatnonzero(new) + offset)
-            centres.append(((key[new] + 0.5) * VOXEL_MM).astype(np.float32))
-            offset += len(key)
+        for _, a, first, centre in batches:
+            starts.append(first + offset)
+            centres.append(centre)
+            offset += len(a)
         points = np.empty((offset, 3), np.float32)
         amplitude = np.empty(offset, np.float32)
         at = offset
         while batches:   # frees each batch as it is copied
-            p, a, _ = batches.pop()
+            p, a, _, _ = batches.pop()
             at -= len(a)
             points[at:at + len(a)], amplitude[at:at + len(a)] = p, a
         start = np.concatenate(starts).astype(np.int64)
         return cls(points, amplitude, np.concatenate(centres), start, np.append(start, offset)[1:], bounds_mm)
 
 
+def _voxels(key: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(first point, centre in mm) of the runs of equal voxels in `key` [M, 3]."""
+    new = np.ones(len(key), bool)
+    new[1:] = (key[1:] != key[:-1]).any(1)
+    return np.flatnonzero(new), ((key[new] + 0.5) * VOXEL_MM).astype(np.float32)
+
+
 def _diffuse(tissue: Tissue, seed: int, blocks: NDArray, density: float, low: NDArray, high: NDArray):
-    """(points, amplitude, voxel) of the scatterers of some blocks [B, 3], voxel after voxel."""
-    voxel, cell = (np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1).reshape(-1, 3)
-                   for n in (BLOCK_VOXELS, STRATA))
+    """Scatterers of some blocks [B, 3], voxel after voxel, as `Medium._of_batches` takes them."""
+    voxel, cell = (np.moveaxis(np.indices((n, n, n)), 0, -1).reshape(-1, 3) for n in (BLOCK_VOXELS, STRATA))
     cells = (voxel[:, None] * STRATA + cell).reshape(-1, 3)
     per_cell = density * (VOXEL_MM / STRATA) ** 3
     all_points, all_keys = [], []
@@ -159,4 +164,4 @@ def _diffuse(tissue: Tissue, seed: int, blocks: NDArray, density: float, low: ND
     points = np.concatenate(all_points).astype(np.float32)
     amplitude = tissue.reflectivity(points) * np.float32(np.sqrt(STANDARD_DENSITY / density))
     keep = (amplitude != 0) & ((points >= low) & (points <= high)).all(1)
-    return points[keep], amplitude[keep].astype(np.float32), np.concatenate(all_keys)[keep]
+    return points[keep], amplitude[keep].astype(np.float32), *_voxels(np.concatenate(all_keys)[keep])
