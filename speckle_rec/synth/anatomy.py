@@ -54,11 +54,11 @@ class Surface:
     per_mm2: float
 
 
-SURFACES = (Surface(0, 0.5, 8.0),     # skin
-            Surface(1, 0.45, 8.0),    # deep fascia, between fat and muscle
-            Surface(2, 0.30, 8.0),    # intermuscular fascia
-            Surface(3, 1.2, 12.0),    # cortex of radius and ulna
-            Surface(4, 0.22, 8.0))    # aponeuroses inside the muscles
+SURFACES = (Surface(0, 8.0, 8.0),     # skin
+            Surface(1, 6.0, 8.0),    # deep fascia, between fat and muscle
+            Surface(2, 2.5, 8.0),    # intermuscular fascia
+            Surface(3, 24.0, 12.0),    # cortex of radius and ulna
+            Surface(4, 2.0, 8.0))    # aponeuroses inside the muscles
 
 
 class Forearm:
