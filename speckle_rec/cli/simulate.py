@@ -1,8 +1,9 @@
 """speckle-rec simulate: a data set with known poses in the challenge's layout."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..errors import InputError, SpeckleRecError
 from ..synth.beam import Beam
 from ..synth.dataset import LAYOUTS, PROTOCOLS, scan_names, simulate_dataset
-from ..synth.machine import Machine
+from ..synth.machine import JITTER_DEG_PER_MM, Machine
 from ..synth.scan import TISSUES, ScanSettings
 
 _BEAM = Beam()
@@ -56,10 +57,12 @@ def simulate(
 ) -> None:
     """Simulate scans with known poses, in the layout of the TUS-REC challenge."""
     usual = Machine.realistic() if realistic else Machine()
-    chosen = {"persistence": persistence, "duplicates": duplicates, "drops": drops, "gain_change_db": gain_change,
-              "lift_offs": lift_offs, "compression": compression, "tracker_jitter_mm": jitter, "overlay": overlay}
-    machine = Machine(**{name: getattr(usual, name) if value is None else value for name, value in chosen.items()},
-                      tracker_jitter_deg=usual.tracker_jitter_deg if jitter is None else jitter * 0.3)
+    jitter_deg = None if jitter is None else JITTER_DEG_PER_MM * jitter
+    chosen: dict[str, Any] = {
+        "persistence": persistence, "duplicates": duplicates, "drops": drops, "gain_change_db": gain_change,
+        "lift_offs": lift_offs, "compression": compression, "tracker_jitter_mm": jitter,
+        "tracker_jitter_deg": jitter_deg, "overlay": overlay}
+    machine = replace(usual, **{name: value for name, value in chosen.items() if value is not None})
     if first_subject + subjects > 1000:
         raise InputError(f"--subjects {subjects}: expected subject numbers up to 999")
     beam = Beam(aperture_mm=lens_aperture, focus_mm=lens_focus, noise_db=noise_db)

@@ -6,6 +6,7 @@ scan that has it is complete.
 
 import dataclasses
 import fnmatch
+import itertools
 import json
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ from .trajectory import SWEEPS
 LAYOUTS = ("train", "val")
 PROTOCOLS = ("rotation", "L", "C", "S")
 POLL_S = 0.2
+FAILURES = (SpeckleRecError, OSError, MemoryError, BrokenProcessPool)
 
 _done = None   # frames done by all processes of a pool
 
@@ -94,6 +96,7 @@ def simulate_dataset(root: Path | str, scans: list[ScanSettings], *, layout: str
     skipped = tuple(key(s) for s in scans if s not in todo)
     root.mkdir(parents=True, exist_ok=True)
     calibration = built_in()
+    assert calibration.T_tool_image is not None
     write_challenge(root / "calib_matrix.csv", calibration.scale, calibration.T_tool_image)
     made, failed = _run(root, layout, todo, jobs, progress)
     _index(root, layout)
@@ -170,14 +173,25 @@ def _run(root: Path, layout: str, todo: list[ScanSettings], jobs: int, progress)
     total = sum(s.n_frames for s in todo)
     made: list[str] = []
     failed: dict[str, str] = {}
-    if not todo:
+    workers = min(jobs, len(todo))
+    if workers <= 1:
+        done = itertools.count(1)
+
+        def tick() -> None:
+            if progress:
+                progress(next(done), total, made[-1] if made else "")
+
+        for s in todo:
+            try:
+                made.append(make_scan(root, layout, s, jobs, tick))
+            except FAILURES as error:
+                failed[key(s)] = f"{type(error).__name__}: {error}"
         return made, failed
-    workers = max(1, min(jobs, len(todo)))
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     last = ""
     with ProcessPoolExecutor(workers, context, _start, (counter,)) as pool:
-        running = {pool.submit(_work, root, layout, s, max(1, jobs // workers)): s for s in todo}
+        running = {pool.submit(_work, root, layout, s, jobs // workers): s for s in todo}
         try:
             while running:
                 for future in wait(running, POLL_S, FIRST_COMPLETED)[0]:
@@ -185,7 +199,7 @@ def _run(root: Path, layout: str, todo: list[ScanSettings], jobs: int, progress)
                     try:
                         last = future.result()
                         made.append(last)
-                    except (SpeckleRecError, OSError, MemoryError, BrokenProcessPool) as error:
+                    except FAILURES as error:
                         failed[key(settings)] = f"{type(error).__name__}: {error}"
                 if progress:
                     progress(counter.value, total, last)

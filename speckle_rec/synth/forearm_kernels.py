@@ -174,7 +174,7 @@ def _echo(x, y, z, table, shape, muscle, g):
 def scatter(points, table, shape, muscle, g, out):
     """Diffuse echo amplitude at points [M, 3] into out [M]."""
     for k in range(points.shape[0]):
-        out[k] = _echo(points[k, 0], points[k, 1], points[k, 2], table, shape, muscle, g)
+        out[k] = max(_echo(points[k, 0], points[k, 1], points[k, 2], table, shape, muscle, g), 0.01)
 
 
 @jit
@@ -182,8 +182,8 @@ def weaken(points, table, shape, muscle, g, out):
     """Attenuation in dB/(cm MHz) at points [M, 3] into out [M]."""
     for k in range(points.shape[0]):
         y = points[k, 1]
-        depth, fat, edge, m, bone, sheet, vessel, which, _, _ = _place(points[k, 0], y, points[k, 2], table,
-                                                                      shape, muscle, g)
+        depth, fat, edge, _, bone, _, vessel, which, _, _ = _place(points[k, 0], y, points[k, 2], table, shape,
+                                                                   muscle, g)
         if depth < 0:
             out[k] = 0.05 if y < 8 else 40.0       # coupling gel near the probe, air elsewhere
         elif bone < -0.3:
@@ -202,8 +202,8 @@ def weaken(points, table, shape, muscle, g, out):
 def distances(points, table, shape, muscle, g, out):
     """Distances to skin, deep fascia, intermuscular fascia, bone and aponeurosis into out [M, 5]."""
     for k in range(points.shape[0]):
-        depth, fat, edge, m, bone, sheet, _, _, _, _ = _place(points[k, 0], points[k, 1], points[k, 2], table,
-                                                            shape, muscle, g)
+        depth, fat, edge, _, bone, sheet, _, _, _, _ = _place(points[k, 0], points[k, 1], points[k, 2], table,
+                                                              shape, muscle, g)
         inside = depth > fat and bone > 0
         out[k, 0] = depth
         out[k, 1] = depth - fat if bone > 0 else np.float32(_FAR)

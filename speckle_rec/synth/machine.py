@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
 Rng = np.random.Generator
 
+JITTER_DEG_PER_MM = 0.3      # a body of markers some 20 cm across turns this much
 LINES = 128                  # lateral samples of the coupling
 CONTACT_IN_AIR = 0.02        # amplitude that still passes, each way
 LIFT_OFF_FRAMES = (12, 40)
@@ -154,12 +155,12 @@ def blend(frame: Frame, shown: Frame | None, machine: Machine) -> Frame:
     """The picture shown: `frame` with what persists of the one shown before."""
     if shown is None or machine.persistence <= 0:
         return frame
-    return cv2.addWeighted(frame, 1 - machine.persistence, shown, machine.persistence, 0)
+    return cv2.addWeighted(frame, 1 - machine.persistence, shown, machine.persistence, 0).astype(np.uint8, copy=False)
 
 
 def overlay(geometry: ProbeGeometry) -> Frame:
     """What a screen grab adds: text and a logo beside the fan, depth ticks, an orientation mark at its edge."""
-    rows, columns = geometry.shape
+    columns = geometry.shape[1]
     out = np.zeros(geometry.shape, np.uint8)
     font = cv2.FONT_HERSHEY_SIMPLEX
     for k, line in enumerate(("MSK Forearm", "6.0 MHz", "9.0 cm", "DR 83 dB")):

@@ -22,7 +22,7 @@ from .beam import Beam
 from .image import Renderer
 from .machine import Machine
 from .scatterers import STANDARD_DENSITY, Medium, Tissue, visible
-from .trajectory import SWEEPS, Hand, RotationProtocol, Trajectory, rotation, sweep
+from .trajectory import SWEEPING_HAND, SWEEPS, Hand, RotationProtocol, Trajectory, rotation, sweep
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
@@ -136,10 +136,10 @@ def plan(settings: ScanSettings) -> Plan:
 
 def _motion(settings: ScanSettings, geometry: ProbeGeometry, n: int) -> Trajectory:
     seed = settings.generator("motion")
-    hand = {} if settings.hand is None else {"hand": settings.hand}
     if settings.is_rotation:
-        return rotation(n, seed, geometry.face_mm, protocol=settings.protocol, **hand)
-    return sweep(settings.name, n, seed, geometry.face_mm, press_mm=SWEEP_PRESS_MM, **hand)
+        return rotation(n, seed, geometry.face_mm, protocol=settings.protocol, hand=settings.hand or Hand())
+    return sweep(settings.name, n, seed, geometry.face_mm, press_mm=SWEEP_PRESS_MM,
+                 hand=settings.hand or SWEEPING_HAND)
 
 
 def _camera(rng: np.random.Generator) -> Array:
