@@ -1,6 +1,8 @@
 """speckle-rec simulate: a data set with known poses in the challenge's layout."""
 
+import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,9 +30,10 @@ def simulate(
     protocol: Annotated[str, typer.Option(help=f"Motion: {', '.join(PROTOCOLS)}.")] = "rotation",
     scans: Annotated[str, typer.Option(help="Only the scans whose names fit, such as 'RH_*'.")] = "*",
     seed: Annotated[int, typer.Option(help="Draws subjects, motions and speckle.", min=0)] = 0,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", help="Processes.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", help="Processes; 0 takes all cores.", min=0)] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make finished scans anew.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Name the scans and the time taken.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     tissue: Annotated[str, typer.Option(help=f"What is scanned: {' or '.join(TISSUES)}.")] = "forearm",
     lens_aperture: Annotated[float, typer.Option(help="Elevational aperture, mm.", min=1.0)] = _BEAM.aperture_mm,
@@ -72,12 +75,16 @@ def simulate(
                 for name in scan_names(protocol, scans)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"),
                TimeRemainingColumn())
+    start = time.perf_counter()
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=no_progress or quiet or not sys.stderr.isatty()) as bar:
         task = bar.add_task("simulate", total=None)
-        report = simulate_dataset(out, settings, layout=layout, jobs=jobs, overwrite=overwrite,
+        report = simulate_dataset(out, settings, layout=layout, jobs=jobs or os.cpu_count() or 1, overwrite=overwrite,
                                   progress=lambda done, total, last: bar.update(
                                       task, completed=done, total=total, description=last or "simulate"))
+    if verbose:
+        print("\n".join([*(f"made {name}" for name in report.made), *(f"kept {name}" for name in report.skipped)]))
+        print(f"{time.perf_counter() - start:.1f} s")
     if not quiet:
         print(f"{out}: {len(report.made)} scans made, {len(report.skipped)} were there")
     if report.failed:
