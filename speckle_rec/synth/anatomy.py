@@ -54,11 +54,11 @@ class Surface:
     per_mm2: float
 
 
-SURFACES = (Surface(0, 0.5, 8.0),     # skin
-            Surface(1, 0.45, 8.0),    # deep fascia, between fat and muscle
-            Surface(2, 0.30, 8.0),    # intermuscular fascia
-            Surface(3, 1.2, 12.0),    # cortex of radius and ulna
-            Surface(4, 0.22, 8.0))    # aponeuroses inside the muscles
+SURFACES = (Surface(0, 8.0, 8.0),     # skin
+            Surface(1, 6.0, 8.0),    # deep fascia, between fat and muscle
+            Surface(2, 2.5, 8.0),    # intermuscular fascia
+            Surface(3, 24.0, 12.0),    # cortex of radius and ulna
+            Surface(4, 2.0, 8.0))    # aponeuroses inside the muscles
 
 
 class Forearm:
@@ -113,8 +113,8 @@ class Forearm:
         uniform over its area; what does not land on it is dropped.
         """
         low, high = self.bounds_mm
-        axes = [np.arange(a, b, BLOCK_MM, np.float32) for a, b in zip(low, high, strict=True)]
-        corners = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        axes = [np.arange(a, b, BLOCK_MM) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+        corners = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
         near = np.abs(self.distances(corners + np.float32(BLOCK_MM / 2)))
         points, amplitudes = [], []
         for s in SURFACES:
@@ -171,7 +171,8 @@ def _layout(rng: np.random.Generator) -> NDArray[np.float32]:
     muscles = [(13, -33), (12, -13), (12.5, 6), (13, 25), (23, -22), (22, 2), (24, 26), (33, 0), (41, -33),
                (43, 34), (58, -20), (60, 3), (57, 24)]
     for y, z in muscles:
-        columns += [(y + rng.normal(0, 1.5)) * taper * size + wander(2), (z + rng.normal(0, 3)) * taper * size + wander(4)]
+        columns += [(y + rng.normal(0, 1.5)) * taper * size + wander(2),
+                    (z + rng.normal(0, 3)) * taper * size + wander(4)]
     turn = rng.normal(0, 0.15)
     for z, r in ((-17, 6.8), (17, 6.2)):       # ulna and radius; the radius widens towards the wrist
         y = 40 + rng.normal(0, 2) + turn * z

@@ -97,8 +97,8 @@ def _place(x, y, z, table, shape, muscle, g):
     edge, m, sheet = _FAR, 0, _FAR
     if depth > fat - 1.0:
         # Bent by slow noise: no straight walls between muscles.
-        by = y + 1.3 * _noise(g, x / 22 + 2, y / 9, z / 9 + 7)
-        bz = z + 2.0 * _noise(g, x / 25 + 31, y / 11 + 9, z / 11)
+        by = y + 1.6 * _noise(g, x / 22 + 2, y / 6, z / 6 + 7) + 0.5 * _noise(g, x / 9, y / 2.5, z / 2.5)
+        bz = z + 2.2 * _noise(g, x / 25 + 31, y / 6 + 9, z / 7)
         best, second, q = 1e9, 1e9, 0
         for k in range(_MUSCLES):
             dy, dz = 1.35 * (by - _read(table, i, f, 2 + 2 * k)), bz - _read(table, i, f, 3 + 2 * k)
@@ -134,7 +134,8 @@ def _fascicles(x, y, z, middle, m, muscle, g):
     coarse = _noise(g, along / 24 + 2 * o, v / (1.6 * size) + o, z / (3.2 * size))
     wall = math.exp(-((n / 0.28) ** 2))
     thick = math.exp(-((coarse / 0.16) ** 2))
-    return 0.36 + 1.0 * wall * (0.5 + 0.5 * math.tanh(1 + coarse)) + 1.5 * thick
+    gap = _noise(g, along / 30 + 3, v / (1.1 * size) + 9, z / (1.9 * size) + o)     # walls are not closed
+    return 0.34 + (1.2 * wall + 2.0 * thick) * min(max(0.5 + 0.7 * gap, 0.05), 1.2)
 
 
 @jit
@@ -143,9 +144,9 @@ def _echo(x, y, z, table, shape, muscle, g):
     if depth < 0:
         return 0.01
     if bone < 0.1:
-        return 7.0 if bone > -0.5 else 0.15
+        return 14.0 if bone > -0.4 else 0.15
     if depth < shape[2]:
-        return 3.2 if depth < 0.45 else 2.0 + 0.5 * _noise(g, x / 1.5, depth / 0.4, z / 1.5)
+        return 5.0 if depth < 0.4 else 2.0 + 0.5 * _noise(g, x / 1.5, depth / 0.4, z / 1.5)
     if vessel < 0.0 and (which < 4 or (which == 5 and depth > shape[2] + 0.5)):
         return 0.03
     if vessel < 0.45 and (which < 4 or which == 5):
@@ -154,11 +155,11 @@ def _echo(x, y, z, table, shape, muscle, g):
         return 2.2 if vessel > 0 else 0.5 + 1.8 * math.exp(-((_noise(g, x / 30, y / 0.5, z / 0.6) / 0.5) ** 2))
     if depth < fat:
         lobe = _noise(g, x / 5.5 + 40, depth / 1.0 + 17 + 0.8 * _noise(g, x / 9, 1.0, z / 9), z / 5.0)
-        return 0.30 + 0.08 * lobe + 2.0 * math.exp(-((lobe / 0.13) ** 2))
+        return 0.24 + 0.06 * lobe + 1.8 * math.exp(-((lobe / 0.13) ** 2))
     if depth < fat + 0.55:
-        return 3.4
+        return 2.4
     if edge < 0.32 and bone > 0.6:
-        return 2.3 + 0.8 * _noise(g, x / 6, y / 4, z / 4)
+        return 1.7 + 0.7 * _noise(g, x / 6, y / 4, z / 4)
     if abs(sheet) < 0.28:
         return 2.2
     if bone < 0.7:
@@ -173,7 +174,7 @@ def _echo(x, y, z, table, shape, muscle, g):
 def scatter(points, table, shape, muscle, g, out):
     """Diffuse echo amplitude at points [M, 3] into out [M]."""
     for k in range(points.shape[0]):
-        out[k] = _echo(points[k, 0], points[k, 1], points[k, 2], table, shape, muscle, g)
+        out[k] = max(_echo(points[k, 0], points[k, 1], points[k, 2], table, shape, muscle, g), 0.01)
 
 
 @jit
@@ -181,8 +182,8 @@ def weaken(points, table, shape, muscle, g, out):
     """Attenuation in dB/(cm MHz) at points [M, 3] into out [M]."""
     for k in range(points.shape[0]):
         y = points[k, 1]
-        depth, fat, edge, m, bone, sheet, vessel, which, _, _ = _place(points[k, 0], y, points[k, 2], table,
-                                                                      shape, muscle, g)
+        depth, fat, edge, _, bone, _, vessel, which, _, _ = _place(points[k, 0], y, points[k, 2], table, shape,
+                                                                   muscle, g)
         if depth < 0:
             out[k] = 0.05 if y < 8 else 40.0       # coupling gel near the probe, air elsewhere
         elif bone < -0.3:
@@ -194,15 +195,15 @@ def weaken(points, table, shape, muscle, g, out):
         elif depth < fat:
             out[k] = 0.5
         else:
-            out[k] = 0.75 if edge > 0.3 else 1.1
+            out[k] = 0.55 if edge > 0.3 else 0.9
 
 
 @jit
 def distances(points, table, shape, muscle, g, out):
     """Distances to skin, deep fascia, intermuscular fascia, bone and aponeurosis into out [M, 5]."""
     for k in range(points.shape[0]):
-        depth, fat, edge, m, bone, sheet, _, _, _, _ = _place(points[k, 0], points[k, 1], points[k, 2], table,
-                                                            shape, muscle, g)
+        depth, fat, edge, _, bone, sheet, _, _, _, _ = _place(points[k, 0], points[k, 1], points[k, 2], table,
+                                                              shape, muscle, g)
         inside = depth > fat and bone > 0
         out[k, 0] = depth
         out[k, 1] = depth - fat if bone > 0 else np.float32(_FAR)

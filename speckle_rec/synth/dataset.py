@@ -1,0 +1,239 @@
+"""Data sets of simulated scans in the challenge's layouts, made by several processes and resumable.
+
+``truth/SSS/NAME.h5`` is ours: the exact poses, phases and settings behind each scan. It is written last, so a
+scan that has it is complete.
+"""
+
+import dataclasses
+import fnmatch
+import itertools
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..errors import InputError, SpeckleRecError
+from ..io.calib import built_in, write_challenge
+from .scan import FrameFile, Landmarks, ScanSettings, frames, plan, renderer_of
+from .trajectory import SWEEPS
+
+LAYOUTS = ("train", "val")
+PROTOCOLS = ("rotation", "L", "C", "S")
+POLL_S = 0.2
+FAILURES = (SpeckleRecError, OSError, MemoryError, BrokenProcessPool)
+
+_done = None   # frames done by all processes of a pool
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """Scans made, scans found finished, and scans that failed with the reason."""
+
+    made: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failed: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """Where the parts of a scan lie."""
+
+    frames: Path
+    tforms: Path
+    truth: Path
+
+    @classmethod
+    def of(cls, root: Path, layout: str, settings: ScanSettings) -> "ScanFiles":
+        folder, file = f"{settings.subject:03d}", f"{settings.name}.h5"
+        if layout == "train":
+            both = root / "frames_transfs" / folder / file
+            return cls(both, both, root / "truth" / folder / file)
+        return cls(*(root / part / folder / file for part in ("frames", "transfs", "truth")))
+
+
+def scan_names(protocol: str, pattern: str = "*") -> list[str]:
+    """Names of a subject's scans: two rotations, or the eight sweeps of one shape; those that fit `pattern`."""
+    if protocol not in PROTOCOLS:
+        raise InputError(f"protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
+    names = (["RH_rotation", "LH_rotation"] if protocol == "rotation"
+             else [name for name in SWEEPS if name.split("_")[2] == protocol])
+    chosen = fnmatch.filter(names, pattern)
+    if not chosen:
+        raise InputError(f"scans {pattern}: expected a pattern that fits some of {', '.join(names)}")
+    return chosen
+
+
+def simulate_dataset(root: Path | str, scans: list[ScanSettings], *, layout: str = "train", jobs: int = 1,
+                     overwrite: bool = False, progress: Callable[[int, int, str], None] | None = None) -> DatasetReport:
+    """Make (or complete) a data set; its files do not depend on `jobs`.
+
+    Parameters
+    ----------
+    scans : list of ScanSettings
+    layout : "train" or "val"
+        frames and tforms in one file, or in one each.
+    jobs : int
+        Processes; with more jobs than scans, several threads render each scan.
+    overwrite : bool
+        Make finished scans anew; otherwise they are kept, and must have been made with the same settings.
+    progress : callable, optional
+        Called with frames done, frames to do and the last scan finished, a few times a second.
+    """
+    root = Path(root)
+    if layout not in LAYOUTS:
+        raise InputError(f"layout {layout}: expected one of {', '.join(LAYOUTS)}")
+    other = root / ("frames" if layout == "train" else "frames_transfs")
+    if other.is_dir():
+        raise InputError(f"{root}: holds a data set of another layout ({other.name}/); choose another folder")
+    todo = [s for s in scans if overwrite or not finished(ScanFiles.of(root, layout, s), s)]
+    skipped = tuple(key(s) for s in scans if s not in todo)
+    root.mkdir(parents=True, exist_ok=True)
+    calibration = built_in()
+    assert calibration.T_tool_image is not None
+    write_challenge(root / "calib_matrix.csv", calibration.scale, calibration.T_tool_image)
+    made, failed = _run(root, layout, todo, jobs, progress)
+    _index(root, layout)
+    return DatasetReport(tuple(made), skipped, failed)
+
+
+def key(settings: ScanSettings) -> str:
+    """The scan's key in the challenge's files: subSSS__NAME."""
+    return f"sub{settings.subject:03d}__{settings.name}"
+
+
+def described(settings: ScanSettings) -> str:
+    """The settings as JSON, to tell scans of other settings apart."""
+    return json.dumps(dataclasses.asdict(settings), sort_keys=True)
+
+
+def finished(files: ScanFiles, settings: ScanSettings) -> bool:
+    """Whether a scan is complete.
+
+    Raises
+    ------
+    InputError
+        If it was made with other settings.
+    """
+    if not (files.truth.is_file() and files.frames.is_file() and files.tforms.is_file()):
+        return False
+    try:
+        with h5py.File(files.truth, "r") as file:
+            found = file.attrs.get("settings", "")
+    except OSError:
+        return False
+    if found != described(settings):
+        raise InputError(f"{files.truth}: this scan was made with other settings; add --overwrite or choose "
+                         "another folder")
+    return True
+
+
+def make_scan(root: Path, layout: str, settings: ScanSettings, threads: int,
+              tick: Callable[[], None] | None = None) -> str:
+    """Render one scan into its files; returns its key."""
+    files = ScanFiles.of(root, layout, settings)
+    files.truth.unlink(missing_ok=True)
+    p = plan(settings)
+    landmarks = Landmarks(p)
+    writer = FrameFile(files.frames, settings.n_frames, p.geometry.shape)
+    try:
+        for i, frame in enumerate(frames(p, renderer_of(p), threads)):
+            landmarks.see(i, frame)
+            writer.append(frame)
+            if tick:
+                tick()
+        writer.finish(**({"tforms": p.tforms} if layout == "train" else {}))
+    finally:
+        writer.close()
+    if layout == "val":
+        _write(files.tforms, {"tforms": p.tforms})
+    _write(files.truth, {"T_world_image": p.T_world_image, "T_world_shown": p.T_world_shown,
+                         "repeats": p.repeats, "gain_db": p.gain_db, "landmarks": landmarks.points(),
+                         "phase": p.phase.astype("S")}, {"settings": described(settings)})
+    return key(settings)
+
+
+def _write(path: Path, datasets: dict, attributes: dict | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with h5py.File(part, "w") as file:
+        for name, value in datasets.items():
+            file[name] = value
+        file.attrs.update(attributes or {})
+    os.replace(part, path)
+
+
+def _run(root: Path, layout: str, todo: list[ScanSettings], jobs: int, progress) -> tuple[list[str], dict[str, str]]:
+    total = sum(s.n_frames for s in todo)
+    made: list[str] = []
+    failed: dict[str, str] = {}
+    workers = min(jobs, len(todo))
+    if workers <= 1:
+        done = itertools.count(1)
+
+        def tick() -> None:
+            if progress:
+                progress(next(done), total, made[-1] if made else "")
+
+        for s in todo:
+            try:
+                made.append(make_scan(root, layout, s, jobs, tick))
+            except FAILURES as error:
+                failed[key(s)] = f"{type(error).__name__}: {error}"
+        return made, failed
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    last = ""
+    with ProcessPoolExecutor(workers, context, _start, (counter,)) as pool:
+        running = {pool.submit(_work, root, layout, s, jobs // workers): s for s in todo}
+        try:
+            while running:
+                for future in wait(running, POLL_S, FIRST_COMPLETED)[0]:
+                    settings = running.pop(future)
+                    try:
+                        last = future.result()
+                        made.append(last)
+                    except FAILURES as error:
+                        failed[key(settings)] = f"{type(error).__name__}: {error}"
+                if progress:
+                    progress(counter.value, total, last)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return sorted(made), failed
+
+
+def _start(counter) -> None:
+    global _done
+    _done = counter
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _work(root: Path, layout: str, settings: ScanSettings, threads: int) -> str:
+    return make_scan(root, layout, settings, threads, _tick)
+
+
+def _tick() -> None:
+    if _done is not None:
+        with _done.get_lock():
+            _done.value += 1
+
+
+def _index(root: Path, layout: str) -> None:
+    """Landmark files and dataset_keys.h5 of all finished scans."""
+    subjects: dict[str, dict[str, np.ndarray]] = {}
+    for path in sorted((root / "truth").glob("*/*.h5")):
+        with h5py.File(path, "r") as file:
+            subjects.setdefault(path.parent.name, {})[path.stem] = file["landmarks"][:]
+    keys = {}
+    for subject, points in subjects.items():
+        _write(root / "landmarks" / f"landmark_{subject}.h5", points)
+        keys.update({f"sub{subject}__{name}": np.int64(0) for name in points})
+    if keys:
+        _write(root / "dataset_keys.h5", keys)

@@ -1,0 +1,289 @@
+"""One simulated scan: a subject, a motion, a machine, and the file that they make."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from .. import geometry as se3
+from ..errors import InputError
+from ..io.calib import built_in
+from ..probe import ProbeGeometry, ultrasonix_4dc7
+from . import machine as effects
+from .anatomy import Forearm, Phantom
+from .beam import Beam
+from .image import Renderer
+from .machine import Machine
+from .scatterers import STANDARD_DENSITY, Medium, Tissue, visible
+from .trajectory import SWEEPING_HAND, SWEEPS, Hand, RotationProtocol, Trajectory, rotation, sweep
+
+Array = NDArray[np.float64]
+Frame = NDArray[np.uint8]
+
+N_LANDMARKS = 100
+SWEEP_PRESS_MM = 2.5
+CAMERA_DISTANCE_MM = 1200.0
+TISSUES = ("forearm", "phantom")
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """All that decides a scan; the same settings give the same file, bit for bit.
+
+    `name` is that of the challenge: ``RH_rotation``, or a sweep such as ``LH_Per_S_DtP``. `subject` and the
+    hand in the name choose the arm, `seed` the population.
+    """
+
+    name: str = "RH_rotation"
+    subject: int = 0
+    seed: int = 0
+    n_frames: int = 1600
+    tissue: str = "forearm"
+    density_per_mm3: float = STANDARD_DENSITY
+    beam: Beam = field(default_factory=Beam)
+    machine: Machine = field(default_factory=Machine)
+    hand: Hand | None = None
+    protocol: RotationProtocol = field(default_factory=RotationProtocol)
+
+    def __post_init__(self):
+        if self.name not in ("RH_rotation", "LH_rotation", *SWEEPS):
+            raise InputError(f"scan {self.name}: expected RH_rotation, LH_rotation or a sweep such as RH_Per_L_DtP")
+        if self.tissue not in TISSUES:
+            raise InputError(f"tissue {self.tissue}: expected one of {', '.join(TISSUES)}")
+        if self.n_frames < 10:
+            raise InputError(f"{self.name}: expected 10 frames or more, found {self.n_frames}")
+
+    @property
+    def is_rotation(self) -> bool:
+        return self.name.endswith("rotation")
+
+    def generator(self, purpose: str) -> np.random.SeedSequence:
+        """Independent random stream of this scan for one purpose; anatomy is shared by all scans of an arm."""
+        scan = [] if purpose == "anatomy" else [*self.name.encode()]
+        return np.random.SeedSequence([self.seed, self.subject, self.name[0] == "L", *scan, 0, *purpose.encode()])
+
+
+@dataclass(frozen=True)
+class SimulatedScan:
+    """A scan and what is known of it.
+
+    Attributes
+    ----------
+    frames : uint8 [N, rows, columns] or None
+        None where they were written to a file.
+    tforms : float32 [N, 4, 4]
+        Tracker tool to camera in mm, as written (with tracker jitter).
+    T_world_image : float64 [N, 4, 4]
+        The true pose of what each frame shows (a duplicate: the pose at which the tracker wrote it).
+    phase : [N] strings
+    landmarks : int64 [100, 3]
+        Frame from 0, x and y pixel from 1.
+    scale, T_tool_image : float64 [4, 4]
+        The calibration.
+    """
+
+    frames: NDArray[np.uint8] | None
+    tforms: NDArray[np.float32]
+    T_world_image: Array
+    phase: NDArray[np.str_]
+    landmarks: NDArray[np.int64]
+    scale: Array
+    T_tool_image: Array
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Poses and machine effects of a scan, before anything is rendered."""
+
+    settings: ScanSettings
+    geometry: ProbeGeometry
+    T_tool_image: Array
+    T_world_image: Array              # [N, 4, 4] written with frame i
+    T_world_shown: Array              # [N, 4, 4] that the picture of frame i was taken at
+    repeats: NDArray[np.bool_]        # [N] the picture is that of the frame before
+    phase: NDArray[np.str_]
+    tforms: NDArray[np.float32]
+    gain_db: Array
+    contact: NDArray[np.float32] | None
+    skin_mm: float
+
+
+def plan(settings: ScanSettings) -> Plan:
+    """Work out the motion and the machine's effects (fast: nothing is rendered)."""
+    calibration = built_in()
+    assert calibration.T_tool_image is not None
+    geometry = ultrasonix_4dc7(calibration.scale)
+    rng = np.random.default_rng(settings.generator("machine"))
+    recording = effects.record(settings.n_frames, settings.machine, rng)
+    motion = _motion(settings, geometry, int(recording.pose_instant[-1]) + 1)
+    T = motion.T_world_image[recording.pose_instant]
+    written = effects.tracked(T, settings.machine, geometry, rng)
+    T_camera_world = _camera(np.random.default_rng(settings.generator("camera")))
+    tforms = T_camera_world @ written @ np.linalg.inv(calibration.T_tool_image)
+    return Plan(settings, geometry, calibration.T_tool_image, T, motion.T_world_image[recording.image_instant],
+                np.diff(recording.image_instant, prepend=-1) == 0, motion.phase[recording.pose_instant],
+                tforms.astype(np.float32), effects.gain_db(settings.n_frames, settings.machine, rng),
+                effects.contact(settings.n_frames, settings.machine, rng),
+                0.0 if settings.is_rotation else SWEEP_PRESS_MM)
+
+
+def _motion(settings: ScanSettings, geometry: ProbeGeometry, n: int) -> Trajectory:
+    seed = settings.generator("motion")
+    if settings.is_rotation:
+        return rotation(n, seed, geometry.face_mm, protocol=settings.protocol, hand=settings.hand or Hand())
+    return sweep(settings.name, n, seed, geometry.face_mm, press_mm=SWEEP_PRESS_MM,
+                 hand=settings.hand or SWEEPING_HAND)
+
+
+def _camera(rng: np.random.Generator) -> Array:
+    """T_camera_world [4, 4]: a tracker over a metre away that looks from anywhere above."""
+    return (se3.translation(rng.normal(0, 100, 3) + (0, 0, -CAMERA_DISTANCE_MM))
+            @ se3.exp(np.concatenate([np.zeros(3), rng.uniform(-1, 1, 3)])))
+
+
+def tissue_of(settings: ScanSettings) -> Tissue:
+    """The arm (or phantom) of a scan."""
+    if settings.tissue == "phantom":
+        return Phantom()
+    seed = int(settings.generator("anatomy").generate_state(1)[0])
+    return Forearm(seed, settings.name[:2], "point" if settings.is_rotation else "line")
+
+
+def renderer_of(p: Plan) -> Renderer:
+    """Draw the scatterers that the frames of a scan see; seconds."""
+    tissue = tissue_of(p.settings)
+    seed = int(p.settings.generator("anatomy").generate_state(2)[1])
+    margin = effects.COMPRESSION_REACH_MM if p.settings.machine.compression else 0.0
+    seen = visible(p.T_world_shown, p.geometry, p.settings.beam, margin)
+    medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen)
+    return Renderer(medium, tissue, p.settings.beam, p.geometry)
+
+
+def frames(p: Plan, renderer: Renderer, threads: int = 1) -> Iterator[Frame]:
+    """The frames of a scan in order, uint8 [rows, columns]; `threads` render ahead, a few frames at most."""
+    machine, geometry = p.settings.machine, p.geometry
+    pushed = machine.compression * effects.pressed_mm(p.T_world_shown, geometry, p.skin_mm)
+    noise = p.settings.generator("noise").generate_state(2).tolist()
+
+    def picture(i: int) -> Frame | None:
+        if p.repeats[i]:
+            return None
+        warp = effects.compression(p.T_world_shown[i], pushed[i], geometry) if machine.compression else None
+        return renderer(p.T_world_shown[i], (*noise, i), warp, gain_db=float(p.gain_db[i]),
+                        contact=1.0 if p.contact is None else p.contact[i])
+
+    screen = effects.overlay(geometry) if machine.overlay else None
+    shown: Frame | None = None
+    for new in _ordered(picture, len(p.T_world_image), threads):
+        shown = shown if new is None and shown is not None else effects.blend(new, shown, machine)
+        yield shown if screen is None else np.maximum(shown, screen)
+
+
+def _ordered(work: Callable, n: int, threads: int) -> Iterator:
+    if threads <= 1:
+        yield from map(work, range(n))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        todo = iter(range(n))
+        running = [pool.submit(work, i) for i in islice(todo, 2 * threads)]
+        while running:
+            yield running.pop(0).result()
+            running += [pool.submit(work, i) for i in islice(todo, 1)]
+
+
+class Landmarks:
+    """Picks visible points as the frames come by: random frames but the first, brighter places in the fan."""
+
+    def __init__(self, p: Plan):
+        self._rng = np.random.default_rng(p.settings.generator("landmarks"))
+        chosen = self._rng.integers(1, p.settings.n_frames, N_LANDMARKS)
+        self._count = np.bincount(chosen, minlength=p.settings.n_frames)
+        self._mask = p.geometry.mask()
+        self._found: list[NDArray[np.int64]] = []
+
+    def see(self, i: int, frame: Frame) -> None:
+        """Take this frame's share of the points."""
+        if not self._count[i]:
+            return
+        bright = uniform_filter(frame.astype(np.float32), 9)
+        rows, columns = np.nonzero(self._mask & (bright >= np.quantile(bright[self._mask], 0.6)))
+        pick = self._rng.choice(len(rows), self._count[i], replace=False)
+        self._found.append(np.stack([np.full(len(pick), i), columns[pick] + 1, rows[pick] + 1], 1))
+
+    def points(self) -> NDArray[np.int64]:
+        """int64 [100, 3]: frame from 0, x and y from 1."""
+        return np.concatenate(self._found).astype(np.int64)
+
+
+def simulate_scan(path: Path | str | None = None, *, n_frames: int = 300, seed: int = 0, name: str = "RH_rotation",
+                  subject: int = 0, threads: int | None = None, progress: Callable[[int], None] | None = None,
+                  **settings) -> SimulatedScan:
+    """Simulate one scan, into memory or into a file of the challenge's training layout.
+
+    Parameters
+    ----------
+    path : path, optional
+        ``NAME.h5`` to write ``frames`` and ``tforms`` to, frame by frame (appears when complete). Without it
+        the frames are returned.
+    n_frames, seed, name, subject, **settings
+        See `ScanSettings` (tissue, density_per_mm3, beam, machine, hand, protocol).
+    threads : int, optional
+        Threads that render; all cores by default. The result does not depend on it.
+    progress : callable, optional
+        Called with the number of frames done.
+    """
+    p = plan(ScanSettings(name=name, subject=subject, seed=seed, n_frames=n_frames, **settings))
+    threads = threads or os.cpu_count() or 1
+    landmarks = Landmarks(p)
+    kept: list[Frame] = []
+    target = None if path is None else Path(path)
+    writer = None if target is None else FrameFile(target, n_frames, p.geometry.shape)
+    try:
+        for i, frame in enumerate(frames(p, renderer_of(p), threads)):
+            landmarks.see(i, frame)
+            kept.append(frame) if writer is None else writer.append(frame)
+            if progress:
+                progress(i + 1)
+        if writer is not None:
+            writer.finish(tforms=p.tforms)
+    finally:
+        if writer is not None:
+            writer.close()
+    return SimulatedScan(np.stack(kept) if kept else None, p.tforms, p.T_world_image, p.phase, landmarks.points(),
+                         p.geometry.scale, p.T_tool_image)
+
+
+class FrameFile:
+    """An HDF5 file of frames that is written as they come and takes its name when complete."""
+
+    def __init__(self, path: Path, n_frames: int, shape: tuple[int, int]):
+        self.path, self._part = path, path.with_name(path.name + ".part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = h5py.File(self._part, "w", track_order=False)
+        self._frames = self._file.create_dataset("frames", (n_frames, *shape), np.uint8, chunks=(1, *shape),
+                                                 compression="gzip", compression_opts=1)
+        self._next = 0
+
+    def append(self, frame: Frame) -> None:
+        """Write the next frame."""
+        self._frames[self._next] = frame
+        self._next += 1
+
+    def finish(self, **datasets: NDArray) -> None:
+        """Add other datasets and put the file in its place."""
+        for key, value in datasets.items():
+            self._file[key] = value
+        self._file.close()
+        os.replace(self._part, self.path)
+
+    def close(self) -> None:
+        """Close the file; what is not finished is removed."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
