@@ -57,7 +57,7 @@ class Surface:
 SURFACES = (Surface(0, 8.0, 8.0),     # skin
             Surface(1, 6.0, 8.0),    # deep fascia, between fat and muscle
             Surface(2, 2.5, 8.0),    # intermuscular fascia
-            Surface(3, 24.0, 12.0),    # cortex of radius and ulna
+            Surface(3, 5.0, 48.0),     # cortex: dense, or its scatter at grazing incidence outshines the echo
             Surface(4, 2.0, 8.0))    # aponeuroses inside the muscles
 
 

@@ -144,7 +144,7 @@ def _echo(x, y, z, table, shape, muscle, g):
     if depth < 0:
         return 0.01
     if bone < 0.1:
-        return 14.0 if bone > -0.4 else 0.15
+        return 8.0 if bone > -0.4 else 0.15
     if depth < shape[2]:
         return 5.0 if depth < 0.4 else 2.0 + 0.5 * _noise(g, x / 1.5, depth / 0.4, z / 1.5)
     if vessel < 0.0 and (which < 4 or (which == 5 and depth > shape[2] + 0.5)):
