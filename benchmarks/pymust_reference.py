@@ -96,6 +96,14 @@ def _param():
     return param
 
 
+def power_spectrum():
+    """Wave numbers (rad/mm) and power of pymust's two-way pulse."""
+    param = _param()
+    omega = 2 * np.pi * np.linspace(0.5, 1.5, 41) * param.fc
+    pulse = param.getPulseSpectrumFunction()(omega) * param.getProbeFunction()(omega) ** 2
+    return omega / (BEAM.speed_m_s * 1e3), np.abs(pulse) ** 2
+
+
 def matrix_array(points, r_mm):
     """Complex lines [R, L] of `pymust.simus3` with a lens made of row delays."""
     from pymust import simus3
@@ -155,48 +163,37 @@ def coherence(sums):
     return np.abs(sums[..., 0]) ** 2 / (sums[..., 1].real * sums[..., 2].real)
 
 
-def run(realisations: int, progress=print):
-    """Dict of |rho|^2 [depth, motion] by engine, estimated over `realisations` volumes a depth.
+ENGINES = ("simus3", "simus", "uniform", "gaussian")
 
-    Also `same_volume` [depth, realisation]: correlation of our envelope at rest with that of simus3.
-    """
-    poses = motions()
-    sums = {name: np.zeros((len(DEPTHS_MM), len(poses), 3), complex)
-            for name in ("simus3", "simus", "uniform", "gaussian")}
-    same_volume = np.zeros((len(DEPTHS_MM), realisations))
-    for d, depth in enumerate(DEPTHS_MM):
-        r = field_of_view(depth)[1]
-        for seed in range(realisations):
-            points = box(depth, 100 * d + seed)
-            for name, total in sums.items():
-                rest = None
-                for m, T in enumerate(poses):
-                    if name == "simus3":
-                        lines = matrix_array(moved(points, T), r)
-                    elif name == "simus":
-                        lines = multi_gaussian(moved(points, T), r)
-                    else:
-                        lines = ours(points, depth, T, name)
-                    if rest is None:
-                        rest = lines
-                        if name == "simus3":
-                            reference = np.abs(lines).ravel()
-                        elif name == "uniform":
-                            same_volume[d, seed] = np.corrcoef(reference, np.abs(lines).ravel())[0, 1]
-                    total[d, m] += [np.sum(lines * np.conj(rest)), np.sum(np.abs(lines) ** 2),
-                                    np.sum(np.abs(rest) ** 2)]
-            progress(f"{depth:.0f} mm, volume {seed + 1} of {realisations}")
-    return {name: coherence(total) for name, total in sums.items()} | {"same_volume": same_volume}
+
+def volume(depth: float, seed: int):
+    """Sums [engine, motion, 3] over one volume, and how alike our envelope at rest is to that of simus3."""
+    r = field_of_view(depth)[1]
+    points = box(depth, seed)
+    lines = {"simus3": [matrix_array(moved(points, T), r) for T in motions()],
+             "simus": [multi_gaussian(moved(points, T), r) for T in motions()]}
+    lines |= {lens: [ours(points, depth, T, lens) for T in motions()] for lens in ("uniform", "gaussian")}
+    sums = np.array([[[np.sum(a * np.conj(frames[0])), np.sum(np.abs(a) ** 2), np.sum(np.abs(frames[0]) ** 2)]
+                      for a in frames] for frames in (lines[name] for name in ENGINES)])
+    same = np.corrcoef(np.abs(lines["simus3"][0]).ravel(), np.abs(lines["uniform"][0]).ravel())[0, 1]
+    return sums, same
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", default="results/pymust.npz")
-    parser.add_argument("-n", "--realisations", type=int, default=3)
+    parser.add_argument("-n", "--realisations", type=int, default=6)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)   # pymust warns of every coarse frequency step
-    np.savez(arguments.out, **run(arguments.realisations))
+    total, same = 0.0, []
+    for seed in range(arguments.realisations):
+        sums, alike = zip(*(volume(depth, 100 * d + seed) for d, depth in enumerate(DEPTHS_MM)), strict=True)
+        total = total + np.stack(sums, 1)
+        same.append(alike)
+        rho = dict(zip(ENGINES, coherence(total), strict=True))   # [depth, motion]
+        np.savez(arguments.out, same_volume=np.transpose(same), **rho)
+        print(f"{seed + 1} of {arguments.realisations} volumes a depth", flush=True)
 
 
 if __name__ == "__main__":

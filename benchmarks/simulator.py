@@ -144,10 +144,11 @@ def yaw(out: Path, phantoms: int):
         measured = np.array([-np.log(sums.correlation(np.abs(x - c) < 2)) for c in centres])
         theory = np.array([-np.log(expected[np.abs(x - c) < 2].mean()) for c in centres])
         near = theory < 1.5
-        a, b, _ = np.polyfit(centres[near], measured[near], 2)
         w0 = beams.elevation_waist(Beam())[0]
-        print(f"yaw {np.rad2deg(psi):.1f} deg about x0 = {x0:.0f} mm: minimum at {-b / 2 / a:.2f} mm, "
-              f"psi from the curvature {np.rad2deg(np.sqrt(a / 2) * w0):.2f} deg")
+        for name, values in (("rendered", measured), ("eq. 4", theory)):
+            a, b, _ = np.polyfit(centres[near], values[near], 2)
+            print(f"yaw {np.rad2deg(psi):.1f} deg about x0 = {x0:.0f} mm, {name}: minimum at "
+                  f"{-b / 2 / a:.2f} mm, psi from the parabola {np.rad2deg(np.sqrt(a / 2) * w0):.2f} deg")
         axis.plot(centres, theory, f"C{k}-", label=f"x0 = {x0:.0f} mm, eq. 4")
         axis.plot(centres, measured, f"C{k}o")
     axis.set(xlabel="x, mm", ylabel="-ln rho_I", ylim=(0, 4), title="Yaw of 1.5 deg (points: rendered)")
@@ -155,19 +156,42 @@ def yaw(out: Path, phantoms: int):
     save(figure, out / "yaw.png")
 
 
-def overlap(lens: str, depth: float, offset, turn):
-    """|rho|^2 of a motion from the elevational profile itself: its overlap integral (eq. 4 in general)."""
-    beam = dataclasses.replace(reference.BEAM, lens=lens)
-    profile, curvature, _, r0, dr, dz, _ = beams.lens_table(beam, PROBE)
-    row = round((depth - r0) / dr)
-    z = np.arange(-profile.shape[1] + 1, profile.shape[1]) * dz
-    h = profile[row, np.abs(np.arange(-profile.shape[1] + 1, profile.shape[1]))].astype(complex)
-    h *= np.exp(-1j * beam.wave_number * z**2 * float(curvature[row]))
+ELEVATION_MM = np.arange(-9, 9.005, 0.02)
+
+
+def rows_field(r: float, k: float, rows: int):
+    """One-way elevational field of a uniform lens of flat rows (eq. 6 with the directivity of a row)."""
+    size = reference.BEAM.aperture_mm / rows
+    y = (np.arange(rows) + 0.5) * size - reference.BEAM.aperture_mm / 2
+    distance = np.hypot(r, ELEVATION_MM[:, None] - y)
+    directivity = np.sinc(k * size / 2 * (ELEVATION_MM[:, None] - y) / distance / np.pi)
+    focus = reference.BEAM.focus_mm
+    return (directivity * np.exp(1j * k * (distance - r - np.hypot(y, focus) + focus))).mean(1)
+
+
+def overlap(kind: str, r: float, offset, turn):
+    """|rho|^2 of motions from the overlap integral of the two-way profile (eq. 4 in general).
+
+    `kind`: "gaussian" and "uniform" are narrow-band; "matrix" is what pymust.simus3 is given: flat rows, and
+    the power spectrum of its pulse.
+    """
+    k0, z = reference.BEAM.wave_number, ELEVATION_MM
+    if kind == "gaussian":
+        w, curvature = beams.elevation_width(reference.BEAM, r), beams.elevation_curvature(reference.BEAM, r)
+        terms = [(k0, 1.0, np.exp(-2 * (z / w) ** 2 - 1j * k0 * z**2 * curvature))]
+    elif kind == "uniform":
+        terms = [(k0, 1.0, np.conj(rows_field(r, k0, 200) ** 2))]
+    else:
+        terms = [(k, weight, np.conj(rows_field(r, k, reference.ROWS) ** 2))
+                 for k, weight in zip(*reference.power_spectrum(), strict=True)]
+    energy = sum(weight * np.sum(np.abs(h) ** 2) for _, weight, h in terms)
     out = []
     for d, t in np.broadcast(offset, turn):
-        other = np.interp(z - d, z, h.real) + 1j * np.interp(z - d, z, h.imag)
-        total = np.sum(h * np.conj(other) * np.exp(-2j * beam.wave_number * t * z))
-        out.append(abs(total) ** 2 / np.sum(np.abs(h) ** 2) ** 2)
+        total = 0j
+        for k, weight, h in terms:
+            other = np.interp(z - d, z, h.real) + 1j * np.interp(z - d, z, h.imag)
+            total += weight * np.sum(h * np.conj(other) * np.exp(2j * k * t * z))
+        out.append(abs(total / energy) ** 2)
     return np.array(out)
 
 
@@ -185,19 +209,24 @@ def pymust(path: Path, out: Path):
             axis = axes[row, d]
             for name, (style, text) in styles.items():
                 axis.plot(values, data[name][d, first:first + n], style, label=text)
-            fine = np.linspace(0, 1.05, 60)
-            for lens, colour in (("uniform", "C0"), ("gaussian", "C1")):
-                moved = (fine, np.zeros(60)) if row == 0 else (np.deg2rad(fine) * depth, np.deg2rad(fine))
-                axis.plot(fine, overlap(lens, depth, *moved), colour, lw=1)
+            fine = np.linspace(0, 1.05, 30)
+            for lens, line in (("uniform", "C0-"), ("gaussian", "C1-"), ("matrix", "k:")):
+                moved = (fine, np.zeros(30)) if row == 0 else (np.deg2rad(fine) * depth, np.deg2rad(fine))
+                axis.plot(fine, overlap(lens, depth, *moved), line, lw=1,
+                          label="flat rows, wide band: integral" if lens == "matrix" else None)
             axis.set(xlabel=label, title=f"depth {depth:.0f} mm", ylim=(0, 1.02))
             print(f"\n{label}, depth {depth:.0f} mm: |rho|^2 at " + ", ".join(map(str, values)))
             for name in styles:
                 print(f"  {name:9s}" + " ".join(f"{v:.3f}" for v in data[name][d, first:first + n]))
+            at = np.array(values)
+            moved = (at, 0 * at) if row == 0 else (np.deg2rad(at) * depth, np.deg2rad(at))
+            print("  integral, flat rows, wide band  " + " ".join(f"{v:.3f}" for v in overlap(
+                "matrix", depth, *moved)))
     print("\nenvelopes of the same volume at rest, simus3 against ours (uniform), by depth: ",
           np.round(data["same_volume"].mean(1), 2))
     axes[0, 0].set_ylabel("|rho|^2")
     axes[1, 0].set_ylabel("|rho|^2")
-    axes[0, 0].legend()
+    axes[1, 2].legend(loc="upper right", fontsize="small")
     save(figure, out / "pymust.png")
 
 
@@ -243,7 +272,8 @@ def rate(jobs: int, frames: int):
     both = frames / (time.perf_counter() - start)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     size = sum(getattr(medium, f.name).nbytes for f in dataclasses.fields(medium))
-    print(f"{len(medium.points) / 1e6:.1f} million scatterers ({size / 2**30:.2f} GiB), drawn in {drawn:.1f} s;"
+    print(f"{len(medium.points) / 1e6:.1f} million scatterers ({size / 2**30:.2f} GiB) drawn in "
+          f"{drawn:.1f} s;"
           f" {single:.1f} frames/s in one process ({1e3 * cpu:.0f} ms of processor a frame), "
           f"{both:.1f} frames/s in {jobs}; "
           f"peak resident {own / 2**20:.2f} GiB (workers {max(peak) / 2**20:.2f} GiB each, mostly shared)")

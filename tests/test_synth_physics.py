@@ -18,6 +18,7 @@ SCALE = np.diag([0.229389, 0.220980, 1, 1])
 SECTOR = dataclasses.replace(ultrasonix_4dc7(SCALE), lateral=(-np.deg2rad(9), np.deg2rad(9)))
 NARROW = Beam(n_lines=68)     # the line pitch of the whole probe
 STEPS_MM = np.arange(6) * 6.0  # frames this far apart in elevation are independent
+APERTURE_MM = beams.GAUSSIAN_APERTURE * NARROW.aperture_mm   # 1/e radius
 DEPTHS = [14, 27, 40, 53, 66, 79]
 
 
@@ -122,11 +123,13 @@ def test_grey_levels_decompress_to_rayleigh_speckle(phantom):
 
 def test_decorrelation_near_the_focus_is_gaussian_in_elevational_shift(phantom, base_frames):
     renderer, _ = phantom
-    w0, depth = beams.elevation_waist(NARROW)
+    depth = NARROW.focus_mm
     near_focus = cells(renderer, depth - 12, depth + 12)
     for tau in (0.25, 0.5, 0.75):
         rho = pairs(phantom, base_frames, se3.translation(np.array([0, 0, tau]))).correlation(near_focus)
-        assert -np.log(rho) == pytest.approx(tau**2 / (2 * (w0 / 2) ** 2), rel=0.1)
+        # the diffraction limit of the aperture in its focus, and the shift of the aperture itself
+        expected = (NARROW.wave_number * APERTURE_MM * tau / depth) ** 2 / 2 + 2 * (tau / APERTURE_MM) ** 2
+        assert -np.log(rho) == pytest.approx(expected, rel=0.1)
 
 
 def test_amplitude_and_log_correlation_follow_from_the_intensity(phantom, base_frames):
@@ -145,11 +148,28 @@ def test_pure_tilt_follows_the_wavefront_curvature_at_six_depths(phantom, base_f
     renderer, _ = phantom
     motion = measure.about_face(SECTOR, np.array([0, 0, 0, np.deg2rad(tilt_deg), 0, 0]))
     sums = pairs(phantom, base_frames, motion)
-    r = renderer.r_mm[:, None]
-    expected = measure.expected_intensity_correlation(NARROW, SECTOR, r, renderer.u, motion)
+    # at the face the beam is the aperture: only the turn counts, and propagation keeps the overlap (eq. 4)
+    expected = (NARROW.wave_number * APERTURE_MM * np.deg2rad(tilt_deg)) ** 2 / 2
     for depth in DEPTHS:
-        mask = cells(renderer, depth - 6.5, depth + 6.5)
-        assert -np.log(sums.correlation(mask)) == pytest.approx(-np.log(expected[mask].mean()), rel=0.1)
+        measured = -np.log(sums.correlation(cells(renderer, depth - 6.5, depth + 6.5)))
+        assert measured == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("tau, tilt_deg", [(0.0, 0.3), (0.4, 0.0), (0.3, 0.2), (0.3, -0.25)])
+def test_theory_is_the_overlap_of_the_two_way_profiles(tau, tilt_deg):
+    """Eq. 4 against its integral, from the field of the aperture summed element by element."""
+    k, theta = NARROW.wave_number, np.deg2rad(tilt_deg)
+    z = np.arange(-9, 9, 0.02)
+    y = np.linspace(-9, 9, 1201)
+    for r in (20.0, 38.0, 56.0, 80.0):
+        field = (np.exp(-((y / APERTURE_MM) ** 2) - 1j * k * y**2 / (2 * NARROW.focus_mm)
+                        + 1j * k * (z[:, None] - y) ** 2 / (2 * r))).sum(1)
+        h = np.conj(field**2)
+        d = tau + theta * r
+        there = np.interp(z - d, z, h.real) + 1j * np.interp(z - d, z, h.imag)
+        overlap = np.abs(np.sum(h * np.conj(there) * np.exp(2j * k * theta * z))) ** 2
+        rho = overlap / np.sum(np.abs(h) ** 2) ** 2
+        assert beams.log_decorrelation(NARROW, r, d, theta) == pytest.approx(-np.log(rho), rel=0.02)
 
 
 def test_a_tilt_is_not_a_shift_that_grows_with_depth(phantom, base_frames):
@@ -249,12 +269,10 @@ def test_frames_depend_on_their_seeds_only(phantom):
 
 
 def test_a_pickled_renderer_makes_the_same_frame():
-    medium, tissue, _, _ = few_scatterers(np.random.default_rng(1), SECTOR)
-    renderer = Renderer(medium, tissue, NARROW, SECTOR)
-    state = (medium, NARROW, SECTOR)
-    medium2, beam2, geometry2 = pickle.loads(pickle.dumps(state))
-    np.testing.assert_array_equal(renderer(np.eye(4), 1),
-                                  Renderer(medium2, tissue, beam2, geometry2)(np.eye(4), 1))
+    tissue = Phantom(np.array([[65.0, 20, -5], [80, 30, 5]]))
+    renderer = Renderer(Medium.draw(tissue, 0), tissue, NARROW, SECTOR)
+    again = pickle.loads(pickle.dumps(renderer))
+    np.testing.assert_array_equal(renderer(np.eye(4), 1), again(np.eye(4), 1))
 
 
 def test_scatterers_of_a_place_do_not_depend_on_the_region():
