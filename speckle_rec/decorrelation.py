@@ -4,7 +4,7 @@ METHOD.md, section 3, has the equations.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,8 +18,8 @@ from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]
 
+TABLE_REACH, TABLE_PER_UNIT = 40, 200
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-FLOOR_LAGS = (1, 2, 3, 4)
 GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
 
@@ -35,15 +35,31 @@ class Curves:
         1/e^2 half-width of the one-way intensity at the focus.
     tail_b, tail_beta : kernel K(Q) = exp(-b ((1 + Q/b)^beta - 1) / beta); beta = 1 is exp(-Q), the Gaussian
         beam in ideal speckle, smaller beta a longer tail (METHOD.md (3.5)).
+    slow_share, kappa : share of a cell's correlation that belongs to structure larger than the beam, and how
+        much slower in Q it falls (METHOD.md (3.7)).
+    floor : correlation of the clearest cells at rest.
+    scale_uncertainty : relative standard deviation of the out-of-plane scale.
     source : where the numbers come from, named in every result.
     """
 
     wavelength_mm: float = 1540e3 / 6e6
-    waist_mm: float = 1.2
-    focus_mm: float = 60.0
-    tail_b: float = 1.0
-    tail_beta: float = 1.0
-    source: str = "physical default: 6 MHz, waist 1.2 mm, focus 60 mm, not calibrated"
+    waist_mm: float = 0.9
+    focus_mm: float = 55.0
+    tail_b: float = 0.28
+    tail_beta: float = 0.43
+    slow_share: float = 0.28
+    kappa: float = 0.0015
+    floor: float = 0.93
+    scale_uncertainty: float = 0.25
+    source: str = "physical default: 6 MHz, waist 0.9 mm, focus 55 mm, not calibrated"
+
+    @classmethod
+    def default(cls, kind: str) -> "Curves":
+        """Physical curves of a kind of probe: the 4DC7-3/40, or a 10 MHz linear array (lens 5 mm, focus 20 mm)."""
+        if kind == "linear":
+            return replace(cls(), wavelength_mm=0.154, waist_mm=0.5, focus_mm=20.0,
+                           source="physical default of a linear array: 10 MHz, waist 0.5 mm, focus 20 mm, not calibrated")
+        return cls()
 
     @classmethod
     def of_lens(cls, frequency_hz: float, aperture_mm: float, focus_mm: float, speed_m_s: float = 1540.0):
@@ -77,10 +93,12 @@ class Curves:
         """K(Q)."""
         return np.exp(-self.tail_b * ((1 + np.asarray(q) / self.tail_b) ** self.tail_beta - 1) / self.tail_beta)
 
-    def kernel_inverse(self, k) -> Array:
-        """Q of K(Q)."""
-        log = -np.log(np.asarray(k))
-        return self.tail_b * ((1 + self.tail_beta * log / self.tail_b) ** (1 / self.tail_beta) - 1)
+    def table(self) -> Array:
+        """K(Q), K(kappa Q) and their derivatives by Q [n, 4] at sqrt(Q) = k / TABLE_PER_UNIT, up to TABLE_REACH."""
+        q = np.square(np.arange(TABLE_REACH * TABLE_PER_UNIT + 1) / TABLE_PER_UNIT)
+        fast, slow = self.kernel(q), self.kernel(self.kappa * q)
+        return np.stack([fast, slow, -fast * (1 + q / self.tail_b) ** (self.tail_beta - 1),
+                         -self.kappa * slow * (1 + self.kappa * q / self.tail_b) ** (self.tail_beta - 1)], -1)
 
 
 @dataclass(frozen=True)
@@ -115,33 +133,43 @@ def warp_halfway(a, b, twist: Array, mm_px: Array, px_mm: Array):
     return out
 
 
-def noise_floor(rho: NDArray[np.float32], pairs_by_lag: dict[int, tuple[Array, Array]]) -> Array:
-    """Per-cell noise floor r0 = exp(-n) [P], solved jointly over the lags.
+WINDOW_STEP, WINDOW_HALF = 16, 24     # frames: how often and over how many frames cells are judged
+WORST_CELL = 0.25                     # a cell whose correlation at rest is below this says nothing
 
-    Over a steady motion -ln rho grows with the square of the lag on top of n: the intercept of a line over
-    lag^2 through the medians of lags 1..4 is n (METHOD.md (3.6)). Pairs that are decorrelated (median
-    rho below .3) say nothing and are left out.
 
-    Parameters
+@dataclass(frozen=True)
+class CellStrengths:
+    """Correlation of cells at rest, split into a fast and a slow part.
+
+    Attributes
     ----------
-    rho : [M, P].   pairs_by_lag : lag -> indices into M, aligned so that entry k of each lag starts at the
-        same frame.
+    fast, slow : float64 [W, P], 0 for cells that say nothing.   window : int64 [N], row that holds at each frame.
     """
-    lags = sorted(pairs_by_lag)
-    L = np.stack([-np.log(np.clip(rho[pairs_by_lag[lag]], 0.02, 1)) for lag in lags])      # [lags, K, P]
-    A = np.stack([np.ones(len(lags)), np.square(lags)], -1).astype(float)
-    weight = np.clip(np.exp(-2 * np.nan_to_num(L, nan=9.0)), 1e-4, 1)                       # var(ln rho) ~ 1/rho^2
-    S0, S1, S2 = (np.einsum("l,lkp->kp", A[:, 1] ** e, weight) for e in (0, 1, 2))
-    B0, B1 = (np.einsum("l,lkp->kp", A[:, 1] ** e, weight * np.nan_to_num(L)) for e in (0, 1))
-    intercept = (S2 * B0 - S1 * B1) / np.maximum(S0 * S2 - S1**2, 1e-9)
-    steady = np.exp(-L[0]) > 0.5
-    intercept = np.where(steady, intercept, np.nan)
-    enough = steady.sum(0) >= 5
-    out = np.full(rho.shape[1], np.nan)
-    if enough.any():
-        out[enough] = np.nanmedian(intercept[:, enough], axis=0)
-    typical = np.nanmedian(out) if enough.any() else 0.05
-    return np.exp(-np.clip(np.where(np.isnan(out), typical, out), 0.0, 1.5))
+
+    fast: Array
+    slow: Array
+    window: NDArray[np.int64]
+
+
+def cell_strengths(correlations: Correlations, n_frames: int, curves: Curves) -> CellStrengths:
+    """How well each cell correlates at rest, split into its fast and slow parts.
+
+    Noise, shadow and thin echoes lower a cell's correlation at every distance. Cells beside each other see
+    nearly the same motion, so that a cell's median correlation at lag 1 over that of the clearest cells
+    is its strength relative to theirs, whatever the motion was (METHOD.md (3.6)).
+    """
+    i, j, rho = correlations.i, correlations.j, correlations.rho
+    centres = np.arange(WINDOW_STEP // 2, max(n_frames, WINDOW_STEP), WINDOW_STEP)
+    window = np.minimum(np.arange(n_frames) // WINDOW_STEP, len(centres) - 1)
+    strength = np.zeros((len(centres), rho.shape[1]))
+    single = np.flatnonzero(j - i == 1)
+    for row, centre in zip(strength, centres, strict=True):
+        near = single[np.abs(j[single] - centre) <= WINDOW_HALF]
+        if len(near):
+            typical = np.median(np.nan_to_num(rho[near]), axis=0)
+            row[:] = curves.floor * np.clip(typical / max(np.quantile(typical, 0.8), 1e-3), 0, 1.03)
+    strength[strength < WORST_CELL] = 0
+    return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, window)
 
 
 def frame_pairs(n_frames: int, lags: Sequence[int], skip: NDArray[np.bool_]) -> tuple[Array, Array]:

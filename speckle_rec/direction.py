@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import exp
+from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
+from .geometry import exp, log
 from .kernels.multilaterate import multilaterate
 
 Array = NDArray[np.float64]
@@ -33,6 +34,26 @@ class Hand:
         return np.diag(1 / np.square([self.z_mm, self.tilt_rad, self.yaw_rad]))
 
 
+@dataclass(frozen=True)
+class MirrorPrior:
+    """Usual signs of a protocol: of the total turn (yaw) and of the first tilt."""
+
+    turn_sign: int = -1
+    tilt_sign: int = 1
+    source: str = "default of the rotation protocol, not calibrated"
+
+
+MIN_TURN_RAD = 0.5
+MIN_TILT_RAD = 0.03
+START = np.array([0.02, 0.003, 0.003])      # breaks the symmetry of a scan that starts at rest
+
+
+def mirror(T: Array) -> Array:
+    """Poses of the scan reflected in its image plane: M T M, M = diag(1, 1, -1)."""
+    M = np.diag([1.0, 1, -1, 1])
+    return M @ T @ M
+
+
 def planar_poses(twist: Array) -> Array:
     """[N, 4, 4] of planar twists [N, 3] (x, y, roll)."""
     full = np.zeros((len(twist), 6))
@@ -40,29 +61,51 @@ def planar_poses(twist: Array) -> Array:
     return exp(full)
 
 
-def sequential(planar_twist: Array, i: NDArray[np.int64], j: NDArray[np.int64], rho: NDArray[np.float32],
-               forms: Array, window: NDArray[np.int64], fast: Array, slow: Array,
-               tail: tuple[float, float, float], hand: Hand) -> tuple[Array, Array, Array]:
+def sequential(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
+               hand: Hand = Hand()) -> tuple[Array, Array, Array]:
     """Multilaterate frame after frame.
 
     Parameters
     ----------
-    planar_twist : [N, 3] planar part of the step into each frame.
-    i, j : [M] pairs, sorted by j, i < j.   rho : [M, P].   forms : [P, 2, 3].   floor : [P].
+    planar_step : [N, 3] planar twist of the step into each frame.
+    speckle : correlations of pairs sorted by j.   forms : [P, 2, 3] of the cells.
 
     Returns
     -------
-    T : [N, 4, 4] poses about the face centre.   step : [N, 3].   covariance : [N, 3, 3] of the step.
+    T : [N, 4, 4] poses about the face centre; the first out-of-plane motion goes towards +z.
+    step : [N, 3] out-of-plane twist (z, tilt, yaw) of the step into each frame.   covariance : [N, 3, 3].
     """
-    N = len(planar_twist)
-    first = np.searchsorted(j, np.arange(N + 1))
+    N = len(planar_step)
+    first = np.searchsorted(speckle.j, np.arange(N + 1))
     poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
-    start = np.array([0.02, 0.003, 0.003])
-    multilaterate(np.ascontiguousarray(planar_poses(planar_twist)[:, :3]), first, i, rho, forms,
-                  window, fast, slow, *tail,
-                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, start, poses, steps, covariances, costs)
+    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, forms,
+                  strengths.window, strengths.fast, strengths.slow, curves.table(), TABLE_PER_UNIT,
+                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, START, poses, steps, covariances, costs)
     T = np.zeros((N, 4, 4))
     T[:, :3] = poses
     T[:, 3, 3] = 1
     return T, steps, covariances
+
+
+def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, str]:
+    """Settle the one bit that images cannot tell, the mirror z -> -z, by the protocol's usual directions.
+
+    A scan that turns by more than `MIN_TURN_RAD` in all is given the usual sign of the turn; any other one
+    starts in the usual direction of the first tilt.
+
+    Returns
+    -------
+    T : [N, 4, 4] poses, mirrored or not.   note : what was decided and why, one line.
+    """
+    twist = log(T)
+    turn = np.median(twist[-max(len(T) // 10, 1):, 4])
+    if abs(turn) > MIN_TURN_RAD:
+        wrong, why = turn * prior.turn_sign < 0, f"the turn is taken to go {'up' if prior.turn_sign > 0 else 'down'} in yaw"
+    else:
+        lift = twist[:, 3] + twist[:, 2] / 60.0
+        moved = np.flatnonzero(np.abs(lift) > MIN_TILT_RAD)
+        wrong = len(moved) > 0 and lift[moved[0]] * prior.tilt_sign < 0
+        why = f"the first tilt is taken to be {'positive' if prior.tilt_sign > 0 else 'negative'}"
+    note = f"images cannot tell a scan from its mirror image in z: {why} ({prior.source})"
+    return (mirror(T) if wrong else T), note

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
 from . import geometry as se3
+from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
+from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
+from .inplane import MATCH_FLOOR, PlanarMotion
 from .kernels.multilaterate import cell_fit
 
 Array = NDArray[np.float64]
@@ -54,13 +57,30 @@ def smooth(increment: Array, covariance: Array, acceleration: Array = ACCELERATI
     return x, P
 
 
-def chained_covariance(T_first_frame: Array, increment_covariance: Array) -> Array:
+def step_measurements(T: Array, planar_covariance: Array, out_of_plane_covariance: Array) -> tuple[Array, Array]:
+    """Increments [N, 6] of a trajectory with the covariance [N, 6, 6] of what measured them.
+
+    Parameters
+    ----------
+    planar_covariance : [N, 3, 3] of (x, y, roll).   out_of_plane_covariance : [N, 3, 3] of (z, tilt, yaw).
+    """
+    covariance = np.zeros((len(T), 6, 6))
+    covariance[np.ix_(range(len(T)), PLANAR, PLANAR)] = planar_covariance
+    covariance[np.ix_(range(len(T)), OUT_OF_PLANE, OUT_OF_PLANE)] = out_of_plane_covariance
+    return se3.log(se3.steps(T)), covariance
+
+
+def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_uncertainty: float) -> Array:
     """Covariance [N, 6, 6] of a chain of independent increments, as a twist in the first frame.
 
-    Sigma_k = Sigma_(k-1) + Ad(T_k) Sigma_step Ad(T_k)^T (Barfoot & Furgale 2014, first order).
+    Sigma_k = Sigma_(k-1) + Ad(T_k) Sigma_step Ad(T_k)^T (Barfoot & Furgale 2014, first order), and the
+    common relative error of all out-of-plane motion, which no smoothing takes away.
     """
     ad = se3.adjoint(T_first_frame)
-    return np.cumsum(ad @ increment_covariance @ np.swapaxes(ad, 1, 2), axis=0)
+    random = np.cumsum(ad @ increment_covariance @ np.swapaxes(ad, 1, 2), axis=0)
+    common = np.zeros((len(T_first_frame), 6))
+    common[:, OUT_OF_PLANE] = scale_uncertainty * se3.log(T_first_frame)[:, OUT_OF_PLANE]
+    return random + common[:, :, None] * common[:, None, :]
 
 
 @dataclass
@@ -71,7 +91,7 @@ class Factors:
     ----------
     planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
     i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  window : [M], row of fast and slow [W, P];
-        tail : (b, beta, kappa) of the curves.
+        table, per_unit : kernels, see `decorrelation.Curves.table`.
     samples, extra, cutoff, temper : see `kernels.multilaterate.cell_fit` and `direction`.
     acceleration : [6] standard deviations of the change of the step.
     """
@@ -87,18 +107,28 @@ class Factors:
     window: NDArray[np.int64]
     fast: Array
     slow: Array
-    tail: tuple[float, float, float]
+    table: Array
+    per_unit: float
     samples: float
     extra: float
     cutoff: float
     temper: float
     acceleration: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
+           curves: Curves) -> "Factors":
+        """Factors of a scan's measurements, with the weights of `direction`."""
+        information = np.linalg.inv(planar.covariance + np.diag(MATCH_FLOOR**2))
+        return cls(planar.i, planar.j, planar.twist, information, speckle.i, speckle.j, speckle.rho, forms,
+                   strengths.window[speckle.j], strengths.fast, strengths.slow, curves.table(), TABLE_PER_UNIT,
+                   SAMPLES, EXTRA, CUTOFF, TEMPER, ACCELERATION)
+
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_fits(xi, forms, rho, window, fast, slow, b, beta, kappa, samples, extra, cutoff, cost, gradient, hessian):
+def _all_fits(xi, forms, rho, window, fast, slow, table, per_unit, samples, extra, cutoff, cost, gradient, hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m], _ = cell_fit(xi[m], forms, rho[m], fast[window[m]], slow[window[m]], b, beta, kappa, samples, extra, cutoff,
+        cost[m] = cell_fit(xi[m], forms, rho[m], fast[window[m]], slow[window[m]], table, per_unit, samples, extra, cutoff,
                               gradient[m], hessian[m])
 
 
@@ -156,7 +186,7 @@ def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal
     if len(f.i):
         xi, Ji, Jj = twist(f.i, f.j)
         cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
-        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow, *f.tail, f.samples,
+        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow, f.table, f.per_unit, f.samples,
                   f.extra, f.cutoff, cost, g, H)
         total += f.temper * cost.sum()
         if normal:
@@ -183,8 +213,8 @@ def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal
     return total, normal
 
 
-def solve(T_start: Array, factors: Factors, iterations: int = 20) -> tuple[Array, float]:
-    """Levenberg-Marquardt over all poses; returns the trajectory [N, 4, 4] about the face centre and its cost."""
+def solve(T_start: Array, factors: Factors, iterations: int = 20) -> Array:
+    """Levenberg-Marquardt over all poses; returns the trajectory [N, 4, 4] about the face centre."""
     T = T_start.copy()
     cost, normal = linearise(T, factors)
     damping = 1e-4
@@ -202,4 +232,4 @@ def solve(T_start: Array, factors: Factors, iterations: int = 20) -> tuple[Array
             if damping > 1e3:
                 break
     first = se3.inverse(T[:1])
-    return first @ T, cost
+    return first @ T

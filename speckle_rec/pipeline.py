@@ -5,19 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import geometry as se3
 from .confidence import judge
 from .config import Config
-from .decorrelation import Curves, correlate
-from .direction import out_of_plane_steps
-from .fusion import chained_covariance, smooth
+from .decorrelation import Curves, cell_strengths, correlate
+from .direction import choose_mirror, sequential
+from .fusion import Factors, chained_covariance, smooth, solve, step_measurements
 from .inplane import planar_chain, planar_motion
 from .probe import cells, find
 from .result import Reconstruction
 from .scan import Scan
-from .working import WorkingImages
+from .working import WorkingImages, sample_frames
 
 Progress = Callable[[str, int, int], None]
 
@@ -29,17 +28,59 @@ def reconstruct(scan: Scan, *, calibration: Curves | None = None, config: Config
     Parameters
     ----------
     scan : frames and pixel scale; tracked poses, if the scan has any, are never looked at.
-    calibration : decorrelation curves; the physical default if None.
+    calibration : decorrelation curves; by default the physical ones of the kind of probe found.
     config : the few parameters; defaults if None.
-    device : "cpu"; "auto" takes the CPU too, as there is no GPU path yet.
+    device : "cpu" or "auto", which takes the CPU.
     progress : called with (stage, done, total).
 
     Returns
     -------
     Reconstruction
-
-    Raises
-    ------
-    InputError
-        If `device` is not one that works here.
     """
+    config = config or Config()
+    clock = Clock(progress)
+    with clock.stage("probe"):
+        found = find(sample_frames(scan), scan.scale)
+        images = WorkingImages.of(scan, found.geometry)
+        grid = cells(images.geometry)
+        curves = calibration or Curves.default(found.geometry.kind)
+    with clock.stage("in-plane motion") as report:
+        planar, duplicate = planar_motion(images, jobs=config.jobs, progress=report)
+        planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
+    with clock.stage("speckle correlation") as report:
+        speckle = correlate(images, grid, planar_step, duplicate, jobs=config.jobs, progress=report)
+        strengths = cell_strengths(speckle, scan.n_frames, curves)
+        forms = curves.forms(images.geometry, *grid.centres.T)
+    with clock.stage("direction"):
+        T, _, step_covariance = sequential(planar_step, speckle, forms, strengths, curves)
+    with clock.stage("fusion"):
+        factors = Factors.of(planar, speckle, forms, strengths, curves)
+        T = solve(T, factors)
+        T, mirror_note = choose_mirror(T)
+        increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance))
+    T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
+    T_first_frame = T_image_face @ T @ se3.inverse(T_image_face)
+    T_prev_frame = T_image_face @ se3.exp(increment) @ se3.inverse(T_image_face)
+    result = Reconstruction(T_first_frame, T_prev_frame,
+                            chained_covariance(T, covariance, curves.scale_uncertainty),
+                            np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s)
+    return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
+
+
+class Clock:
+    """Run times by stage, and the progress of each."""
+
+    def __init__(self, progress: Progress | None):
+        self.progress, self.times_s = progress, {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Time a block; yields its progress callback (done, total)."""
+        def report(done: int, total: int) -> None:
+            if self.progress:
+                self.progress(name, done, total)
+        started = time.perf_counter()
+        report(0, 1)
+        yield report
+        report(1, 1)
+        self.times_s[name] = time.perf_counter() - started

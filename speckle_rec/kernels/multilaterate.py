@@ -10,36 +10,33 @@ njit = numba.njit(nogil=True, cache=True)
 
 
 @njit
-def kernel_value(q, b, beta):
-    """K(Q) and dK/dQ of the long-tailed kernel, METHOD.md (3.5)."""
-    base = 1.0 + q / b
-    k = np.exp(-b * (base**beta - 1.0) / beta)
-    return k, -k * base ** (beta - 1.0)
-
-
-@njit
-def cell_fit(xi, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, gradient, hessian):
+def cell_fit(xi, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, gradient, hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
     Residual (rho - f) / sigma with f = fast K(Q) + slow K(kappa Q), Q = |U xi|^2 (METHOD.md (3.7));
+    table [n, 4] holds K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit;
     sigma^2 = (1 - f^2)^2 / samples + extra^2 taken at xi and not differentiated (METHOD.md (3.8)); Cauchy loss
     of the given cutoff. Cells whose fast and slow parts are both 0 are left out.
     """
     gradient[:] = 0.0
     hessian[:] = 0.0
     cost = 0.0
-    count = 0
+    last = table.shape[0] - 1
     for p in range(rho.size):
         r = rho[p]
         if not np.isfinite(r) or fast[p] + slow[p] <= 0.0:
             continue
         a0 = forms[p, 0, 0] * xi[0] + forms[p, 0, 1] * xi[1] + forms[p, 0, 2] * xi[2]
         a1 = forms[p, 1, 0] * xi[0] + forms[p, 1, 1] * xi[1] + forms[p, 1, 2] * xi[2]
-        q = a0 * a0 + a1 * a1
-        k, slope = kernel_value(q, b, beta)
-        kk, slope2 = kernel_value(kappa * q, b, beta)
-        f = fast[p] * k + slow[p] * kk
-        slope = 2.0 * (fast[p] * slope + kappa * slow[p] * slope2)
+        place = np.sqrt(a0 * a0 + a1 * a1) * per_unit
+        at = int(place)
+        if at >= last:
+            at, place = last - 1, float(last)
+        t = place - at
+        f = fast[p] * (table[at, 0] + t * (table[at + 1, 0] - table[at, 0])) \
+            + slow[p] * (table[at, 1] + t * (table[at + 1, 1] - table[at, 1]))
+        slope = 2.0 * (fast[p] * (table[at, 2] + t * (table[at + 1, 2] - table[at, 2]))
+                       + slow[p] * (table[at, 3] + t * (table[at + 1, 3] - table[at, 3])))
         sigma2 = (1.0 - f * f) ** 2 / samples + extra * extra
         e = r - f
         chi2 = e * e / sigma2 / (cutoff * cutoff)
@@ -51,11 +48,10 @@ def cell_fit(xi, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff,
             for n in range(m + 1):
                 dn = slope * (a0 * forms[p, 0, n] + a1 * forms[p, 1, n])
                 hessian[m, n] += w * dm * dn
-        count += 1
     for m in range(3):
         for n in range(m):
             hessian[n, m] = hessian[m, n]
-    return cost, count
+    return cost
 
 
 @njit
@@ -98,7 +94,7 @@ def step_pose(xi, out):
 
 
 @njit
-def pair_cost(x, before, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, temper, gradient, hessian):
+def pair_cost(x, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper, gradient, hessian):
     """Cost, gradient and hessian over a step x of one frame, against every source.
 
     before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.
@@ -125,7 +121,7 @@ def pair_cost(x, before, forms, rho, fast, slow, b, beta, kappa, samples, extra,
             out_of_plane(X, xj)
             for n in range(3):
                 J[n, m] = (xj[n] - xi[n]) / 1e-5
-        cost, _ = cell_fit(xi, forms, rho[s], fast, slow, b, beta, kappa, samples, extra, cutoff, g, H)
+        cost = cell_fit(xi, forms, rho[s], fast, slow, table, per_unit, samples, extra, cutoff, g, H)
         total += temper * cost
         for m in range(3):
             for n in range(3):
@@ -139,7 +135,7 @@ def pair_cost(x, before, forms, rho, fast, slow, b, beta, kappa, samples, extra,
 
 
 @njit
-def best_step(starts, expected, precision, before, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, temper,
+def best_step(starts, expected, precision, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper,
               iterations, result, covariance):
     """Levenberg-Marquardt from several starts; the cheapest step wins.
 
@@ -152,10 +148,15 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, b, be
     Ht = np.empty((3, 3))
     best = np.inf
     x = np.empty(3)
+    at_start = np.empty(starts.shape[0])
     for k in range(starts.shape[0]):
+        d = starts[k] - expected
+        at_start[k] = 0.5 * d @ precision @ d + pair_cost(starts[k], before, forms, rho, fast, slow, table, per_unit,
+                                                          samples, extra, cutoff, temper, g, H)
+    for k in np.argsort(at_start)[:3]:
         x[:] = starts[k]
         d = x - expected
-        cost = pair_cost(x, before, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, temper, g, H)
+        cost = pair_cost(x, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper, g, H)
         cost += 0.5 * d @ precision @ d
         damping = 1e-2
         for _ in range(iterations):
@@ -165,7 +166,7 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, b, be
             change = np.linalg.solve(A, g + precision @ (x - expected))
             trial = x - change
             d = trial - expected
-            new = pair_cost(trial, before, forms, rho, fast, slow, b, beta, kappa, samples, extra, cutoff, temper, gt, Ht)
+            new = pair_cost(trial, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper, gt, Ht)
             new += 0.5 * d @ precision @ d
             if new < cost:
                 gain = cost - new
@@ -188,7 +189,7 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, b, be
 
 
 @njit
-def multilaterate(planar, first, sources, rho, forms, window, fast, slow, b, beta, kappa, samples, extra, cutoff, temper,
+def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table, per_unit, samples, extra, cutoff, temper,
                   precision, start_step, poses, steps, covariances, costs):
     """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
 
@@ -232,7 +233,7 @@ def multilaterate(planar, first, sources, rho, forms, window, fast, slow, b, bet
         starts[3] = 0.3 * last - start_step
         starts[4] = 2.0 * last + start_step
         costs[k] = best_step(starts, last, precision, before, forms, rho[lo:hi], fast[window[k]],
-                             slow[window[k]], b, beta, kappa, samples, extra,
+                             slow[window[k]], table, per_unit, samples, extra,
                              cutoff, temper, 12, steps[k], covariances[k])
         step_pose(steps[k], S)
         compose(poses[k - 1], planar[k], P)

@@ -1,0 +1,94 @@
+"""How far a reconstruction can be trusted: confidence a frame, warnings, and the figures of the summary."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .decorrelation import CellStrengths, Correlations, Curves
+from .inplane import PlanarMotion
+from .probe import Found, ProbeGeometry
+from .result import Reconstruction
+
+Array = NDArray[np.float64]
+
+CLEAR, LOST = 0.75, 0.30       # lag-1 correlation of the clearest cells: full confidence, and none
+FEW_CELLS = 0.05               # share of the cells that must carry signal
+
+
+def step_confidence(speckle: Correlations, planar: PlanarMotion, strengths: CellStrengths,
+                    n_frames: int) -> NDArray[np.float32]:
+    """Confidence [N] in 0..1 of the step into each frame.
+
+    The correlation of the clearest fifth of the cells at lag 1, between the level at which speckle is lost and
+    the one at which distances are sharp, times the share of cells that carry signal where they are few; 0 for
+    repeated frames and where block matching failed.
+    """
+    out = np.zeros(n_frames)
+    single = speckle.j - speckle.i == 1
+    clear = np.nanquantile(np.nan_to_num(speckle.rho[single]), 0.8, axis=1) if single.any() else np.zeros(0)
+    out[speckle.j[single]] = np.clip((clear - LOST) / (CLEAR - LOST), 0, 1)
+    active = (strengths.fast[strengths.window] > 0).mean(1)
+    matched = np.zeros(n_frames)
+    first = planar.j - planar.i == 1
+    matched[planar.j[first]] = planar.share[first] > 0
+    return (out * np.clip(active / FEW_CELLS, 0, 1) * matched).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Path:
+    """Out-of-plane path of the field's centre: length, and its standard deviation."""
+
+    length_mm: float
+    deviation_mm: float
+
+
+def elevational_path(increment: Array, covariance: Array, geometry: ProbeGeometry, scale_uncertainty: float) -> Path:
+    """Path of the middle of the field of view along z, in mm.
+
+    The deviation joins the random error of the steps and the uncertain scale of the curves.
+    """
+    r = float(np.mean(geometry.depth_mm))
+    lever = np.array([0, 0, 1, r, 0, 0])
+    steps = increment @ lever
+    variance = np.einsum("i,nij,j->n", lever, covariance, lever)
+    length = float(np.abs(steps).sum())
+    return Path(length, float(np.sqrt(variance.sum() + (scale_uncertainty * length) ** 2)))
+
+
+def judge(result: Reconstruction, found: Found, planar: PlanarMotion, speckle: Correlations,
+          strengths: CellStrengths, duplicate: NDArray[np.bool_], curves: Curves, increment: Array,
+          covariance: Array, mirror_note: str) -> Reconstruction:
+    """Fill in confidence, warnings, numbers and evidence of a result."""
+    n = len(result.T_first_frame)
+    result.confidence = step_confidence(speckle, planar, strengths, n)
+    path = elevational_path(increment, covariance, found.geometry, curves.scale_uncertainty)
+    result.numbers.update(
+        probe=f"{found.geometry.kind}, from {found.source}",
+        curves=curves.source,
+        in_plane_path_mm=float(np.hypot(increment[:, 0], increment[:, 1]).sum()),
+        roll_range_deg=float(np.ptp(np.degrees(np.cumsum(increment[:, 5])))),
+        elevational_path_mm=path.length_mm,
+        elevational_path_sd_mm=path.deviation_mm,
+        cells=int(strengths.fast.shape[1]),
+        cells_with_signal=float((strengths.fast > 0).mean()))
+    result.evidence.update(in_plane=increment[:, [0, 1, 5]], out_of_plane=increment[:, [2, 3, 4]],
+                           duplicate=duplicate)
+    warnings = result.warnings
+    if found.source != "frames":
+        warnings.append(f"the frames do not show the field of view ({found.reason}): the built-in probe is assumed")
+    warnings.extend(found.notes)
+    if curves.scale_uncertainty > 0.1:
+        warnings.append(f"out-of-plane scale is uncertain by {curves.scale_uncertainty:.0%}: {curves.source}; "
+                        "calibrate on tracked scans of this machine")
+    warnings.append(mirror_note)
+    if duplicate.any():
+        warnings.append(f"{duplicate.sum()} frames repeat the one before (first: {np.argmax(duplicate)}): "
+                        "their motion is interpolated")
+    low = result.confidence[1:] < 0.3
+    if n > 1 and low.mean() > 0.02:
+        runs = np.flatnonzero(np.diff(np.concatenate([[0], low.astype(int), [0]])))
+        start, stop = max(zip(runs[::2], runs[1::2], strict=True), key=lambda r: r[1] - r[0])
+        warnings.append(f"speckle is decorrelated or missing in {low.mean():.0%} of the steps (longest run: frames "
+                        f"{start + 1} to {stop}): out-of-plane motion there is not reliable")
+    return result
