@@ -58,7 +58,8 @@ class Curves:
         """Physical curves of a kind of probe: the 4DC7-3/40, or a 10 MHz linear array (lens 5 mm, focus 20 mm)."""
         if kind == "linear":
             return replace(cls(), wavelength_mm=0.154, waist_mm=0.5, focus_mm=20.0,
-                           source="physical default of a linear array: 10 MHz, waist 0.5 mm, focus 20 mm, not calibrated")
+                           source="physical default of a linear array: 10 MHz, waist 0.5 mm, focus 20 mm, "
+                                  "not calibrated")
         return cls()
 
     @classmethod

@@ -101,7 +101,8 @@ def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, 
     twist = log(T)
     turn = np.median(twist[-max(len(T) // 10, 1):, 4])
     if abs(turn) > MIN_TURN_RAD:
-        wrong, why = turn * prior.turn_sign < 0, f"the turn is taken to go {'up' if prior.turn_sign > 0 else 'down'} in yaw"
+        wrong = turn * prior.turn_sign < 0
+        why = f"the turn is taken to be {'positive' if prior.turn_sign > 0 else 'negative'}"
     else:
         lift = twist[:, 3] + twist[:, 2] / 60.0
         moved = np.flatnonzero(np.abs(lift) > MIN_TILT_RAD)

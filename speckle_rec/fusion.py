@@ -128,8 +128,8 @@ class Factors:
 @numba.njit(nogil=True, cache=True, parallel=True)
 def _all_fits(xi, forms, rho, window, fast, slow, table, per_unit, samples, extra, cutoff, cost, gradient, hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m] = cell_fit(xi[m], forms, rho[m], fast[window[m]], slow[window[m]], table, per_unit, samples, extra, cutoff,
-                              gradient[m], hessian[m])
+        cost[m] = cell_fit(xi[m], forms, rho[m], fast[window[m]], slow[window[m]], table, per_unit, samples,
+                           extra, cutoff, gradient[m], hessian[m])
 
 
 def _ad(xi: Array) -> Array:
@@ -186,8 +186,8 @@ def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal
     if len(f.i):
         xi, Ji, Jj = twist(f.i, f.j)
         cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
-        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow, f.table, f.per_unit, f.samples,
-                  f.extra, f.cutoff, cost, g, H)
+        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow,
+                  f.table, f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
         total += f.temper * cost.sum()
         if normal:
             normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper * g, f.temper * H)

@@ -135,8 +135,8 @@ def pair_cost(x, before, forms, rho, fast, slow, table, per_unit, samples, extra
 
 
 @njit
-def best_step(starts, expected, precision, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper,
-              iterations, result, covariance):
+def best_step(starts, expected, precision, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff,
+              temper, iterations, result, covariance):
     """Levenberg-Marquardt from several starts; the cheapest step wins.
 
     starts : [K, 3].  expected, precision : [3] and [3, 3], Gaussian prior of the step.
@@ -166,7 +166,8 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, table
             change = np.linalg.solve(A, g + precision @ (x - expected))
             trial = x - change
             d = trial - expected
-            new = pair_cost(trial, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper, gt, Ht)
+            new = pair_cost(trial, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper,
+                            gt, Ht)
             new += 0.5 * d @ precision @ d
             if new < cost:
                 gain = cost - new
@@ -189,8 +190,8 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, table
 
 
 @njit
-def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table, per_unit, samples, extra, cutoff, temper,
-                  precision, start_step, poses, steps, covariances, costs):
+def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table, per_unit, samples, extra, cutoff,
+                  temper, precision, start_step, poses, steps, covariances, costs):
     """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
 
     Parameters
