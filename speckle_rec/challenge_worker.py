@@ -24,17 +24,17 @@ def main(entry, work, device):
     shape = frames.shape
     del frames
     truth = np.load(os.path.join(work, "truth.npz"))
-    found = {"seconds": seconds, "errors": {}, "mirrored": {}}
+    errors, mirrored = {}, {}
     for name, kind, values in zip(("GPE", "GLE", "LPE", "LLE"), "GGLL", fields):  # noqa: B905 (old Pythons)
         values = np.asarray(values)
         wanted = (shape[0] - 1, 3, shape[1] * shape[2]) if name[1] == "P" else (3, len(landmark))
         if values.shape != wanted:
-            raise SystemExit("predict_ddfs: expected {} as {}, found {}".format(wanted, name, values.shape))
+            raise SystemExit(f"predict_ddfs: expected {wanted} as {name}, found {values.shape}")
         measure = pixel_errors if name[1] == "P" else landmark_errors
         A = ((truth[kind] - np.eye(4)) @ truth["scale"])[:, :3][:, :, [0, 1, 3]]
-        found["errors"][name], found["mirrored"][name] = measure(values, A, shape, landmark)
+        errors[name], mirrored[name] = measure(values, A, shape, landmark)
     with open(os.path.join(work, "found.json"), "w") as file:
-        json.dump(found, file)
+        json.dump({"seconds": seconds, "errors": errors, "mirrored": mirrored}, file)
 
 
 def pixel_errors(values, A, shape, landmark):

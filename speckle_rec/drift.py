@@ -75,7 +75,7 @@ def overlap(T_a: Array, T_b: Array, field_mm: Array, voxel_mm: float = VOXEL_MM)
 def fill(mask: NDArray[np.bool_], scale: Array, apart_mm: float = VOXEL_MM / 1.5) -> Array:
     """Points [P, 2] (image mm) inside a mask [rows, columns], at most `apart_mm` apart."""
     stride = [max(1, int(apart_mm / scale[k, k])) for k in (1, 0)]
-    rows, columns = np.nonzero(mask[:: stride[0], :: stride[1]])
+    rows, columns = (at.astype(np.float64) for at in np.nonzero(mask[:: stride[0], :: stride[1]]))
     return pixel_points(scale, columns * stride[1] + 1, rows * stride[0] + 1)[:, :2]
 
 

@@ -201,9 +201,9 @@ def _by_engine(task: Task, scan: Scan, truth: tuple[Array, Array]) -> Row:
     seconds = time.perf_counter() - started
     if not all(np.isfinite(T).all() for T in (result.T_first_frame, result.T_prev_frame)):
         raise SpeckleRecError(f"{task.path}: the estimate holds poses that are not finite")
-    estimate, true = (result.T_first_frame, result.T_prev_frame), (*truth, scan.scale, scan.shape, scan.landmarks)
-    decided = score.evaluate(*estimate, *true)
-    better, mirrored = score.with_mirror_given(*estimate, *true)
+    four = (result.T_first_frame, result.T_prev_frame, *truth)
+    decided = score.evaluate(*four, scan.scale, scan.shape, scan.landmarks)
+    better, mirrored = score.with_mirror_given(*four, scan.scale, scan.shape, scan.landmarks)
     field_mm = drift.fill(results.probe_geometry(scan, result).mask(), scan.scale)
     drifted = drift.measure(result.T_first_frame, truth[0], scan.scale, scan.shape, field_mm)
     row = _row(task.name, scan.n_frames, decided.as_dict(), better.as_dict(), mirrored, seconds, vars(drifted))

@@ -102,7 +102,7 @@ def _on_cluster(work: Callable[[Any], Any], tasks: Sequence[Any], scheduler: str
                          f"({' '.join(str(error).split())[:120]})") from error
     with client:
         futures = {client.submit(_attempt, work, task, pure=False): i for i, task in enumerate(tasks)}
-        for future in as_completed(futures):
-            error = future.exception()
-            yield futures[future], future.result() if error is None else error
+        for future in as_completed(futures, loop=client.loop):
+            lost = future.exception()
+            yield futures[future], future.result() if lost is None else lost
             future.release()

@@ -79,6 +79,7 @@ def choose(words: str, python: str, device: str) -> dict[str, str | Submission]:
 def show(found: dict[str, Evaluation]) -> None:
     """Print the table."""
     table = Table("engine", *(HEADINGS.get(column, column) for column in report.COLUMNS))
+    table.columns[0].no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
     for name, evaluation in found.items():

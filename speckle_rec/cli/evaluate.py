@@ -81,6 +81,7 @@ def wide_console() -> Console:
 def table(rows: dict[str, dict], rule: int | None = None) -> Table:
     """A table of named rows of scores; a line is drawn after `rule` rows."""
     out = Table("", *HEADINGS)
+    out.columns[0].no_wrap = True
     for column in out.columns[1:]:
         column.justify = "right"
     for i, (name, values) in enumerate(rows.items(), 1):
