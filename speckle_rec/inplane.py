@@ -308,7 +308,7 @@ _NO_PAIRS = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)), np.
              np.zeros(0))
 
 ROUGHNESS = np.array([0.3, 0.3, 0.01])      # mm, mm, rad: change of the planar step from frame to frame
-MATCH_FLOOR = np.array([0.01, 0.005, 1e-4])  # mm, mm, rad: what a match misses beyond its own scatter
+MATCH_FLOOR = np.array([0.01, 0.005, 3e-4])  # mm, mm, rad: what a match misses beyond its own scatter
 
 
 def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
