@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import scenes
-from scipy.linalg import solveh_banded
 from scenes import model_scan, trajectory
+from scipy.linalg import solveh_banded
 
 from speckle_rec import fusion
 from speckle_rec import geometry as se3
@@ -153,8 +153,8 @@ def dense(normal):
     """Symmetric matrix of an upper band."""
     A = np.zeros((normal.n, normal.n))
     for k in range(normal.width + 1):
-        A += np.diag(normal.band[normal.width - k, k:], k) + (np.diag(normal.band[normal.width - k, k:], -k) if k else 0)
-    return A
+        A += np.diag(normal.band[normal.width - k, k:], k)
+    return A + np.triu(A, 1).T
 
 
 def test_small_adjoints_are_the_derivative_of_adjoints():
