@@ -307,6 +307,7 @@ _NO_PAIRS = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)), np.
              np.zeros(0))
 
 ROUGHNESS = np.array([0.3, 0.3, 0.01])      # mm, mm, rad: change of the planar step from frame to frame
+CHAIN_CUTOFF = 6.0                           # standard deviations: a match that its neighbours contradict
 MATCH_FLOOR = np.array([0.01, 0.005, 1e-4])  # mm, mm, rad: what a match misses beyond its own scatter
 
 
@@ -314,8 +315,8 @@ def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
     """Planar step into each frame from matches at several lags.
 
     Least squares over all steps: a match at lag L measures the sum of L steps (their rotations are small
-    enough for sums: one correction for the order of composition), and steps change slowly where nothing
-    matched.
+    enough for sums, corrected for the order of composition), steps change slowly where nothing matched, and
+    matches that contradict the others lose weight (Cauchy).
 
     Returns
     -------
@@ -329,7 +330,7 @@ def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
     step = np.zeros((n_frames, 3))
     first = motion.j - motion.i == 1
     step[motion.j[first]] = motion.twist[first]
-    for _ in range(2):
+    for iteration in range(4):
         chain = [np.eye(3)]
         for v in step[1:]:
             chain.append(chain[-1] @ se2_exp(v))
@@ -343,6 +344,8 @@ def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
 
         for i, j, v, W in zip(motion.i, motion.j, motion.twist, information, strict=True):
             e = v - se2_log(np.linalg.solve(chain[i], chain[j]))
+            if iteration:
+                W = W / (1 + e @ W @ e / CHAIN_CUTOFF**2)
             for a in range(i + 1, j + 1):
                 rhs[a] += W @ e
                 for b in range(a, j + 1):
