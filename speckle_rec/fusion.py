@@ -13,8 +13,8 @@ from scipy.linalg import solveh_banded
 
 from . import geometry as se3
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
-from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
-from .inplane import MATCH_FLOOR, PlanarMotion
+from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER, Hand
+from .inplane import PlanarMotion, match_information
 from .kernels.multilaterate import cell_fit
 
 Array = NDArray[np.float64]
@@ -94,6 +94,7 @@ class Factors:
         table, per_unit : kernels, see `decorrelation.Curves.table`.
     samples, extra, cutoff, temper : see `kernels.multilaterate.cell_fit` and `direction`.
     acceleration : [6] standard deviations of the change of the step.
+    contact_precision : 1/mm^2, a frame, of the face's centre about where it started; 0 for sweeps.
     """
 
     planar_i: NDArray[np.int64]
@@ -114,15 +115,15 @@ class Factors:
     cutoff: float
     temper: float
     acceleration: NDArray[np.float64]
+    contact_precision: float = 0.0
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
-           curves: Curves) -> "Factors":
+           curves: Curves, hand: Hand) -> "Factors":
         """Factors of a scan's measurements, with the weights of `direction`."""
-        information = np.linalg.inv(planar.covariance + np.diag(MATCH_FLOOR**2))
-        return cls(planar.i, planar.j, planar.twist, information, speckle.i, speckle.j, speckle.rho, forms,
+        return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j, speckle.rho, forms,
                    strengths.window[speckle.j], strengths.fast, strengths.slow, curves.table(), TABLE_PER_UNIT,
-                   SAMPLES, EXTRA, CUTOFF, TEMPER, ACCELERATION)
+                   SAMPLES, EXTRA, CUTOFF, TEMPER, ACCELERATION, hand.contact_precision)
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
@@ -199,6 +200,17 @@ def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal
     if normal:
         W = f.planar_information / (1 + chi2 / 9)[:, None, None]
         normal.add([(f.planar_i, Ji[:, PLANAR]), (f.planar_j, Jj[:, PLANAR])], (W @ e[..., None])[..., 0], W)
+
+    if f.contact_precision:
+        # METHOD.md (5.5): the contact point drifts about where it was
+        k = np.arange(1, N)
+        e = T[k, :3, 3]
+        total += 0.5 * f.contact_precision * np.square(e).sum()
+        if normal:
+            J = np.zeros((N - 1, 3, 6))
+            J[:, :, :3] = T[k, :3, :3]
+            W = f.contact_precision * np.eye(3)
+            normal.add([(k, J)], e @ W, np.broadcast_to(W, (N - 1, 3, 3)))
 
     k = np.arange(1, N - 1)
     if len(k):
