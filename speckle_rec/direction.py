@@ -52,7 +52,7 @@ class Hand:
 
     @property
     def contact_precision(self) -> float:
-        """Precision (1/mm^2) a frame of the contact point about its first place: one piece of news per `drift_frames`."""
+        """Precision (1/mm^2) a frame of the contact point about its first place: it holds once per `drift_frames`."""
         return 1 / (self.drift_mm**2 * self.drift_frames) if self.pivot else 0.0
 
     @property
@@ -107,7 +107,8 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
     multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, forms,
                   strengths.window, strengths.fast, strengths.slow, curves.table(), TABLE_PER_UNIT,
-                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses, steps, covariances, costs)
+                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses, steps,
+                  covariances, costs)
     T = np.zeros((N, 4, 4))
     T[:, :3] = poses
     T[:, 3, 3] = 1
@@ -127,12 +128,12 @@ def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, 
     twist = log(T)
     turn = np.median(twist[-max(len(T) // 10, 1):, 4])
     if abs(turn) > MIN_TURN_RAD:
-        wrong = turn * prior.turn_sign < 0
+        wrong = bool(turn * prior.turn_sign < 0)
         why = f"the turn is taken to be {'positive' if prior.turn_sign > 0 else 'negative'}"
     else:
         lift = twist[:, 3] + twist[:, 2] / 60.0
         moved = np.flatnonzero(np.abs(lift) > MIN_TILT_RAD)
-        wrong = len(moved) > 0 and lift[moved[0]] * prior.tilt_sign < 0
+        wrong = bool(len(moved) and lift[moved[0]] * prior.tilt_sign < 0)
         why = f"the first tilt is taken to be {'positive' if prior.tilt_sign > 0 else 'negative'}"
     note = f"images cannot tell a scan from its mirror image in z: {why} ({prior.source})"
     return (mirror(T) if wrong else T), note

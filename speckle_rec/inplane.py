@@ -246,9 +246,9 @@ def _blocks(mask, size, radius):
     rows, columns = mask.shape
     filled = cv2.integral(mask.astype(np.uint8))
     for stride in (size, max(size // 2, 1)):
-        tops, lefts = np.meshgrid(np.arange(radius, rows - size - radius + 1, stride),
+        grid = np.meshgrid(np.arange(radius, rows - size - radius + 1, stride),
                                   np.arange(radius, columns - size - radius + 1, stride), indexing="ij")
-        tops, lefts = tops.ravel(), lefts.ravel()
+        tops, lefts = (g.ravel() for g in grid)
         t, lo = tops - radius, lefts - radius
         b, r = tops + size + radius, lefts + size + radius
         share = (filled[b, r] - filled[t, r] - filled[b, lo] + filled[t, lo]) / (size + 2 * radius) ** 2
@@ -320,7 +320,7 @@ def match_information(motion: PlanarMotion) -> Array:
     match then agree on a motion that is not the probe's.
     """
     widening = (ENOUGH_SHARE / np.clip(motion.share, 1e-2, ENOUGH_SHARE)) ** 4
-    return np.linalg.inv(motion.covariance * widening[:, None, None] + np.diag(MATCH_FLOOR**2))
+    return np.asarray(np.linalg.inv(motion.covariance * widening[:, None, None] + np.diag(MATCH_FLOOR**2)))
 
 
 def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ the in-plane correlation, in brightness and in contrast (Gee, Housden et al. 200
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numba
@@ -58,7 +59,7 @@ class Texture:
     window: NDArray[np.int64]
 
 
-def windows(n_frames: int) -> tuple[Array, NDArray[np.int64]]:
+def windows(n_frames: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Middle frames [W] of the windows in which cells are judged, and the window [N] of each frame."""
     middle = np.arange(WINDOW_STEP // 2, max(n_frames, WINDOW_STEP), WINDOW_STEP)
     return middle, np.minimum(np.arange(n_frames) // WINDOW_STEP, len(middle) - 1)
