@@ -13,6 +13,7 @@ from .result import Reconstruction
 Array = NDArray[np.float64]
 
 CLEAR, LOST = 0.75, 0.30       # lag-1 correlation of the clearest cells: full confidence, and none
+UNRELIABLE = 0.3               # confidence below which out-of-plane motion is not believed
 FEW_CELLS = 0.05               # share of the cells that must carry signal
 
 
@@ -43,17 +44,20 @@ class Path:
     deviation_mm: float
 
 
-def elevational_path(increment: Array, covariance: Array, geometry: ProbeGeometry, scale_uncertainty: float) -> Path:
+def elevational_path(increment: Array, covariance: Array, geometry: ProbeGeometry, scale_uncertainty: float,
+                     confidence: NDArray[np.float32]) -> Path:
     """Path of the middle of the field of view along z, in mm.
 
-    The deviation joins the random error of the steps and the uncertain scale of the curves.
+    The deviation joins the random error of the steps, the uncertain scale of the curves, and all of the path that
+    was covered while speckle was lost.
     """
     r = float(np.mean(geometry.depth_mm))
     lever = np.array([0, 0, 1, r, 0, 0])
     steps = increment @ lever
     variance = np.einsum("i,nij,j->n", lever, covariance, lever)
     length = float(np.abs(steps).sum())
-    return Path(length, float(np.sqrt(variance.sum() + (scale_uncertainty * length) ** 2)))
+    lost = float(np.abs(steps[1:][confidence[1:] < UNRELIABLE]).sum())
+    return Path(length, float(np.sqrt(variance.sum() + (scale_uncertainty * length) ** 2 + lost**2)))
 
 
 def judge(result: Reconstruction, found: Found, planar: PlanarMotion, speckle: Correlations,
@@ -62,7 +66,7 @@ def judge(result: Reconstruction, found: Found, planar: PlanarMotion, speckle: C
     """Fill in confidence, warnings, numbers and evidence of a result."""
     n = len(result.T_first_frame)
     result.confidence = step_confidence(speckle, planar, strengths, n)
-    path = elevational_path(increment, covariance, found.geometry, curves.scale_uncertainty)
+    path = elevational_path(increment, covariance, found.geometry, curves.scale_uncertainty, result.confidence)
     result.numbers.update(
         probe=f"{found.geometry.kind}, from {found.source}",
         curves=curves.source,
@@ -85,7 +89,7 @@ def judge(result: Reconstruction, found: Found, planar: PlanarMotion, speckle: C
     if duplicate.any():
         warnings.append(f"{duplicate.sum()} frames repeat the one before (first: {np.argmax(duplicate)}): "
                         "their motion is interpolated")
-    low = result.confidence[1:] < 0.3
+    low = result.confidence[1:] < UNRELIABLE
     if n > 1 and low.mean() > 0.02:
         runs = np.flatnonzero(np.diff(np.concatenate([[0], low.astype(int), [0]])))
         start, stop = max(zip(runs[::2], runs[1::2], strict=True), key=lambda r: r[1] - r[0])

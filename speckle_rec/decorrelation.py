@@ -17,6 +17,7 @@ from .probe import Cells, ProbeGeometry
 from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -27,7 +28,7 @@ GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..2
 class Curves:
     """How correlation falls with out-of-plane motion: a focused Gaussian beam and a kernel.
 
-    The defaults are physical, not fitted; `calibration` fits them to tracked scans.
+    The beam of the defaults is physical, their tail that of one simulated forearm (docs/BENCHMARKS.md).
 
     Attributes
     ----------
@@ -43,23 +44,27 @@ class Curves:
     """
 
     wavelength_mm: float = 1540e3 / 6e6
-    waist_mm: float = 0.9
-    focus_mm: float = 55.0
-    tail_b: float = 0.28
-    tail_beta: float = 0.43
-    slow_share: float = 0.28
-    kappa: float = 0.0015
-    floor: float = 0.93
+    waist_mm: float = 1.07
+    focus_mm: float = 45.0
+    tail_b: float = 0.44
+    tail_beta: float = 0.10
+    slow_share: float = 0.17
+    kappa: float = 1.2e-4
+    floor: float = 0.94
     scale_uncertainty: float = 0.25
-    source: str = "physical default: 6 MHz, waist 0.9 mm, focus 55 mm, not calibrated"
+    source: str = "default: 6 MHz beam, waist 1.07 mm, focus 45 mm, tail of one simulated forearm; not calibrated"
 
     @classmethod
     def default(cls, kind: str) -> "Curves":
-        """Physical curves of a kind of probe: the 4DC7-3/40, or a 10 MHz linear array (lens 5 mm, focus 20 mm)."""
+        """Curves of a kind of probe that nobody calibrated: the 4DC7-3/40, or a 10 MHz linear array.
+
+        The width for linear arrays is read off one tracked scan of an ex vivo leg, where correlation over that
+        at rest was .92, .71, .57, .51 and .45 at .25, .75, 1.25, 1.75 and 2.25 mm: other lenses and tissues differ.
+        """
         if kind == "linear":
-            return replace(cls(), wavelength_mm=0.154, waist_mm=0.5, focus_mm=20.0,
-                           source="physical default of a linear array: 10 MHz, waist 0.5 mm, focus 20 mm, "
-                                  "not calibrated")
+            return replace(cls(), wavelength_mm=0.154, waist_mm=1.2, focus_mm=20.0, slow_share=0.25,
+                           scale_uncertainty=0.4, source="default of a linear array: 10 MHz, waist 1.2 mm, tail of "
+                                                         "one leg; not calibrated")
         return cls()
 
     @classmethod
@@ -173,7 +178,7 @@ def cell_strengths(correlations: Correlations, n_frames: int, curves: Curves) ->
     return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, window)
 
 
-def frame_pairs(n_frames: int, lags: Sequence[int], skip: NDArray[np.bool_]) -> tuple[Array, Array]:
+def frame_pairs(n_frames: int, lags: Sequence[int], skip: NDArray[np.bool_]) -> tuple[Ints, Ints]:
     """Pairs (i, j = i + lag), sorted by j then i descending; frames marked in `skip` [N] take no part."""
     j, lag = np.meshgrid(np.arange(n_frames), np.sort(lags), indexing="ij")
     i = j - lag
@@ -201,7 +206,7 @@ class Correlator:
         """Correlations [P] of two feature images whose planar motion (b in a) is known."""
         warped = warp_halfway(a, b, planar_twist, self.mm_px, self.px_mm)
         sums = np.empty((self.n_cells, 6))
-        cpu.cell_sums(*warped, self.labels, sums)
+        cpu.cell_sums(warped[0], warped[1], self.labels, sums)
         return coefficients(sums)
 
 

@@ -23,11 +23,37 @@ TEMPER = 0.15         # overlapping lags and neighbouring cells are not independ
 
 @dataclass(frozen=True)
 class Hand:
-    """Prior of the hand's out-of-plane acceleration, per frame^2: z (mm), tilt and yaw (rad)."""
+    """Prior of the hand: how fast its out-of-plane motion changes, and whether it turns about a fixed contact.
+
+    Attributes
+    ----------
+    z_mm, tilt_rad, yaw_rad : standard deviations of the change of the step from frame to frame.
+    pivot : True where the probe is turned about a contact point that only drifts, by `drift_mm`, correlated over
+        `drift_frames`; False where it is swept along. Speckle hardly tells a shift from a tilt (METHOD.md (4.3)).
+    """
 
     z_mm: float = 0.05
     tilt_rad: float = 0.004
     yaw_rad: float = 0.004
+    drift_mm: float = 2.0
+    drift_frames: float = 50.0
+    pivot: bool = True
+
+    @property
+    def contact(self) -> tuple[float, float]:
+        """Precision (1/mm^2) of a step of the contact point along z, and the share of its offset it goes back.
+
+        A Gaussian process of standard deviation `drift_mm` that is correlated over `drift_frames` moves by
+        sqrt(2) drift_mm / drift_frames a frame.
+        """
+        if not self.pivot:
+            return 0.0, 0.0
+        return self.drift_frames**2 / (2 * self.drift_mm**2), 1 / self.drift_frames
+
+    @property
+    def contact_precision(self) -> float:
+        """Precision (1/mm^2) a frame of the contact point about its first place: it holds once per `drift_frames`."""
+        return 1 / (self.drift_mm**2 * self.drift_frames) if self.pivot else 0.0
 
     @property
     def precision(self) -> Array:
@@ -72,7 +98,7 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
 
     Returns
     -------
-    T : [N, 4, 4] poses about the face centre; the first out-of-plane motion goes towards +z.
+    T : [N, 4, 4] poses about the face centre, either they or their mirror image (`choose_mirror`).
     step : [N, 3] out-of-plane twist (z, tilt, yaw) of the step into each frame.   covariance : [N, 3, 3].
     """
     N = len(planar_step)
@@ -81,7 +107,8 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
     multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, forms,
                   strengths.window, strengths.fast, strengths.slow, curves.table(), TABLE_PER_UNIT,
-                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, START, poses, steps, covariances, costs)
+                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses, steps,
+                  covariances, costs)
     T = np.zeros((N, 4, 4))
     T[:, :3] = poses
     T[:, 3, 3] = 1
@@ -101,12 +128,12 @@ def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, 
     twist = log(T)
     turn = np.median(twist[-max(len(T) // 10, 1):, 4])
     if abs(turn) > MIN_TURN_RAD:
-        wrong = turn * prior.turn_sign < 0
+        wrong = bool(turn * prior.turn_sign < 0)
         why = f"the turn is taken to be {'positive' if prior.turn_sign > 0 else 'negative'}"
     else:
         lift = twist[:, 3] + twist[:, 2] / 60.0
         moved = np.flatnonzero(np.abs(lift) > MIN_TILT_RAD)
-        wrong = len(moved) > 0 and lift[moved[0]] * prior.tilt_sign < 0
+        wrong = bool(len(moved) and lift[moved[0]] * prior.tilt_sign < 0)
         why = f"the first tilt is taken to be {'positive' if prior.tilt_sign > 0 else 'negative'}"
     note = f"images cannot tell a scan from its mirror image in z: {why} ({prior.source})"
     return (mirror(T) if wrong else T), note

@@ -1,10 +1,12 @@
 """Images made ready for matching: high-passed grey levels and decompressed, normalised amplitude."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatImage = NDArray[np.float32]
+FloatImage = NDArray[Any]     # float32 [H, W]
 
 GREY_CLIP = 60.0
 
@@ -23,8 +25,8 @@ def local_mean(image: FloatImage, mask: NDArray[np.bool_], sigma_px: float) -> F
     Three box filters stand in for the Gaussian (Wells 1986): their cost does not grow with its width.
     """
     width = int(2 * round((np.sqrt(12 * sigma_px**2 / 3 + 1) - 1) / 2) + 1)
-    weight = mask.astype(np.float32)
-    top = image * weight
+    weight: FloatImage = mask.astype(np.float32)
+    top: FloatImage = image * weight
     for _ in range(3):
         top = cv2.boxFilter(top, -1, (width, width))
         weight = cv2.boxFilter(weight, -1, (width, width))

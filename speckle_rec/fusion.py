@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -13,8 +14,8 @@ from scipy.linalg import solveh_banded
 
 from . import geometry as se3
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
-from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
-from .inplane import MATCH_FLOOR, PlanarMotion
+from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER, Hand
+from .inplane import PlanarMotion, match_information
 from .kernels.multilaterate import cell_fit
 
 Array = NDArray[np.float64]
@@ -65,8 +66,8 @@ def step_measurements(T: Array, planar_covariance: Array, out_of_plane_covarianc
     planar_covariance : [N, 3, 3] of (x, y, roll).   out_of_plane_covariance : [N, 3, 3] of (z, tilt, yaw).
     """
     covariance = np.zeros((len(T), 6, 6))
-    covariance[np.ix_(range(len(T)), PLANAR, PLANAR)] = planar_covariance
-    covariance[np.ix_(range(len(T)), OUT_OF_PLANE, OUT_OF_PLANE)] = out_of_plane_covariance
+    covariance[:, PLANAR[:, None], PLANAR] = planar_covariance
+    covariance[:, OUT_OF_PLANE[:, None], OUT_OF_PLANE] = out_of_plane_covariance
     return se3.log(se3.steps(T)), covariance
 
 
@@ -94,6 +95,7 @@ class Factors:
         table, per_unit : kernels, see `decorrelation.Curves.table`.
     samples, extra, cutoff, temper : see `kernels.multilaterate.cell_fit` and `direction`.
     acceleration : [6] standard deviations of the change of the step.
+    contact_precision : 1/mm^2, a frame, of the face's centre about where it started; 0 for sweeps.
     """
 
     planar_i: NDArray[np.int64]
@@ -114,15 +116,15 @@ class Factors:
     cutoff: float
     temper: float
     acceleration: NDArray[np.float64]
+    contact_precision: float = 0.0
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
-           curves: Curves) -> "Factors":
+           curves: Curves, hand: Hand) -> "Factors":
         """Factors of a scan's measurements, with the weights of `direction`."""
-        information = np.linalg.inv(planar.covariance + np.diag(MATCH_FLOOR**2))
-        return cls(planar.i, planar.j, planar.twist, information, speckle.i, speckle.j, speckle.rho, forms,
-                   strengths.window[speckle.j], strengths.fast, strengths.slow, curves.table(), TABLE_PER_UNIT,
-                   SAMPLES, EXTRA, CUTOFF, TEMPER, ACCELERATION)
+        return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j,
+                   speckle.rho, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
+                   curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, ACCELERATION, hand.contact_precision)
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
@@ -149,16 +151,15 @@ class _Normal:
         self.band = np.zeros((self.width + 1, self.n))
         self.rhs = np.zeros((n_frames, 6))
 
-    def add(self, blocks: list[tuple[Array, Array]], gradient: Array, hessian: Array) -> None:
+    def add(self, blocks: list[tuple[NDArray[Any], NDArray[Any]]], gradient: Array, hessian: Array) -> None:
         """Add factors: `blocks` holds (frame [M], J [M, D, 6]) of each frame they touch."""
         for a, (fa, Ja) in enumerate(blocks):
             Jat = np.swapaxes(Ja, 1, 2)
             np.add.at(self.rhs, fa, -(Jat @ gradient[..., None])[..., 0])
             for fb, Jb in blocks[a:]:
                 H = Jat @ hessian @ Jb
-                rows = 6 * fa[:, None, None] + np.arange(6)[:, None]
-                cols = 6 * fb[:, None, None] + np.arange(6)
-                rows, cols = np.broadcast_arrays(rows, cols)
+                rows, cols = np.broadcast_arrays(6 * fa[:, None, None] + np.arange(6)[:, None],
+                                                 6 * fb[:, None, None] + np.arange(6))
                 keep = rows <= cols
                 np.add.at(self.band, (self.width + rows[keep] - cols[keep], cols[keep]), H[keep])
 
@@ -169,17 +170,15 @@ class _Normal:
         return band
 
 
-def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal | None"]:
-    """Cost of a trajectory [N, 4, 4] under the factors and, if asked, its normal equations."""
+def linearise(T: Array, f: Factors) -> tuple[float, _Normal]:
+    """Cost of a trajectory [N, 4, 4] under the factors, and its normal equations."""
     N = len(T)
     reach = int(max((f.j - f.i).max(initial=1), (f.planar_j - f.planar_i).max(initial=1), 2))
-    normal = _Normal(N, reach) if build else None
+    normal = _Normal(N, reach)
     total = 0.0
 
     def twist(i, j):
         xi = se3.log(se3.inverse(T[i]) @ T[j])
-        if not build:
-            return xi, None, None
         half = _ad(xi) / 2
         return xi, -(np.eye(6) - half), np.eye(6) + half      # METHOD.md (5.2)
 
@@ -189,16 +188,24 @@ def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal
         _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow,
                   f.table, f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
         total += f.temper * cost.sum()
-        if normal:
-            normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper * g, f.temper * H)
+        normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper * g, f.temper * H)
 
     xi, Ji, Jj = twist(f.planar_i, f.planar_j)
     e = xi[:, PLANAR] - f.planar
     chi2 = np.einsum("mi,mij,mj->m", e, f.planar_information, e)
     total += 4.5 * np.log1p(chi2 / 9).sum()
-    if normal:
-        W = f.planar_information / (1 + chi2 / 9)[:, None, None]
-        normal.add([(f.planar_i, Ji[:, PLANAR]), (f.planar_j, Jj[:, PLANAR])], (W @ e[..., None])[..., 0], W)
+    W = f.planar_information / (1 + chi2 / 9)[:, None, None]
+    normal.add([(f.planar_i, Ji[:, PLANAR]), (f.planar_j, Jj[:, PLANAR])], (W @ e[..., None])[..., 0], W)
+
+    if f.contact_precision:
+        # METHOD.md (5.5): the contact point drifts about where it was
+        k = np.arange(1, N)
+        e = T[k, :3, 3]
+        total += 0.5 * f.contact_precision * np.square(e).sum()
+        J = np.zeros((N - 1, 3, 6))
+        J[:, :, :3] = T[k, :3, :3]
+        W = f.contact_precision * np.eye(3)
+        normal.add([(k, J)], e @ W, np.broadcast_to(W, (N - 1, 3, 3)))
 
     k = np.arange(1, N - 1)
     if len(k):
@@ -207,9 +214,8 @@ def linearise(T: Array, f: Factors, build: bool = True) -> tuple[float, "_Normal
         e = after - before
         chi2 = np.square(e / f.acceleration).sum(1)
         total += 10 * np.log1p(chi2 / 20).sum()
-        if normal:
-            W = np.diag(1 / np.square(f.acceleration)) / (1 + chi2 / 20)[:, None, None]
-            normal.add([(k - 1, -Ja), (k, Jc - Jb), (k + 1, Jd)], (W @ e[..., None])[..., 0], W)
+        W = np.diag(1 / np.square(f.acceleration)) / (1 + chi2 / 20)[:, None, None]
+        normal.add([(k - 1, -Ja), (k, Jc - Jb), (k + 1, Jd)], (W @ e[..., None])[..., 0], W)
     return total, normal
 
 

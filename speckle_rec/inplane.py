@@ -69,9 +69,10 @@ def se2_log(T: Array) -> Array:
 def subpixel_peak(surfaces: NDArray[np.float32]) -> tuple[Array, Array, Array]:
     """Sub-pixel peaks of correlation surfaces.
 
-    A parabola through the logarithm of three samples an axis (exact for a Gaussian peak). On speckle its bias
-    is below 0.02 px within +-0.5 px of the peak (docs/BENCHMARKS.md), and 0 at the peak itself, where the
-    warp of the last iteration puts it.
+    A parabola through the logarithm of three samples an axis (exact for a Gaussian peak; METHOD.md (2.4)). On
+    simulated speckle its bias is at most 0.025 px within +-0.5 px of the peak, odd in the offset, and below 0.005 px
+    at the peak itself, where the warp of the last iteration puts it (tests/test_inplane.py). Lines coarser than
+    pixels add a bias of their own towards no motion: up to 0.07 px laterally at 0.3 mm between lines.
 
     Parameters
     ----------
@@ -245,9 +246,9 @@ def _blocks(mask, size, radius):
     rows, columns = mask.shape
     filled = cv2.integral(mask.astype(np.uint8))
     for stride in (size, max(size // 2, 1)):
-        tops, lefts = np.meshgrid(np.arange(radius, rows - size - radius + 1, stride),
+        grid = np.meshgrid(np.arange(radius, rows - size - radius + 1, stride),
                                   np.arange(radius, columns - size - radius + 1, stride), indexing="ij")
-        tops, lefts = tops.ravel(), lefts.ravel()
+        tops, lefts = (g.ravel() for g in grid)
         t, lo = tops - radius, lefts - radius
         b, r = tops + size + radius, lefts + size + radius
         share = (filled[b, r] - filled[t, r] - filled[b, lo] + filled[t, lo]) / (size + 2 * radius) ** 2
@@ -307,15 +308,27 @@ _NO_PAIRS = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)), np.
              np.zeros(0))
 
 ROUGHNESS = np.array([0.3, 0.3, 0.01])      # mm, mm, rad: change of the planar step from frame to frame
-MATCH_FLOOR = np.array([0.01, 0.005, 1e-4])  # mm, mm, rad: what a match misses beyond its own scatter
+ENOUGH_SHARE = 0.5                           # of the blocks: fewer that agree widen the covariance
+CHAIN_CUTOFF = 6.0                           # standard deviations: a match that its neighbours contradict
+MATCH_FLOOR = np.array([0.01, 0.005, 3e-4])  # mm, mm, rad: what a match misses beyond its own scatter
+
+
+def match_information(motion: PlanarMotion) -> Array:
+    """Information [M, 3, 3] of matches: their covariance, widened where few blocks agree.
+
+    Structures that cross the image plane at an angle slide as the plane moves: the few blocks that still
+    match then agree on a motion that is not the probe's.
+    """
+    widening = (ENOUGH_SHARE / np.clip(motion.share, 1e-2, ENOUGH_SHARE)) ** 4
+    return np.asarray(np.linalg.inv(motion.covariance * widening[:, None, None] + np.diag(MATCH_FLOOR**2)))
 
 
 def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
     """Planar step into each frame from matches at several lags.
 
     Least squares over all steps: a match at lag L measures the sum of L steps (their rotations are small
-    enough for sums: one correction for the order of composition), and steps change slowly where nothing
-    matched.
+    enough for sums, corrected for the order of composition), steps change slowly where nothing matched, and
+    matches that contradict the others lose weight (Cauchy).
 
     Returns
     -------
@@ -324,12 +337,12 @@ def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
     if n_frames < 2:
         return np.zeros((n_frames, 3)), np.zeros((n_frames, 3, 3))
     reach = int((motion.j - motion.i).max(initial=1))
-    information = np.linalg.inv(motion.covariance + np.diag(MATCH_FLOOR**2))
+    information = match_information(motion)
     width = 3 * reach + 2
     step = np.zeros((n_frames, 3))
     first = motion.j - motion.i == 1
     step[motion.j[first]] = motion.twist[first]
-    for _ in range(2):
+    for iteration in range(4):
         chain = [np.eye(3)]
         for v in step[1:]:
             chain.append(chain[-1] @ se2_exp(v))
@@ -343,6 +356,8 @@ def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
 
         for i, j, v, W in zip(motion.i, motion.j, motion.twist, information, strict=True):
             e = v - se2_log(np.linalg.solve(chain[i], chain[j]))
+            if iteration:
+                W = W / (1 + e @ W @ e / CHAIN_CUTOFF**2)
             for a in range(i + 1, j + 1):
                 rhs[a] += W @ e
                 for b in range(a, j + 1):

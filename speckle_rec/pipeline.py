@@ -10,7 +10,7 @@ from . import geometry as se3
 from .confidence import judge
 from .config import Config
 from .decorrelation import Curves, cell_strengths, correlate
-from .direction import choose_mirror, sequential
+from .direction import Hand, choose_mirror, sequential
 from .fusion import Factors, chained_covariance, smooth, solve, step_measurements
 from .inplane import planar_chain, planar_motion
 from .probe import cells, find
@@ -44,6 +44,7 @@ def reconstruct(scan: Scan, *, calibration: Curves | None = None, config: Config
         images = WorkingImages.of(scan, found.geometry)
         grid = cells(images.geometry)
         curves = calibration or Curves.default(found.geometry.kind)
+        hand = Hand(pivot=found.geometry.kind == "curvilinear")
     with clock.stage("in-plane motion") as report:
         planar, duplicate = planar_motion(images, jobs=config.jobs, progress=report)
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
@@ -52,9 +53,9 @@ def reconstruct(scan: Scan, *, calibration: Curves | None = None, config: Config
         strengths = cell_strengths(speckle, scan.n_frames, curves)
         forms = curves.forms(images.geometry, *grid.centres.T)
     with clock.stage("direction"):
-        T, _, step_covariance = sequential(planar_step, speckle, forms, strengths, curves)
+        T, _, step_covariance = sequential(planar_step, speckle, forms, strengths, curves, hand)
     with clock.stage("fusion"):
-        factors = Factors.of(planar, speckle, forms, strengths, curves)
+        factors = Factors.of(planar, speckle, forms, strengths, curves, hand)
         T = solve(T, factors)
         T, mirror_note = choose_mirror(T)
         increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance))
@@ -63,7 +64,8 @@ def reconstruct(scan: Scan, *, calibration: Curves | None = None, config: Config
     T_prev_frame = T_image_face @ se3.exp(increment) @ se3.inverse(T_image_face)
     result = Reconstruction(T_first_frame, T_prev_frame,
                             chained_covariance(T, covariance, curves.scale_uncertainty),
-                            np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s)
+                            np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
+                            geometry=found.geometry)
     return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
 
 
@@ -71,7 +73,8 @@ class Clock:
     """Run times by stage, and the progress of each."""
 
     def __init__(self, progress: Progress | None):
-        self.progress, self.times_s = progress, {}
+        self.progress = progress
+        self.times_s: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .probe import ProbeGeometry
+
 
 @dataclass
 class Reconstruction:
@@ -23,6 +25,7 @@ class Reconstruction:
     numbers : figures of the summary by name; the unit is in the name.
     evidence : arrays behind the result (phases, signs, per-frame in-plane motion), for the report.
     run_times_s : seconds by stage.
+    geometry : field of view the frames were read with; None where none was needed.
     """
 
     T_first_frame: NDArray[np.float64]
@@ -33,3 +36,4 @@ class Reconstruction:
     numbers: dict[str, float | int | str] = field(default_factory=dict)
     evidence: dict[str, NDArray[Any]] = field(default_factory=dict)
     run_times_s: dict[str, float] = field(default_factory=dict)
+    geometry: ProbeGeometry | None = None

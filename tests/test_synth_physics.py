@@ -309,6 +309,26 @@ def test_moving_the_tissue_equals_moving_the_probe(phantom):
     np.testing.assert_allclose(moved, renderer.baseband(se3.translation(-shift) @ bases[2], None), atol=0.02)
 
 
+def test_compressed_tissue_is_where_the_warp_puts_it():
+    medium, tissue, points, amplitude = few_scatterers(np.random.default_rng(9), SECTOR)
+
+    def warp(p):
+        p = np.array(p, float)
+        p[:, 1] -= 1.5 * np.exp(-(p[:, 1] - 9) / 30) * np.exp(-((p[:, 0] - 73) / 40) ** 2)
+        return p
+
+    there = warp(points)
+
+    class Moved(type(tissue)):
+        def sheets(self, rng):
+            return there.astype(np.float32), amplitude
+
+    after = Moved(np.array([there.min(0), there.max(0)]), attenuation_db_cm_mhz=0.5)
+    direct = render(Medium.draw(after, 0), after, np.eye(4), NARROW, SECTOR, None)
+    warped = Renderer(medium, tissue, NARROW, SECTOR).baseband(np.eye(4), None, warp=warp)
+    assert abs(np.vdot(direct, warped)) / np.linalg.norm(direct) / np.linalg.norm(warped) > 0.99
+
+
 def test_lifted_lines_show_noise_only(phantom):
     renderer, bases = phantom
     contact = np.r_[np.zeros(40), np.ones(40)]

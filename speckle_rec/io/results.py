@@ -226,7 +226,7 @@ def _plain(value: Any, none: bool = False) -> Any:
 
 def probe_geometry(scan: Scan, result: Reconstruction | None = None) -> ProbeGeometry:
     """The field of view the reconstruction found, else the one that some of the frames show."""
-    found = getattr(result, "geometry", None)
+    found = None if result is None else result.geometry
     if found is None:
         chosen = np.unique(np.linspace(0, scan.n_frames - 1, 24).astype(int))
         found = probe.find(np.concatenate([scan.frames(i, i + 1) for i in chosen]), scan.scale).geometry

@@ -191,7 +191,7 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, table
 
 @njit
 def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table, per_unit, samples, extra, cutoff,
-                  temper, precision, start_step, poses, steps, covariances, costs):
+                  temper, precision, still, pull, start_step, poses, steps, covariances, costs):
     """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
 
     Parameters
@@ -201,7 +201,8 @@ def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table,
     sources : int64 [M], earlier frame of each pair.   rho : float32 [M, P].
     window : int64 [N], row of `fast` and `slow` [W, P] that holds at each frame.
     precision : [3, 3], inverse covariance of the change of step from frame to frame.
-    start_step : [3], a step that breaks the sign's symmetry at rest: the first motion goes its way.
+    still, pull : precision of the step along z about 0, and share of the face's offset along z it goes back.
+    start_step : [3], a step that breaks the sign's symmetry at rest; which of the two signs it ends in is open.
     poses : [N, 3, 4], filled; steps : [N, 3]; covariances : [N, 3, 3]; costs : [N].
     """
     N = planar.shape[0]
@@ -233,7 +234,15 @@ def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table,
         starts[2] = -last
         starts[3] = 0.3 * last - start_step
         starts[4] = 2.0 * last + start_step
-        costs[k] = best_step(starts, last, precision, before, forms, rho[lo:hi], fast[window[k]],
+        offset = 0.0
+        for r in range(3):
+            offset += poses[k - 1, r, 2] * poses[k - 1, r, 3]
+        joint = precision.copy()
+        joint[0, 0] += still
+        expected = precision @ last
+        expected[0] -= still * pull * offset
+        expected = np.linalg.solve(joint, expected)
+        costs[k] = best_step(starts, expected, joint, before, forms, rho[lo:hi], fast[window[k]],
                              slow[window[k]], table, per_unit, samples, extra,
                              cutoff, temper, 12, steps[k], covariances[k])
         step_pose(steps[k], S)

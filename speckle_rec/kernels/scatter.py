@@ -37,6 +37,31 @@ def _displacement(field, origin, step, x, y, z):
 
 
 @_jit
+def _compose_displacement(T_image_world, field, origin, step, centre, out):
+    """out [4, 4]: world -> image after a displacement that is linear about a voxel's centre."""
+    h = 1.0   # mm
+    gradient = np.empty((3, 3))
+    x, y, z = float(centre[0]), float(centre[1]), float(centre[2])
+    here = _displacement(field, origin, step, x, y, z)
+    for axis in range(3):
+        sx, sy, sz = h * (axis == 0), h * (axis == 1), h * (axis == 2)
+        ahead = _displacement(field, origin, step, x + sx, y + sy, z + sz)
+        behind = _displacement(field, origin, step, x - sx, y - sy, z - sz)
+        for i in range(3):
+            gradient[i, axis] = (ahead[i] - behind[i]) / (2 * h)
+    for i in range(3):
+        out[i, 3] = T_image_world[i, 3]
+        for j in range(3):
+            bent = T_image_world[i, j]
+            for n in range(3):
+                bent += T_image_world[i, n] * gradient[n, j]
+            out[i, j] = bent
+            # T (p + here + gradient (p - centre))
+            out[i, 3] += T_image_world[i, j] * (here[j] - gradient[j, 0] * x - gradient[j, 1] * y
+                                                - gradient[j, 2] * z)
+
+
+@_jit
 def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex_x, apex_y, radius_mm, linear,
             r0, dr, u0, du, lens, curvature, reach, lens_r0, lens_dr, lens_dz, cycles_per_mm, turn,
             displacement, lattice_origin, lattice_step, out):
@@ -68,7 +93,7 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
     """
     n_r, n_u = out.shape
     n_lens, n_z = lens.shape
-    T = T_image_world
+    T = T_image_world.copy()
     moved = displacement.size > 0
     top = reach.max()
     for v in range(len(start)):
@@ -76,11 +101,12 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
         if moved:
             ex, ey, ez = _displacement(displacement, lattice_origin, lattice_step, x, y, z)
             x, y, z = x + ex, y + ey, z + ez
-        elevation = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
+        R = T_image_world
+        elevation = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + R[2, 3]
         if abs(elevation) > top + half_mm:
             continue
-        right = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3] - apex_x
-        down = T[1, 0] * x + T[1, 1] * y + T[1, 2] * z + T[1, 3] - apex_y
+        right = R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + R[0, 3] - apex_x
+        down = R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + R[1, 3] - apex_y
         r = down if linear else math.sqrt(right * right + down * down) - radius_mm
         if down < -half_mm or r < r0 - half_mm or r > r0 + n_r * dr + half_mm:
             continue
@@ -92,11 +118,10 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
         last = min(max(int((r + half_mm - lens_r0) / lens_dr), 0), n_lens - 1)
         if abs(elevation) > max(reach[first], reach[last]) + half_mm:
             continue
+        if moved:
+            _compose_displacement(R, displacement, lattice_origin, lattice_step, centre[v], T)
         for m in range(start[v], stop[v]):
             x, y, z = float(points[m, 0]), float(points[m, 1]), float(points[m, 2])
-            if moved:
-                ex, ey, ez = _displacement(displacement, lattice_origin, lattice_step, x, y, z)
-                x, y, z = x + ex, y + ey, z + ez
             elevation = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
             if abs(elevation) > top:
                 continue

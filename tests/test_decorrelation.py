@@ -1,0 +1,314 @@
+"""Cell correlations and the curves that turn them into motion, against numpy, the simulator and its theory."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scenes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speckle_rec import decorrelation, features
+from speckle_rec import geometry as se3
+from speckle_rec.decorrelation import Correlations, Correlator, Curves, cell_strengths, correlate, frame_pairs
+from speckle_rec.kernels import cpu
+from speckle_rec.probe import cells, ultrasonix_4dc7
+from speckle_rec.scan import Scan
+from speckle_rec.synth import beam as beams
+from speckle_rec.synth.beam import Beam
+from speckle_rec.synth.measure import amplitude_correlation, expected_intensity_correlation
+from speckle_rec.working import WorkingImages
+
+STEEPNESS = [(1.0, 1.0), (0.28, 0.43), (0.09, 0.49), (2.0, 0.7)]
+quick = settings(max_examples=40, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return cells(scenes.SECTOR)
+
+
+@pytest.fixture(scope="module")
+def correlator(grid):
+    return Correlator(scenes.SECTOR, grid, features.AmplitudeFeatures(scenes.SECTOR.mask(),
+                                                                       scenes.SECTOR_BEAM.grey_per_neper))
+
+
+# -- correlation coefficients
+
+def test_coefficients_are_those_of_numpy(grid):
+    rng = np.random.default_rng(0)
+    a = rng.normal(3, 2, scenes.SECTOR.shape).astype(np.float32)
+    b = (0.6 * a + rng.normal(-1, 1, a.shape)).astype(np.float32)
+    sums = np.empty((len(grid), 6))
+    cpu.cell_sums(a, b, grid.labels, sums)
+    rho = decorrelation.coefficients(sums)
+    for p in range(len(grid)):
+        inside = grid.labels == p
+        assert rho[p] == pytest.approx(np.corrcoef(a[inside], b[inside])[0, 1], abs=1e-4)
+        assert sums[p, 0] == inside.sum()
+
+
+def test_cells_without_variance_or_pixels_have_no_correlation():
+    labels = np.zeros((20, 60), np.int32)
+    labels[:, 20:40], labels[:, 40:] = 1, -1
+    labels[0, 40:45] = 2
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, *labels.shape)).astype(np.float32)
+    b[:, 20:40] = 0.5
+    sums = np.empty((4, 6))
+    cpu.cell_sums(a, b, labels, sums)
+    rho = decorrelation.coefficients(sums)
+    assert np.isfinite(rho[0])
+    assert np.isnan(rho[1:]).all()     # constant, five pixels, none at all
+
+
+# -- alignment
+
+def test_aligning_halfway_is_symmetric(correlator):
+    a, b = (correlator.features(scenes.frame(v, seed)) for seed, v in enumerate([np.zeros(6), [.5, .3, .1, 0, 0, .01]]))
+    v = np.array([0.5, 0.3, 0.01])
+    np.testing.assert_allclose(correlator.pair(a, b, v), correlator.pair(b, a, -v), atol=1e-6)
+
+
+def test_alignment_brings_the_correlation_back(correlator):
+    v = np.array([0.5, 0.3, 0.01])
+    a, b = (correlator.features(scenes.frame(t, seed)) for seed, t in enumerate([np.zeros(6), [.5, .3, 0, 0, 0, .01]]))
+    aligned, as_is, wrong = (np.nanmedian(correlator.pair(a, b, s * v)) for s in (1, 0, -1))
+    assert aligned > 0.8
+    assert as_is < 0.3 and wrong < 0.3
+
+
+# -- what the simulator does, and what the curves say of it
+
+@pytest.mark.parametrize("twist", [(0.15, 0, 0), (0.3, 0, 0), (0.0, 0.006, 0), (0.1, 0.004, 0.004), (-0.1, 0.004, 0)],
+                         ids=str)
+def test_correlations_of_simulated_speckle_follow_the_curves(correlator, grid, twist):
+    """Measured amplitude correlation over what the same pair without motion has, against rho_A(exp(-Q))."""
+    ratios, expected = [], []
+    forms = scenes.matched_curves().forms(scenes.SECTOR, *grid.centres.T)
+    q = np.square(forms @ np.array(twist)).sum(1)
+    for z in (-3.0, 0.0, 3.0):
+        a, rest, b = (correlator.features(scenes.frame(t, seed)) for seed, t in enumerate(
+            [(0, 0, z, 0, 0, 0), (0, 0, z, 0, 0, 0), se3.log(se3.exp(np.array([0, 0, z, 0, 0, 0]))
+                                                              @ se3.exp(np.array([0, 0, *twist, 0])))]))
+        ratios.append(correlator.pair(a, b, np.zeros(3)) / correlator.pair(a, rest, np.zeros(3)))
+        expected.append(amplitude_correlation(np.exp(-q)))
+    assert np.nanmean(ratios) == pytest.approx(np.mean(expected), abs=0.05)
+    assert np.nanstd(np.subtract(ratios, expected)) < 0.15
+
+
+@pytest.mark.parametrize("beam, geometry", [(scenes.SECTOR_BEAM, scenes.SECTOR),
+                                            (Beam(), ultrasonix_4dc7(scenes.SCALE)),
+                                            (scenes.LINEAR_BEAM, scenes.LINEAR)], ids=["small", "4DC7", "linear"])
+def test_forms_are_the_simulators_theory(beam, geometry):
+    """Q against the simulator's -ln rho_I, for the same offset and turn: equal to rounding."""
+    waist, focus = beams.elevation_waist(beam)
+    curves = dataclasses.replace(Curves(), wavelength_mm=beam.wavelength_mm, waist_mm=waist, focus_mm=focus)
+    grid = cells(geometry)
+    r, u = grid.centres.T
+    forms = curves.forms(geometry, r, u)
+    if geometry.kind == "linear":
+        u_axis, cosine = u, np.ones_like(u)
+    else:
+        u_axis, cosine = (geometry.radius_mm + r) * np.sin(u), np.cos(u)
+    down = geometry.cartesian(r, u)[1] - geometry.face_mm[1]
+    for tau, theta in ((0.3, 0.0), (0.0, 0.01), (0.2, -0.008)):
+        q = np.square(forms @ [tau, theta, 0]).sum(1)
+        np.testing.assert_allclose(q, beams.log_decorrelation(beam, r, tau + theta * down, theta * cosine), rtol=1e-9,
+                                   atol=1e-12)
+    psi = 0.006
+    q = np.square(forms @ [0, 0, psi]).sum(1)
+    sine = np.zeros_like(u) if geometry.kind == "linear" else np.sin(u)
+    np.testing.assert_allclose(q, beams.log_decorrelation(beam, r, -psi * u_axis, -psi * sine), rtol=1e-9, atol=1e-12)
+
+
+@quick
+@given(st.tuples(st.floats(-0.4, 0.4), st.floats(-0.01, 0.01), st.floats(-0.01, 0.01)))
+def test_forms_hold_for_rigid_motions(xi):
+    """The simulator's own measure of a pose's decorrelation, points and look directions moved exactly."""
+    curves, grid = scenes.matched_curves(), cells(scenes.SECTOR)
+    face = np.array([*scenes.SECTOR.face_mm, 0])
+    T = se3.translation(face) @ se3.exp(np.array([0, 0, *xi, 0])) @ se3.translation(-face)
+    q = np.square(curves.forms(scenes.SECTOR, *grid.centres.T) @ xi).sum(1)
+    expected = -np.log(expected_intensity_correlation(scenes.SECTOR_BEAM, scenes.SECTOR, *grid.centres.T, T))
+    np.testing.assert_allclose(q, expected, rtol=0.02, atol=2e-3)
+
+
+def test_beam_is_that_of_the_simulator():
+    waist, focus = beams.elevation_waist(Beam())
+    curves = dataclasses.replace(Curves(), wavelength_mm=Beam().wavelength_mm, waist_mm=waist, focus_mm=focus)
+    depth = np.linspace(1, 90, 30)
+    w, curvature = curves.beam(depth)
+    np.testing.assert_allclose(w, beams.elevation_width(Beam(), depth), rtol=1e-9)
+    np.testing.assert_allclose(curvature, beams.elevation_curvature(Beam(), depth), rtol=1e-9, atol=1e-12)
+
+
+def test_a_lens_by_its_data_sheet_is_near_the_simulators():
+    """`of_lens` puts the waist at the geometric focus: 10% and 5 mm from the beam that such a lens makes."""
+    curves = Curves.of_lens(6e6, 10.0, 60.0)
+    waist, focus = beams.elevation_waist(Beam(aperture_mm=10.0, focus_mm=60.0))
+    assert curves.wavelength_mm == pytest.approx(Beam().wavelength_mm)
+    assert curves.waist_mm == pytest.approx(waist, rel=0.12)
+    assert curves.focus_mm == pytest.approx(focus, abs=5)
+
+
+def test_a_tilt_moves_the_focus_as_a_shift_does():
+    """At the waist, where wavefronts are flat, a shift and the tilt that makes it differ by the turn alone."""
+    curves = scenes.matched_curves()
+    forms = curves.forms(scenes.SECTOR, np.array([curves.focus_mm]), np.zeros(1))[0]
+    theta = 0.004
+    shift, tilt = np.square(forms @ [theta * curves.focus_mm, 0, 0]), np.square(forms @ [0, theta, 0])
+    assert shift[0] == pytest.approx(tilt[0]) and shift[1] == pytest.approx(0, abs=1e-12)
+    assert tilt[1] == pytest.approx((2 * np.pi / curves.wavelength_mm * curves.waist_mm * theta) ** 2 / 2)
+
+
+# -- the kernel
+
+@pytest.mark.parametrize("b, beta", STEEPNESS)
+def test_kernel_falls_from_one_with_unit_slope(b, beta):
+    curves = dataclasses.replace(Curves(), tail_b=b, tail_beta=beta)
+    q = np.concatenate([[0], np.geomspace(1e-6, 1e3, 200)])
+    k = curves.kernel(q)
+    assert k[0] == 1 and (np.diff(k) <= 0).all() and (k >= 0).all()
+    assert (1 - curves.kernel(1e-7)) / 1e-7 == pytest.approx(1, rel=1e-3)
+    assert (k >= np.exp(-q) - 1e-12).all()       # never a shorter tail than the Gaussian beam
+
+
+def test_kernel_limits():
+    q = np.linspace(0, 8, 50)
+    np.testing.assert_allclose(dataclasses.replace(Curves(), tail_beta=1.0).kernel(q), np.exp(-q), rtol=1e-12)
+    np.testing.assert_allclose(dataclasses.replace(Curves(), tail_b=1e7).kernel(q), np.exp(-q), rtol=1e-5)
+    curves = dataclasses.replace(Curves(), tail_b=0.28, tail_beta=0.43)
+    q = 1e5
+    stretched = curves.tail_b ** (1 - curves.tail_beta) * q**curves.tail_beta / curves.tail_beta
+    assert curves.tail_b / curves.tail_beta - stretched == pytest.approx(np.log(curves.kernel(q)), rel=1e-2)
+
+
+@pytest.mark.parametrize("b, beta", STEEPNESS)
+def test_table_is_the_kernel_and_its_slope(b, beta):
+    curves = dataclasses.replace(Curves(), tail_b=b, tail_beta=beta, kappa=0.01)
+    table, h = curves.table(), 1e-6
+    at = np.array([0, 7, 100, 450, 1000])
+    q = np.square(at / decorrelation.TABLE_PER_UNIT)
+    np.testing.assert_allclose(table[at, 0], curves.kernel(q), rtol=1e-12)
+    np.testing.assert_allclose(table[at, 1], curves.kernel(0.01 * q), rtol=1e-12)
+    assert table[0, 2] == pytest.approx(-1) and table[0, 3] == pytest.approx(-0.01)
+    for k in at[1:]:
+        x = (k / decorrelation.TABLE_PER_UNIT) ** 2
+        slopes = [(curves.kernel(s * (x + h)) - curves.kernel(s * (x - h))) / (2 * h) for s in (1, 0.01)]
+        np.testing.assert_allclose(table[k, 2:], slopes, rtol=1e-4, atol=1e-9)
+
+
+def test_table_is_fine_enough_for_linear_interpolation():
+    curves = Curves()
+    root = (np.arange(2000) + 0.5) / decorrelation.TABLE_PER_UNIT
+    between = (curves.table()[:2000, 0] + curves.table()[1:2001, 0]) / 2
+    np.testing.assert_allclose(between, curves.kernel(root**2), atol=2e-5)
+
+
+# -- strengths of cells
+
+def _over_time(strength, motion, n_frames=64):
+    """Lag-1 correlations [N - 1, P] of cells of given strength under a common factor per step."""
+    j = np.arange(1, n_frames)
+    return Correlations(j - 1, j, (np.asarray(motion)[j, None] * strength).astype(np.float32))
+
+
+def test_strengths_are_relative_whatever_the_motion():
+    strength = np.concatenate([np.full(30, 0.9), np.full(20, 0.45), np.full(10, 0.01)])
+    curves = Curves()
+    still = cell_strengths(_over_time(strength, np.ones(64)), 64, curves)
+    moving = cell_strengths(_over_time(strength, np.full(64, 0.5)), 64, curves)
+    np.testing.assert_allclose(still.fast, moving.fast, rtol=1e-3)
+    total = still.fast + still.slow
+    np.testing.assert_allclose(total[:, :30], curves.floor, rtol=1e-3)
+    np.testing.assert_allclose(total[:, 30:50], curves.floor / 2, rtol=1e-3)
+    assert (total[:, 50:] == 0).all()         # a cell that never correlates says nothing
+    np.testing.assert_allclose(still.slow[total > 0] / total[total > 0], curves.slow_share)
+
+
+def test_strengths_follow_a_shadow_that_comes_and_goes():
+    rho = _over_time(np.full(40, 0.9), np.ones(120), 120)
+    rho.rho[60:, :10] *= 0.05
+    strengths = cell_strengths(rho, 120, Curves())
+    active = strengths.fast[strengths.window] > 0
+    assert active[:30].all()
+    assert not active[100:, :10].any() and active[100:, 10:].all()
+
+
+def test_strengths_of_short_scans_and_of_none():
+    for n in (1, 2, 3):
+        strengths = cell_strengths(_over_time(np.full(5, 0.9), np.ones(n), n), n, Curves())
+        assert strengths.window.shape == (n,) and strengths.window.max(initial=0) < len(strengths.fast)
+    empty = Correlations(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 5), np.float32))
+    assert (cell_strengths(empty, 40, Curves()).fast == 0).all()
+
+
+# -- pairs of a scan
+
+def test_pairs_are_sorted_and_leave_frames_out():
+    skip = np.zeros(7, bool)
+    skip[3] = True
+    i, j = frame_pairs(7, (2, 1, 4), skip)
+    assert list(zip(i, j, strict=True)) == [(0, 1), (1, 2), (0, 2), (2, 4), (0, 4), (4, 5), (1, 5), (5, 6), (4, 6),
+                                            (2, 6)]
+
+
+def test_correlations_of_a_scan_fall_with_the_lag_and_do_not_depend_on_jobs():
+    grid = cells(scenes.SECTOR)
+    steps = np.zeros((40, 3))
+    steps[1:, 0] = 0.05
+    frames = np.stack([scenes.frame([0.05 * k, 0, 0.1 * k - 2, 0, 0, 0], k) for k in range(40)])
+    images = WorkingImages(Scan.from_arrays(frames, scale=scenes.SCALE), scenes.SECTOR, 1)
+    skip = np.zeros(40, bool)
+    skip[5] = True
+    found = correlate(images, grid, steps, skip, lags=(1, 2, 4), jobs=1)
+    lag = found.j - found.i
+    medians = [np.nanmedian(found.rho[lag == n]) for n in (1, 2, 4)]
+    assert medians[0] > medians[1] + 0.03 and medians[1] > medians[2] + 0.1
+    assert not np.isin(5, found.i) and not np.isin(5, found.j)
+    assert len(found.i) == 39 - 2 + 38 - 2 + 36 - 2
+    again = correlate(images, grid, steps, skip, lags=(1, 2, 4), jobs=2)
+    np.testing.assert_array_equal(found.rho, again.rho)
+
+
+# -- features
+
+def test_amplitude_features_do_not_see_the_gain():
+    feature = features.AmplitudeFeatures(scenes.SECTOR.mask(), scenes.SECTOR_BEAM.grey_per_neper)
+    frame = np.clip(scenes.frame(), 20, 230)
+    np.testing.assert_allclose(feature(frame + np.uint8(20)), feature(frame), atol=1e-4)
+    assert (feature(frame)[~scenes.SECTOR.mask()] == 0).all()
+
+
+def test_features_of_the_image_have_no_local_mean():
+    mask = scenes.SECTOR.mask()
+    inside = np.zeros_like(mask)
+    inside[60:180, 110:190] = True
+    for feature in (features.GreyFeatures(mask), features.AmplitudeFeatures(mask, scenes.SECTOR_BEAM.grey_per_neper)):
+        image = feature(scenes.frame())
+        assert abs(image[inside].mean()) < 0.05 * image[inside].std()
+
+
+def test_local_mean_is_normalised_at_the_edge():
+    mask = scenes.SECTOR.mask()
+    flat = np.full(scenes.SECTOR.shape, 80, np.float32)
+    flat[~mask] = 0
+    np.testing.assert_allclose(features.local_mean(flat, mask, 9.0)[mask], 80, rtol=1e-4)
+
+
+def test_local_mean_has_the_width_of_the_gaussian():
+    point = np.zeros((121, 121), np.float32)
+    point[60, 60] = 1
+    spread = features.local_mean(point, np.ones_like(point, bool), 9.0)
+    x = np.arange(121) - 60
+    assert np.sqrt((spread.sum(0) * x**2).sum() / spread.sum()) == pytest.approx(9, rel=0.06)
+
+
+def test_shrinking_averages_and_leaves_out_what_fills_no_block():
+    image = np.arange(7 * 9, dtype=np.float32).reshape(7, 9)
+    small = features.shrink(image, 2)
+    assert small.shape == (3, 4)
+    assert small[1, 2] == pytest.approx(image[2:4, 4:6].mean())
+    assert features.shrink(image, 1) is image
