@@ -61,7 +61,7 @@ def test_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     import predict_ddfs
     monkeypatch.setattr(predict_ddfs, "WEIGHTS", tmp_path / "a.pt")
     marks = np.array([[0, 64, 48], [3, 5, 7]])
-    GP, GL, LP, LL = predict_ddfs.predict_ddfs(speckle(5), marks, str(root / "calib_matrix.csv"), "cpu")
+    GP, GL, LP, _ = predict_ddfs.predict_ddfs(speckle(5), marks, str(root / "calib_matrix.csv"), "cpu")
     assert GP.shape == LP.shape == (4, 3, 48 * 64) and np.isfinite(GP).all()
     np.testing.assert_array_equal(GP[0], LP[0])
     np.testing.assert_array_equal(GL[:, 0], GP[-1, :, -1])
