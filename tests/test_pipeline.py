@@ -8,7 +8,10 @@ import scenes
 
 from speckle_rec import geometry as se3
 from speckle_rec import score
+from speckle_rec.confidence import step_confidence
 from speckle_rec.config import Config
+from speckle_rec.decorrelation import CellStrengths, Correlations
+from speckle_rec.inplane import PlanarMotion
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
 
@@ -169,6 +172,25 @@ def test_repeated_frames_are_bridged_and_named(frames):
     assert (result.confidence[[7, 15, 16]] == 0).all() and result.confidence[1:7].min() > 0.3
     assert any("3 frames repeat" in line for line in result.warnings)
     assert np.isfinite(result.T_first_frame).all()
+
+
+# -- confidence
+
+def test_confidence_of_a_step():
+    """Full where speckle is clear, none where it is lost, not matched or not there at all."""
+    lag1 = np.arange(1, 6)
+    rho = np.full((5, 40), 0.9, np.float32)
+    rho[1] = 0.1
+    rho[3] = np.nan
+    share = np.ones(5)
+    share[2] = 0
+    ones = np.ones(5)
+    planar = PlanarMotion(lag1 - 1, lag1, np.zeros((5, 3)), np.tile(np.eye(3), (5, 1, 1)), ones, share)
+    strengths = CellStrengths(np.full((1, 40), 0.7), np.full((1, 40), 0.2), np.zeros(6, np.int64))
+    speckle = Correlations(lag1 - 1, lag1, rho)
+    np.testing.assert_array_equal(step_confidence(speckle, planar, strengths, 6), [0, 1, 0, 0, 0, 1])
+    blind = dataclasses.replace(strengths, fast=0 * strengths.fast)
+    assert (step_confidence(speckle, planar, blind, 6) == 0).all()
 
 
 # -- real scans
