@@ -91,7 +91,7 @@ class Factors:
     Attributes
     ----------
     planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
-    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  window : [M], row of fast and slow [W, P];
+    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  window : [M], row of fast, slow and stretch [W, P];
         table, per_unit : kernels, see `decorrelation.Curves.table`.
     samples, extra, cutoff, temper : see `kernels.multilaterate.cell_fit` and `direction`.
     acceleration : [6] standard deviations of the change of the step.
@@ -109,6 +109,7 @@ class Factors:
     window: NDArray[np.int64]
     fast: Array
     slow: Array
+    stretch: Array
     table: Array
     per_unit: float
     samples: float
@@ -124,14 +125,16 @@ class Factors:
         """Factors of a scan's measurements, with the weights of `direction`."""
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j,
                    speckle.rho, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
-                   curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, ACCELERATION, hand.contact_precision)
+                   strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, ACCELERATION,
+                   hand.contact_precision)
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_fits(xi, forms, rho, window, fast, slow, table, per_unit, samples, extra, cutoff, cost, gradient, hessian):
+def _all_fits(xi, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost, gradient,
+              hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m] = cell_fit(xi[m], forms, rho[m], fast[window[m]], slow[window[m]], table, per_unit, samples,
-                           extra, cutoff, gradient[m], hessian[m])
+        cost[m] = cell_fit(xi[m], forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+                           per_unit, samples, extra, cutoff, gradient[m], hessian[m])
 
 
 def _ad(xi: Array) -> Array:
@@ -185,7 +188,7 @@ def linearise(T: Array, f: Factors) -> tuple[float, _Normal]:
     if len(f.i):
         xi, Ji, Jj = twist(f.i, f.j)
         cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
-        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow,
+        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow, f.stretch,
                   f.table, f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
         total += f.temper * cost.sum()
         normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper * g, f.temper * H)
