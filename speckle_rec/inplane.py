@@ -48,6 +48,11 @@ class PlanarMotion:
     ncc: Array
     share: Array
 
+    def joined(self, other: "PlanarMotion") -> "PlanarMotion":
+        """These pairs and those of `other`."""
+        return PlanarMotion(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(),
+                                                                    strict=True)))
+
 
 def se2_exp(v: Array) -> Array:
     """3x3 planar motion of a twist (x, y, roll)."""

@@ -55,6 +55,30 @@ def cell_fit(xi, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff
 
 
 @njit
+def cell_cost(xi, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff):
+    """The cost of `cell_fit` alone."""
+    cost = 0.0
+    last = table.shape[0] - 1
+    for p in range(rho.size):
+        r = rho[p]
+        if not np.isfinite(r) or fast[p] + slow[p] <= 0.0:
+            continue
+        a0 = forms[p, 0, 0] * xi[0] + forms[p, 0, 1] * xi[1] + forms[p, 0, 2] * xi[2]
+        a1 = forms[p, 1, 0] * xi[0] + forms[p, 1, 1] * xi[1] + forms[p, 1, 2] * xi[2]
+        place = np.sqrt(a0 * a0 + a1 * a1) * per_unit
+        at = int(place)
+        if at >= last:
+            at, place = last - 1, float(last)
+        t = place - at
+        f = fast[p] * (table[at, 0] + t * (table[at + 1, 0] - table[at, 0])) \
+            + slow[p] * (table[at, 1] + t * (table[at + 1, 1] - table[at, 1]))
+        sigma2 = (1.0 - f * f) ** 2 / samples + extra * extra
+        e = r - f
+        cost += 0.5 * cutoff * cutoff * np.log1p(e * e / sigma2 / (cutoff * cutoff))
+    return cost
+
+
+@njit
 def compose(A, B, out):
     """out = A @ B for poses [3, 4]."""
     for r in range(3):
