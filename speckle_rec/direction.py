@@ -98,7 +98,7 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
 
     Returns
     -------
-    T : [N, 4, 4] poses about the face centre; the first out-of-plane motion goes towards +z.
+    T : [N, 4, 4] poses about the face centre, either they or their mirror image (`choose_mirror`).
     step : [N, 3] out-of-plane twist (z, tilt, yaw) of the step into each frame.   covariance : [N, 3, 3].
     """
     N = len(planar_step)

@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 
 from speckle_rec import geometry as se3
-from speckle_rec.decorrelation import Curves
-from speckle_rec.probe import ProbeGeometry
+from speckle_rec.decorrelation import CellStrengths, Correlations, Curves, frame_pairs
+from speckle_rec.probe import ProbeGeometry, cells
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.image import Renderer
@@ -58,3 +58,49 @@ def within(found, true, limits) -> None:
     """Assert that each component agrees within its own limit (units of the component)."""
     error = np.abs(np.asarray(found) - true)
     assert (error <= limits).all(), f"largest errors {error.reshape(-1, error.shape[-1]).max(0)}, allowed {limits}"
+
+
+# -- scans without images: correlations drawn from the model
+
+CELLS = cells(SECTOR, 6.0, 6.0)
+LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+@dataclasses.dataclass
+class ModelScan:
+    """Poses about the face and what a perfect engine would have measured on them."""
+
+    T: np.ndarray
+    planar_step: np.ndarray
+    speckle: Correlations
+    forms: np.ndarray
+    strengths: CellStrengths
+    curves: Curves
+
+
+def model_scan(T, seed: int = 0, samples: float = 25.0, strength: float = 0.9, extra: float = 0.0) -> ModelScan:
+    """Cell correlations of poses [N, 4, 4] about the face, drawn from METHOD.md (3.7) and (3.8)."""
+    curves = matched_curves()
+    forms = curves.forms(SECTOR, *CELLS.centres.T)
+    n = len(T)
+    i, j = frame_pairs(n, LAGS, np.zeros(n, bool))
+    xi = se3.log(se3.inverse(T[i]) @ T[j])[:, 2:5]
+    f = strength * curves.kernel(np.square(np.einsum("pkc,mc->mpk", forms, xi)).sum(-1))
+    sd = np.sqrt((1 - f**2) ** 2 / samples + extra**2)
+    rho = f + sd * np.random.default_rng(seed).normal(size=f.shape)
+    strengths = CellStrengths(np.full((1, len(CELLS)), strength), np.zeros((1, len(CELLS))), np.zeros(n, np.int64))
+    planar = se3.log(se3.steps(T))[:, [0, 1, 5]]
+    return ModelScan(T, planar, Correlations(i, j, rho.astype(np.float32)), forms, strengths, curves)
+
+
+def trajectory(shift_mm=0.0, tilt_rad=0.0, yaw_rad=0.0, roll_rad=0.0, x_mm=0.0) -> np.ndarray:
+    """Poses [N, 4, 4] about the face of a contact point (z, x) and angles (turn, then fan, then rock)."""
+    z, tilt, yaw, roll, x = (np.asarray(v, float) for v in
+                             np.broadcast_arrays(shift_mm, tilt_rad, yaw_rad, roll_rad, x_mm))
+    parts = []
+    for axis, value in ((3, tilt), (4, yaw), (5, roll)):
+        twist = np.zeros((len(z), 6))
+        twist[:, axis] = value
+        parts.append(se3.exp(twist))
+    T = se3.translation(np.stack([x, 0 * x, z], -1)) @ parts[1] @ parts[0] @ parts[2]
+    return se3.inverse(T[:1]) @ T

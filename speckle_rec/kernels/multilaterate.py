@@ -226,7 +226,7 @@ def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table,
     window : int64 [N], row of `fast` and `slow` [W, P] that holds at each frame.
     precision : [3, 3], inverse covariance of the change of step from frame to frame.
     still, pull : precision of the step along z about 0, and share of the face's offset along z it goes back.
-    start_step : [3], a step that breaks the sign's symmetry at rest: the first motion goes its way.
+    start_step : [3], a step that breaks the sign's symmetry at rest; which of the two signs it ends in is open.
     poses : [N, 3, 4], filled; steps : [N, 3]; covariances : [N, 3, 3]; costs : [N].
     """
     N = planar.shape[0]

@@ -1,0 +1,329 @@
+"""Smoothing, covariance and the batch solve, against dense least squares, finite differences and gtsam."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scenes
+from scenes import model_scan, trajectory
+from scipy.linalg import solveh_banded
+
+from speckle_rec import fusion
+from speckle_rec import geometry as se3
+from speckle_rec.direction import Hand
+from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance, linearise, smooth, solve
+from speckle_rec.inplane import PlanarMotion
+
+
+def spd(rng, n, size):
+    """[n, size, size] positive definite matrices."""
+    A = rng.normal(size=(n, size, size))
+    return A @ np.swapaxes(A, 1, 2) + 0.3 * np.eye(size)
+
+
+# -- Kalman and Rauch-Tung-Striebel
+
+def dense_smoother(increment, covariance, process, start):
+    """The same problem as one least squares: means [N, 6] and covariances [N, 6, 6] of frames 1..N-1."""
+    n = len(increment) - 1
+    A, b = np.zeros((6 * n, 6 * n)), np.zeros(6 * n)
+
+    def block(k):
+        return slice(6 * k, 6 * k + 6)
+
+    A[block(0), block(0)] += np.linalg.inv(start)
+    for k in range(n):
+        W = np.linalg.inv(covariance[k + 1])
+        A[block(k), block(k)] += W
+        b[block(k)] += W @ increment[k + 1]
+    W = np.linalg.inv(process)
+    for k in range(n - 1):
+        for p, q, sign in ((k, k, 1), (k + 1, k + 1, 1), (k, k + 1, -1), (k + 1, k, -1)):
+            A[block(p), block(q)] += sign * W
+    P = np.linalg.inv(A)
+    return (P @ b).reshape(n, 6), np.array([P[block(k), block(k)] for k in range(n)])
+
+
+def test_the_smoother_is_dense_least_squares():
+    rng = np.random.default_rng(0)
+    n = 12
+    increment, covariance = rng.normal(size=(n, 6)), spd(rng, n, 6)
+    acceleration = np.array([0.3, 0.2, 0.5, 0.1, 0.4, 0.2])
+    x, P = smooth(increment, covariance, acceleration)
+    process = np.diag(acceleration**2)
+    mean, var = dense_smoother(increment, covariance, process, 100 * process)
+    np.testing.assert_allclose(x[1:], mean, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(P[1:], var, rtol=1e-7, atol=1e-10)
+    assert (x[0] == 0).all() and (P[0] == 0).all()
+
+
+def test_the_smoother_of_a_steady_hand():
+    n = 40
+    steady = np.tile(np.array([0.1, 0, -0.2, 0, 0.01, 0]), (n, 1))
+    R = np.tile(np.diag([0.05, 0.05, 0.05, 0.002, 0.002, 0.002]) ** 2, (n, 1, 1))
+    x, P = smooth(steady, R)
+    np.testing.assert_allclose(x[5:], steady[5:], atol=1e-3)
+    noisy, _ = smooth(steady + np.random.default_rng(1).normal(size=(n, 6)) * np.sqrt(R[0].diagonal()), R)
+    assert np.abs(noisy[5:] - steady[5:]).mean() < 0.04
+    assert (P[20].diagonal() < R[0].diagonal()).all()
+
+
+def test_the_smoother_interpolates_what_was_not_measured():
+    n = 21
+    ramp = np.zeros((n, 6))
+    ramp[:, 2] = 0.02 * np.arange(n)
+    R = np.tile(1e-8 * np.eye(6), (n, 1, 1))
+    R[8:13] = 1e6 * np.eye(6)
+    seen = ramp.copy()
+    seen[8:13] = 5.0
+    x, P = smooth(seen, R)
+    np.testing.assert_allclose(x[1:], ramp[1:], atol=1e-3)
+    assert P[10, 2, 2] > 100 * P[3, 2, 2]
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_smoother_of_one_and_two_frames(n):
+    increment = np.zeros((n, 6))
+    increment[1:, 0] = 0.5
+    x, P = smooth(increment, np.tile(1e-6 * np.eye(6), (n, 1, 1)))
+    np.testing.assert_allclose(x, increment, atol=1e-5)
+    assert P.shape == (n, 6, 6)
+
+
+def test_step_measurements_put_both_kinds_in_their_places():
+    rng = np.random.default_rng(0)
+    T = se3.chain(se3.exp(0.1 * rng.normal(size=(5, 6))))
+    planar, out = spd(rng, 5, 3), spd(rng, 5, 3)
+    increment, covariance = fusion.step_measurements(T, planar, out)
+    np.testing.assert_allclose(se3.chain(se3.exp(increment)), T, atol=1e-9)
+    np.testing.assert_array_equal(covariance[:, PLANAR[:, None], PLANAR], planar)
+    np.testing.assert_array_equal(covariance[:, OUT_OF_PLANE[:, None], OUT_OF_PLANE], out)
+    assert (covariance[:, PLANAR[:, None], OUT_OF_PLANE] == 0).all()
+
+
+# -- covariance of a chain
+
+def test_chained_covariance_is_that_of_many_noisy_chains():
+    rng = np.random.default_rng(2)
+    n, trials = 15, 4000
+    step = np.array([0.4, 0.1, 0.3, 0.02, 0.03, -0.02])
+    sd = np.array([0.02, 0.01, 0.05, 1e-3, 2e-3, 1e-3])
+    T = se3.chain(np.tile(se3.exp(step), (n, 1, 1)))
+    P = np.tile(np.diag(sd**2), (n, 1, 1))
+    P[0] = 0
+    stated = chained_covariance(T, P, 0.0)
+    noisy = np.tile(np.eye(4), (trials, 1, 1))
+    for _ in range(n - 1):
+        noisy = noisy @ se3.exp(step) @ se3.exp(sd * rng.normal(size=(trials, 6)))
+    errors = se3.log(noisy @ se3.inverse(T[-1]))          # as a twist in the first frame
+    size = np.sqrt(np.outer(stated[-1].diagonal(), stated[-1].diagonal()))
+    np.testing.assert_allclose(np.cov(errors.T) / size, stated[-1] / size, atol=0.08)
+    assert (stated[0] == 0).all()
+
+
+def test_a_common_scale_error_is_not_averaged_away():
+    T = se3.chain(np.tile(se3.exp(np.array([0.1, 0, 0.2, 0, 0, 0])), (11, 1, 1)))
+    P = chained_covariance(T, np.zeros((11, 6, 6)), 0.2)
+    np.testing.assert_allclose(np.sqrt(P[:, 2, 2]), 0.2 * 0.2 * np.arange(11), atol=1e-12)
+    assert (P[:, 0, 0] == 0).all()
+
+
+# -- the normal equations
+
+@pytest.fixture(scope="module")
+def problem():
+    """(true poses, factors) of a short scan with shift, fan, turn, roll and x; every measurement exact or drawn."""
+    t = np.arange(24)
+    T = trajectory(shift_mm=0.1 * t, tilt_rad=0.05 * np.sin(t / 6), yaw_rad=0.006 * t, roll_rad=0.03 * np.cos(t / 5),
+                   x_mm=0.15 * t)
+    return T, factors_of(model_scan(T, 1))
+
+
+def planar_of(T, lags=(1, 4), sd=(0.01, 0.01, 5e-4)):
+    i, j = np.array([(k - lag, k) for lag in lags for k in range(lag, len(T))]).T
+    twist = se3.log(se3.inverse(T[i]) @ T[j])[:, PLANAR]
+    return PlanarMotion(i, j, twist, np.tile(np.diag(np.square(sd)), (len(i), 1, 1)), np.ones(len(i)), np.ones(len(i)))
+
+
+SWEPT, PIVOTED = Hand(pivot=False), Hand(pivot=True)
+
+
+def factors_of(scan, hand=SWEPT, planar=None):
+    return Factors.of(planar or planar_of(scan.T), scan.speckle, scan.forms, scan.strengths, scan.curves, hand)
+
+
+def without_speckle(scan):
+    none = dataclasses.replace(scan.speckle, i=scan.speckle.i[:0], j=scan.speckle.j[:0], rho=scan.speckle.rho[:0])
+    return dataclasses.replace(scan, speckle=none)
+
+
+def dense(normal):
+    """Symmetric matrix of an upper band."""
+    A = np.zeros((normal.n, normal.n))
+    for k in range(normal.width + 1):
+        A += np.diag(normal.band[normal.width - k, k:], k)
+    return A + np.triu(A, 1).T
+
+
+def test_small_adjoints_are_the_derivative_of_adjoints():
+    xi = np.random.default_rng(0).normal(size=(5, 6))
+    h = 1e-6
+    derivative = (se3.adjoint(se3.exp(h * xi)) - se3.adjoint(se3.exp(-h * xi))) / (2 * h)
+    np.testing.assert_allclose(fusion._ad(xi), derivative, atol=1e-8)
+
+
+def test_jacobians_of_a_relative_twist(problem):
+    """METHOD.md (5.2) against finite differences."""
+    T, _ = problem
+    i, j, h = 3, 9, 1e-6
+    xi = se3.log(se3.inverse(T[i]) @ T[j])
+    half = fusion._ad(xi[None])[0] / 2
+    for J, at in ((-(np.eye(6) - half), 0), (np.eye(6) + half, 1)):
+        for m, d in enumerate(h * np.eye(6)):
+            moved = [T[i] @ se3.exp(d), T[j]] if at == 0 else [T[i], T[j] @ se3.exp(d)]
+            slope = (se3.log(se3.inverse(moved[0]) @ moved[1]) - xi) / h
+            np.testing.assert_allclose(J[:, m], slope, atol=0.01)
+
+
+@pytest.mark.parametrize("hand", [SWEPT, PIVOTED], ids=["swept", "pivoted"])
+def test_the_gradient_is_that_of_the_cost(problem, hand):
+    """With the variance of the correlations held (a large `extra`), which the solve does not differentiate."""
+    T, _ = problem
+    factors = factors_of(model_scan(T, 1), hand)
+    factors = dataclasses.replace(factors, extra=1.0, samples=1e9, temper=50.0)
+    rng = np.random.default_rng(3)
+    T = T @ se3.exp(rng.normal(size=(len(T), 6)) * [0.05, 0.05, 0.05, 2e-3, 2e-3, 2e-3])
+    _, normal = linearise(T, factors)
+    for _ in range(6):
+        direction = rng.normal(size=(len(T), 6)) * [1, 1, 1, 0.03, 0.03, 0.03]
+        h = 1e-4
+        ahead, behind = (linearise(T @ se3.exp(s * h * direction), factors)[0] for s in (1, -1))
+        assert -(normal.rhs * direction).sum() == pytest.approx((ahead - behind) / (2 * h), rel=0.02)
+
+
+def test_normal_equations_in_a_band_are_the_dense_ones(problem):
+    T, factors = problem
+    rng = np.random.default_rng(4)
+    normal = fusion._Normal(8, 3)
+    A, b = np.zeros((48, 48)), np.zeros(48)
+    for i, j in [(0, 1), (2, 5), (4, 7), (3, 4), (2, 5)]:
+        Ji, Jj, g, H = rng.normal(size=(3, 6)), rng.normal(size=(3, 6)), rng.normal(size=3), spd(rng, 1, 3)[0]
+        normal.add([(np.array([i]), Ji[None]), (np.array([j]), Jj[None])], g[None], H[None])
+        J = np.zeros((3, 48))
+        J[:, 6 * i:6 * i + 6], J[:, 6 * j:6 * j + 6] = Ji, Jj
+        A += J.T @ H @ J
+        b -= J.T @ g
+    np.testing.assert_allclose(dense(normal), A, atol=1e-12)
+    np.testing.assert_allclose(normal.rhs.ravel(), b, atol=1e-12)
+    _, normal = linearise(T, factors)
+    A = dense(normal)
+    assert np.linalg.eigvalsh(A).min() > -1e-6 * np.abs(A).max()
+    step = solveh_banded(normal.damped(1e-3), normal.rhs.ravel())
+    A[np.diag_indices(len(A))] = A.diagonal() * (1 + 1e-3) + 1e-9
+    A[:6, :6] += 1e12 * np.eye(6)
+    np.testing.assert_allclose(step, np.linalg.solve(A, normal.rhs.ravel()), atol=1e-6)
+    assert np.abs(step[:6]).max() < 1e-6       # frame 0 stays
+
+
+# -- the solve
+
+def elevation(T):
+    depth = scenes.matched_curves().focus_mm
+    return (T @ np.array([[0, depth, 0, 1], [-10, depth, 0, 1], [10, depth, 0, 1]]).T)[:, :3]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_solve_recovers_a_perturbed_trajectory(problem, seed):
+    true, _ = problem
+    factors = factors_of(model_scan(true, seed))
+    rng = np.random.default_rng(10 + seed)
+    walk = np.cumsum(rng.normal(size=(len(true), 6)) * [0.05, 0.05, 0.05, 3e-3, 3e-3, 3e-3], axis=0)
+    start = se3.inverse((true @ se3.exp(walk))[:1]) @ true @ se3.exp(walk)
+    T = solve(start, factors, 60)
+    before, after = (np.abs(elevation(x) - elevation(true)) for x in (start, T))
+    assert before.max() > 0.4
+    assert after[..., :2].max() < 0.1 and after[:, 2].max() < 0.35
+    assert np.sqrt(np.mean(after**2)) < 0.3 * np.sqrt(np.mean(before**2))
+    assert linearise(T, factors)[0] < linearise(true, factors)[0]
+    np.testing.assert_allclose(T[0], np.eye(4), atol=1e-9)
+
+
+def test_the_solve_never_ends_above_its_start(problem):
+    true, factors = problem
+    for T in (true, np.tile(np.eye(4), (len(true), 1, 1))):
+        assert linearise(solve(T, factors), factors)[0] <= linearise(T, factors)[0]
+
+
+def test_the_solve_takes_the_side_of_its_start(problem):
+    """The mirror image costs the same: nothing in the factors tells the two apart."""
+    true, factors = problem
+    M = np.diag([1.0, 1, -1, 1])
+    assert linearise(M @ true @ M, factors)[0] == pytest.approx(linearise(true, factors)[0])
+    np.testing.assert_allclose(solve(M @ true @ M, factors), M @ solve(true, factors) @ M, atol=1e-6)
+
+
+def test_a_contact_point_tells_a_fan_from_a_shift():
+    """Speckle hardly does (METHOD.md (3.9)); the fan is far better known with the contact point held."""
+    t = np.arange(50)
+    true = trajectory(tilt_rad=0.1 * np.sin(t / 8))
+    start = trajectory(shift_mm=0.5 * 0.1 * np.sin(t / 8) * scenes.matched_curves().focus_mm,
+                       tilt_rad=0.05 * np.sin(t / 8))
+    scan = model_scan(true, 2)
+    shift = [np.abs(solve(start, factors_of(scan, hand), 60)[:, 2, 3]).max() for hand in (SWEPT, Hand(drift_mm=0.3))]
+    assert shift[1] < 0.5 * shift[0]
+    assert shift[1] < 0.5
+
+
+def test_without_speckle_the_planar_factors_decide():
+    t = np.arange(15)
+    T = trajectory(roll_rad=0.02 * t, x_mm=0.2 * t, shift_mm=0.0 * t)
+    scan = model_scan(T)
+    factors = factors_of(without_speckle(scan))
+    np.testing.assert_allclose(solve(np.tile(np.eye(4), (15, 1, 1)), factors, 60), T, atol=5e-3)
+
+
+def test_one_and_two_frames_are_solved():
+    for n in (1, 2):
+        T = trajectory(x_mm=0.3 * np.arange(n), shift_mm=np.zeros(n))
+        scan = model_scan(T)
+        planar = planar_of(T, (1,)) if n == 2 else PlanarMotion(*[np.zeros((0, *s), d) for s, d in (
+            ((), int), ((), int), ((3,), float), ((3, 3), float), ((), float), ((), float))])
+        factors = factors_of(scan, planar=planar)
+        found = solve(np.tile(np.eye(4), (n, 1, 1)), factors)
+        np.testing.assert_allclose(found[:, :2, 3], T[:, :2, 3], atol=5e-3)
+
+
+def test_planar_pose_graph_is_that_of_gtsam():
+    """Noisy matches at two lags, one of them grossly wrong, under the same Cauchy loss."""
+    gtsam = pytest.importorskip("gtsam", reason="gtsam is not installed (no wheel for this Python)")
+    rng = np.random.default_rng(5)
+    t = np.arange(20)
+    true = trajectory(roll_rad=0.1 * np.sin(t / 4), x_mm=0.3 * t, shift_mm=0.0 * t)
+    planar = planar_of(true, (1, 3))
+    twist = planar.twist + rng.normal(size=planar.twist.shape) * [0.01, 0.01, 5e-4]
+    twist[7] += [2.0, -1.0, 0.1]
+    planar = dataclasses.replace(planar, twist=twist)
+    scan = model_scan(true)
+    factors = dataclasses.replace(factors_of(without_speckle(scan), planar=planar), acceleration=np.full(6, 1e4))
+    ours = solve(true, factors, 100)
+
+    graph, start = gtsam.NonlinearFactorGraph(), gtsam.Values()
+    graph.add(gtsam.PriorFactorPose3(0, gtsam.Pose3(), gtsam.noiseModel.Isotropic.Sigma(6, 1e-6)))
+    order = [3, 4, 5, 0, 1, 2]                       # gtsam puts rotation first
+    for i, j, v, W in zip(planar.i, planar.j, planar.twist, factors.planar_information, strict=True):
+        information = np.eye(6)
+        information[np.ix_(PLANAR, PLANAR)] = W
+        full = np.zeros(6)
+        full[PLANAR] = v
+        noise = gtsam.noiseModel.Robust.Create(
+            gtsam.noiseModel.mEstimator.Cauchy.Create(3.0),
+            gtsam.noiseModel.Gaussian.Information(information[np.ix_(order, order)]))
+        graph.add(gtsam.BetweenFactorPose3(int(i), int(j), gtsam.Pose3(se3.exp(full)), noise))
+    for k, T in enumerate(true):
+        start.insert(k, gtsam.Pose3(T))
+    parameters = gtsam.LevenbergMarquardtParams()
+    parameters.setRelativeErrorTol(1e-12)
+    theirs = gtsam.LevenbergMarquardtOptimizer(graph, start, parameters).optimize()
+    theirs = np.array([theirs.atPose3(k).matrix() for k in range(len(true))])
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    assert np.abs(ours - true)[:, :3, 3].max() < 0.1
