@@ -41,9 +41,10 @@ def one(path: Path, jobs: int) -> str:
     rock = score.step_errors(result.T_prev_frame, *args[1:], where=rock_frames(path, scan.n_frames))
     path_mm = (f"{result.numbers['elevational_path_mm']:.1f}+-{result.numbers['elevational_path_sd_mm']:.1f}/"
                f"{score.step_errors(result.T_prev_frame, *args[1:]).elevational_path_true_mm:.1f}")
+    rate = f"{scan.n_frames / wall:.1f}/{scan.n_frames / cpu:.1f}"
     return ROW.format(scan.name[:28], scan.n_frames, f"{plain.final:.3f}", f"{given.final:.3f}",
                       f"{given.global_:.3f}", f"{given.local:.3f}", f"{rock.inplane_rms_mm:.4f}",
-                      f"{result.confidence[1:].mean():.2f}", path_mm, f"{scan.n_frames / wall:.1f}/{scan.n_frames / cpu:.1f}")
+                      f"{result.confidence[1:].mean():.2f}", path_mm, rate)
 
 
 def main() -> None:
@@ -53,8 +54,8 @@ def main() -> None:
     args = parser.parse_args()
     paths = [p for s in args.scans for p in ([e.path for e in tusrec.entries(s)] if s.is_dir() else [s])]
     sr.reconstruct(sr.Scan.from_arrays(np.random.default_rng(0).integers(0, 255, (40, 480, 640), dtype=np.uint8)))
-    print("Numbers after the first call compiled the kernels. mirror: with the unobservable bit given; rock: rms error of "
-          "the in-plane step, mm;\npath: elevational, estimated +- sd / tracked, mm; frames/s by the wall / by CPU seconds")
+    print("mirror: final with the unobservable bit given; rock: rms error of the in-plane step there, mm;\n"
+          "path: elevational, estimated +- sd / tracked, mm; fps: frames to poses, by the wall / by CPU seconds")
     print(ROW.format("scan", "frames", "final", "mirror", "global", "local", "rock", "confid.", "path", "fps"))
     print(ROW.format(*["-" * 4] * 10))
     for path in paths:

@@ -167,7 +167,7 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
     step = 0
     v = np.concatenate([x, theta.ravel()])
     designs = [design(s.signs) for s in samples]
-    for step in range(max_iterations):
+    for _ in range(max_iterations):
         H, g = np.zeros((len(v), len(v))), np.zeros(len(v))
         frozen, total = [], 0.0
         for s, A, n in zip(samples, designs, counts, strict=True):
