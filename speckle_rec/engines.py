@@ -73,7 +73,8 @@ def prior(scan: Scan, setup: Setup) -> Reconstruction:
     if scan.n_frames < 2:
         return identity(scan, setup)
     geometry, step = _planar_steps(scan, setup)
-    return _about_face(geometry, ProtocolPrior().poses(step))
+    usual = getattr(setup.calibration, "mirror", MirrorPrior())
+    return _about_face(geometry, ProtocolPrior(sign=usual.turn_sign).poses(step))
 
 
 @register("inplane")
