@@ -96,6 +96,7 @@ class Factors:
     samples, extra, cutoff, temper : see `kernels.multilaterate.cell_fit` and `direction`.
     acceleration : [6] standard deviations of the change of the step.
     contact_precision : 1/mm^2, a frame, of the face's centre about where it started; 0 for sweeps.
+    contact_step_precision : 1/mm^2 of a step of the face's centre along z; 0 for sweeps.
     """
 
     planar_i: NDArray[np.int64]
@@ -118,6 +119,7 @@ class Factors:
     temper: float
     acceleration: NDArray[np.float64]
     contact_precision: float = 0.0
+    contact_step_precision: float = 0.0
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
@@ -126,7 +128,7 @@ class Factors:
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j,
                    speckle.rho, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
                    strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, ACCELERATION,
-                   hand.contact_precision)
+                   hand.contact_precision, hand.contact[0])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
@@ -209,6 +211,17 @@ def linearise(T: Array, f: Factors) -> tuple[float, _Normal]:
         J[:, :, :3] = T[k, :3, :3]
         W = f.contact_precision * np.eye(3)
         normal.add([(k, J)], e @ W, np.broadcast_to(W, (N - 1, 3, 3)))
+
+    if f.contact_step_precision:
+        # METHOD.md (5.6): and it drifts slowly
+        k = np.arange(1, N)
+        before, Ja, Jb = twist(k - 1, k)
+        e = before[:, 2]
+        chi2 = f.contact_step_precision * e * e
+        total += 4.5 * np.log1p(chi2 / 9).sum()
+        if normal:
+            W = (f.contact_step_precision / (1 + chi2 / 9))[:, None, None]
+            normal.add([(k - 1, Ja[:, 2:3]), (k, Jb[:, 2:3])], W[:, 0] * e[:, None], W)
 
     k = np.arange(1, N - 1)
     if len(k):
