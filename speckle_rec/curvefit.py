@@ -176,10 +176,11 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
     temper = 0.01 if share is None else share
     damping, cost = 1e-3, np.inf
     best = np.inf
-    step = 0
+    iterations = 0
     v = np.concatenate([x, theta.ravel()])
     designs = [design(s.signs) for s in samples]
-    for step in range(max_iterations):
+    while iterations < max_iterations:
+        iterations += 1
         H, g = np.zeros((len(v), len(v))), np.zeros(len(v))
         frozen, total = [], 0.0
         for s, A, n in zip(samples, designs, counts, strict=True):
@@ -213,7 +214,7 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
         best = cost
     curves, theta = to_curves(v[:5], start), v[5:].reshape(3, F)
     residual = np.concatenate([s.rho - predict(curves, theta, s) for s in samples])
-    return CurveFit(curves, theta, cost, float(np.sqrt(np.mean(residual**2))), step + 1)
+    return CurveFit(curves, theta, cost, float(np.sqrt(np.mean(residual**2))), iterations)
 
 
 def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:

@@ -253,5 +253,6 @@ def solve(T_start: Array, factors: Factors, iterations: int = 20) -> Array:
             damping *= 10
             if damping > 1e3:
                 break
-    first = se3.inverse(T[:1])
-    return first @ T
+    T = se3.inverse(T[:1]) @ T
+    T[0] = np.eye(4)
+    return T
