@@ -131,6 +131,11 @@ class Correlations:
     j: NDArray[np.int64]
     rho: NDArray[np.float32]
 
+    def joined(self, other: "Correlations") -> "Correlations":
+        """These pairs and those of `other`."""
+        return Correlations(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(),
+                                                                    strict=True)))
+
 
 def coefficients(sums: Array, min_px: int = 30) -> NDArray[np.float32]:
     """Pearson correlation [P] from the sums of `kernels.cell_sums`; NaN where a cell shows no variance."""

@@ -1,0 +1,172 @@
+"""Mirror tests: wrong signs of the out-of-plane motion found and mended after the fact.
+
+Where the out-of-plane motion nearly stops, everything after may come out mirrored in the image plane of that frame:
+T_k -> T_t M T_t^-1 T_k M, M = diag(1, 1, -1) (METHOD.md (6.3)). Pairs within either part do not notice; those
+that straddle t do, above all revisits.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from . import geometry as se3
+from .fusion import Factors, pair_costs, solve, total_cost
+from .kernels.multilaterate import cell_cost, compose, out_of_plane
+
+Array = NDArray[np.float64]
+
+EVERY_CELL = 3
+APART = 4               # frames looked at (every second) between a candidate and any lower one
+CANDIDATES = 16         # places of the lowest change that are tried in pairs
+TRIALS = 6              # proposals a round that are solved anew around their mirrors
+WINDOW = 80             # frames either side of a mirror that are solved anew
+ROUNDS = 8
+ITERATIONS = 8
+CLEAR = 50.0            # gain in cost at which a mirror is taken before anything is solved anew
+HOPELESS = 0.02         # share of the whole cost: a proposal that starts this much dearer is not tried
+MARGIN = 20.0           # gain in cost below which a proposal is not taken: what solving further still gains
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A trajectory after mirror tests.
+
+    Attributes
+    ----------
+    T : [N, 4, 4].   mirrors : frames after which the trajectory was mirrored, in the order of the decisions.
+    runner_up : smallest change of cost of any single mirror that is left (before solving anew), and its frame:
+        the evidence for the signs as they are. Infinity and -1 if there is none.
+    """
+
+    T: Array
+    mirrors: tuple[tuple[int, ...], ...]
+    runner_up: tuple[float, int]
+
+
+def flip(T: Array, *frames: int) -> Array:
+    """Mirror everything after each of `frames` in turn in that frame's image plane; two frames turn a part between."""
+    M = np.diag([1.0, 1, -1, 1])
+    out = T.copy()
+    for t in frames:
+        out[t:] = out[t] @ M @ se3.inverse(out[t]) @ out[t:] @ M
+    return out
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _changes(poses, inverse, frames, i, j, before, temper, rho, forms, window, fast, slow, stretch, table, per_unit,
+             samples, extra, cutoff, out):
+    for n in numba.prange(frames.size):
+        t = frames[n]
+        A, B, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
+        total = 0.0
+        for m in range(i.size):
+            if i[m] >= t or j[m] <= t:
+                continue
+            compose(inverse[i[m]], poses[t], A)
+            compose(inverse[t], poses[j[m]], B)
+            B[0, 2], B[1, 2], B[2, 0], B[2, 1], B[2, 3] = -B[0, 2], -B[1, 2], -B[2, 0], -B[2, 1], -B[2, 3]
+            compose(A, B, X)
+            out_of_plane(X, xi)
+            cost = cell_cost(xi, forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+                             per_unit, samples, extra, cutoff)
+            total += temper[m] * cost - before[m]
+        out[n] = total
+
+
+def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
+    """Change of the correlations' cost when everything after each of `frames` is mirrored, with nothing solved anew."""
+    out = np.zeros(len(frames))
+    if len(f.i):
+        poses, inverse = (np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T)))
+        _changes(poses, inverse, frames, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.forms, f.window, f.fast,
+                 f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
+    return out
+
+
+def local_minima(change: Array, apart: int = APART) -> NDArray[np.int64]:
+    """Places [K] that are lowest within `apart` entries either side, lowest first."""
+    padded = np.pad(change, apart, constant_values=np.inf)
+    lowest = np.lib.stride_tricks.sliding_window_view(padded, 2 * apart + 1).min(1)
+    at = np.flatnonzero(change <= lowest)
+    return at[np.argsort(change[at], kind="stable")]
+
+
+def _between(f: Factors, first: int, last: int) -> Factors:
+    """Factors among frames first..last, counted from `first`."""
+    p = (f.planar_i >= first) & (f.planar_j <= last)
+    s = (f.i >= first) & (f.j <= last)
+    return replace(f, planar_i=f.planar_i[p] - first, planar_j=f.planar_j[p] - first, planar=f.planar[p],
+                   planar_information=f.planar_information[p], i=f.i[s] - first, j=f.j[s] - first, rho=f.rho[s],
+                   window=f.window[s], temper=f.temper[s])
+
+
+def solve_around(T: Array, f: Factors, frames: tuple[int, ...], iterations: int = 6) -> Array:
+    """Solve anew within `WINDOW` frames of each of `frames`; what follows moves along rigidly."""
+    for t in frames:
+        first, last = max(t - WINDOW, 0), min(t + WINDOW, len(T) - 1)
+        part = solve(T[first:last + 1], _between(f, first, last), iterations)
+        after = part[-1] @ se3.inverse(T[last]) @ T[last + 1:]
+        T = np.concatenate([T[:first], part, after])
+    return T
+
+
+def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
+    """The same factors with every few cells only, weighed up: enough to rank mirrors."""
+    return replace(f, forms=np.ascontiguousarray(f.forms[::every]), rho=np.ascontiguousarray(f.rho[:, ::every]),
+                   fast=np.ascontiguousarray(f.fast[:, ::every]), slow=np.ascontiguousarray(f.slow[:, ::every]),
+                   stretch=np.ascontiguousarray(f.stretch[:, ::every]), temper=f.temper * every)
+
+
+def proposals(T: Array, f: Factors) -> list[tuple[float, tuple[int, ...]]]:
+    """Mirrors (change of cost, frames), cheapest first: single ones, and pairs that turn the part between."""
+    f = sampled(f)
+    frames = np.arange(APART, len(T) - APART, 2)
+    change = mirror_changes(T, f, frames)
+    places = local_minima(change)[:CANDIDATES]
+    out: list[tuple[float, tuple[int, ...]]] = [(float(change[p]), (int(frames[p]),)) for p in places]
+    before = pair_costs(T, f)
+    for s, t in combinations(sorted(int(frames[p]) for p in places), 2):
+        touched = ((f.i < s) & (f.j > s)) | ((f.i < t) & (f.j > t))
+        X = flip(T, s, t)
+        out.append((float((pair_costs(X, f, touched) - before[touched]).sum()), (s, t)))
+    return sorted(out)
+
+
+def mend(T: Array, f: Factors) -> Mended:
+    """Mirror, solve anew, keep what is cheaper, until nothing is.
+
+    Mirrors that gain as they stand are taken first; then those whose cost falls once the frames around them are
+    solved anew.
+
+    Parameters
+    ----------
+    T : [N, 4, 4], solved poses.   f : factors, revisits among them.
+    """
+    mirrors: list[tuple[int, ...]] = []
+    ranked = proposals(T, f)
+    while ranked and ranked[0][0] < -CLEAR and len(mirrors) < ROUNDS:
+        T = flip(T, *ranked[0][1])
+        mirrors.append(ranked[0][1])
+        ranked = proposals(T, f)
+    T = solve(T, f, ITERATIONS, 1e-3)
+    cost = total_cost(T, f)
+    for _ in range(ROUNDS):
+        ranked = proposals(T, f)
+        for change, frames in ranked[:TRIALS]:
+            if change > HOPELESS * cost:
+                continue
+            trial = solve_around(flip(T, *frames), f, frames)
+            new = total_cost(trial, f)
+            if new < cost - MARGIN:
+                mirrors.append(frames)
+                T = solve(trial, f, ITERATIONS, 1e-3)
+                cost = total_cost(T, f)
+                break
+        else:
+            break
+    single = [p for p in ranked if len(p[1]) == 1]
+    best = min(single, default=(np.inf, (-1,)))
+    return Mended(T, tuple(mirrors), (best[0], best[1][0]))

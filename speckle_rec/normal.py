@@ -1,0 +1,84 @@
+"""Normal equations of a trajectory: a band of near frames, and the blocks of frames far apart that meet again."""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.linalg.blas import dsbmv
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import LinearOperator, cg
+
+Array = NDArray[np.float64]
+
+ACCURACY = 1e-2         # of a solve with loops, relative: Gauss-Newton corrects the rest in its next step
+MOST_ITERATIONS = 100
+
+
+@numba.njit(nogil=True, cache=True)
+def _scatter(band, width, fa, fb, H):
+    for m in range(fa.size):
+        for r in range(6):
+            for c in range(6):
+                row, col = 6 * fa[m] + r, 6 * fb[m] + c
+                if row <= col:
+                    band[width + row - col, col] += H[m, r, c]
+
+
+class Normal:
+    """Normal equations of 6 unknowns a frame.
+
+    Factors over frames at most `reach` apart go into the upper band form of `scipy.linalg.solveh_banded`; the blocks
+    of other pairs are kept as a sparse matrix beside it.
+    """
+
+    def __init__(self, n_frames: int, reach: int):
+        self.n, self.reach, self.width = 6 * n_frames, reach, 6 * reach + 5
+        self.band = np.zeros((self.width + 1, self.n))
+        self.rhs = np.zeros((n_frames, 6))
+        self.far: list[tuple[NDArray[Any], NDArray[Any], Array]] = []
+
+    def add(self, blocks: list[tuple[NDArray[Any], NDArray[Any]]], gradient: Array, hessian: Array) -> None:
+        """Add factors: `blocks` holds (frame [M], J [M, D, 6]) of each frame they touch, earlier frames first."""
+        for a, (fa, Ja) in enumerate(blocks):
+            Jat = np.swapaxes(Ja, 1, 2)
+            np.add.at(self.rhs, fa, -(Jat @ gradient[..., None])[..., 0])
+            for fb, Jb in blocks[a:]:
+                H = Jat @ hessian @ Jb
+                near = fb - fa <= self.reach
+                _scatter(self.band, self.width, fa[near], fb[near], H[near])
+                if not near.all():
+                    self.far.append((fa[~near], fb[~near], H[~near]))
+
+    def _far(self) -> csr_array:
+        """Blocks outside the band, both triangles."""
+        fa, fb, H = (np.concatenate(parts) for parts in zip(*self.far, strict=True))
+        rows, cols = np.broadcast_arrays(6 * fa[:, None, None] + np.arange(6)[:, None],
+                                         6 * fb[:, None, None] + np.arange(6))
+        upper = csr_array((H.ravel(), (rows.ravel(), cols.ravel())), shape=(self.n, self.n))
+        return upper + upper.T
+
+    def step(self, damping: float) -> Array:
+        """Gauss-Newton step [N, 6], the diagonal raised by the share `damping`; frame 0 stays.
+
+        Without far blocks by Cholesky of the band; with them by conjugate gradients that the band preconditions
+        (Nocedal & Wright 2006, section 5.1): the band holds the diagonal blocks of the far pairs too.
+        """
+        band = self.band.copy()
+        band[self.width] = band[self.width] * (1 + damping) + 1e-9
+        band[self.width, :6] += 1e12
+        factor = cholesky_banded(band, check_finite=False)
+
+        def inverse(v):
+            return cho_solve_banded((factor, False), v, check_finite=False)
+
+        rhs = self.rhs.ravel()
+        if not self.far:
+            return inverse(rhs).reshape(-1, 6)
+        far = self._far()
+        whole = LinearOperator((self.n, self.n), matvec=lambda v: dsbmv(self.width, 1.0, band, v) + far @ v,
+                               dtype=float)
+        d, _ = cg(whole, rhs, rtol=ACCURACY, maxiter=MOST_ITERATIONS,
+                  M=LinearOperator((self.n, self.n), matvec=inverse, dtype=float))
+        return d.reshape(-1, 6)

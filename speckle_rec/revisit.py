@@ -1,0 +1,153 @@
+"""Revisits: frames far apart in time that show the same place, found without poses.
+
+METHOD.md, section 6. Every few frames a small high-passed image is moved by the planar chain to where the first
+frame was; one matrix product compares all pairs; peaks are verified by block matching at full resolution and enter
+the trajectory as cell correlations, like any other pair.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .decorrelation import GREY_PER_NEPER, Correlations, Correlator
+from .features import AmplitudeFeatures, FloatImage, GreyFeatures, shrink
+from .inplane import _NO_PAIRS, Matcher, PlanarMotion, se2_exp, se2_log
+from .probe import Cells
+from .working import WorkingImages, threads
+
+Array = NDArray[np.float64]
+
+STRIDE = 4                # frames between those that are compared: a third of a beam's width at usual speeds
+GAP = 40                  # frames: nearer ones are tied by the correlations of neighbours
+THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
+MIN_SIMILARITY = 0.10     # of two thumbnails
+MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
+MIN_SHARE = 0.15          # of the blocks, that agree with the rigid fit
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Frame pairs that see the same place.
+
+    Attributes
+    ----------
+    planar : verified planar motion of each pair.   speckle : cell correlations at that alignment.
+    candidates : number of pairs that were tried.
+    """
+
+    planar: PlanarMotion
+    speckle: Correlations
+    candidates: int = 0
+
+    def __len__(self) -> int:
+        return len(self.planar.i)
+
+
+def chain_poses(planar_step: Array) -> Array:
+    """Planar pose [N, 3, 3] of each frame in the first, from the steps [N, 3]."""
+    out = [np.eye(3)]
+    for v in planar_step[1:]:
+        out.append(out[-1] @ se2_exp(v))
+    return np.array(out)
+
+
+def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel_mm: float = THUMBNAIL_MM,
+               jobs: int = 0) -> FloatImage:
+    """Small high-passed images [K, rows, columns] moved to where the first frame was; each of unit norm.
+
+    Parameters
+    ----------
+    frames : working images.   chain : [K, 3, 3] planar pose of each, mm about the face's centre.
+    """
+    S, face = geometry.scale, geometry.face_mm
+    factor = max(1, round(pixel_mm / float(np.sqrt(S[0, 0] * S[1, 1]))))
+    mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
+                      [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
+    mm_px = mm_px @ np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
+    px_mm = np.linalg.inv(mm_px)
+    mask = shrink(geometry.mask().astype(np.float32), factor) > 0.5
+    features = GreyFeatures(mask, sigma_px=9.0 / factor)
+
+    def one(frame: NDArray[np.uint8], pose: Array) -> FloatImage:
+        image = features(shrink(frame, factor))
+        M = (px_mm @ np.linalg.inv(pose) @ mm_px)[:2]
+        image = cv2.warpAffine(image, M, image.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        return image / max(float(np.linalg.norm(image)), 1e-6)
+
+    with threads(jobs) as pool:
+        return np.stack(list(pool.map(one, frames, chain)))
+
+
+def similarity(images: FloatImage) -> NDArray[np.float32]:
+    """Correlation [K, K] of every pair of thumbnails: one matrix product."""
+    flat = images.reshape(len(images), -1)
+    return flat @ flat.T
+
+
+def peaks(alike: NDArray[np.float32], gap: int, least: float = MIN_SIMILARITY,
+          most_each: int = MOST_EACH) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs (a, b), b - a >= gap, where similarity is a maximum along b or along a.
+
+    Of each image the `most_each` highest maxima among later ones count, and as many among earlier ones.
+    """
+    K = len(alike)
+    far = np.abs(np.arange(K) - np.arange(K)[:, None]) >= gap
+    level = np.where(far & (alike >= least), alike, -1)
+    padded = np.pad(level, ((0, 0), (1, 1)), constant_values=-1)
+    height = np.where((level > 0) & (level >= padded[:, :-2]) & (level > padded[:, 2:]), level, -1)
+    later = np.arange(K) > np.arange(K)[:, None]
+    pairs = np.zeros((K, K), bool)
+    for side in (later, ~later):
+        order = np.argsort(-np.where(side, height, -1), axis=1, kind="stable")[:, :most_each]
+        chosen = np.zeros((K, K), bool)
+        np.put_along_axis(chosen, order, True, axis=1)
+        chosen &= side & (height > 0)
+        pairs |= chosen | chosen.T
+    a, b = np.nonzero(pairs & later)
+    return a, b
+
+
+def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
+               stride: int = STRIDE, gap: int = GAP, jobs: int = 0,
+               progress: Callable[[int, int], None] | None = None) -> Loops:
+    """Find and measure the revisits of a scan.
+
+    Parameters
+    ----------
+    planar_step : [N, 3] planar twist into each frame.   skip : bool [N], frames left out.
+    """
+    chain = chain_poses(planar_step)
+    at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
+    frames = [frame for start, block in images.blocks()
+              for k, frame in enumerate(block, start) if k % stride == 0 and not skip[k]]
+    a, b = peaks(similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs)), -(-gap // stride))
+    matcher = Matcher(images.geometry)
+    correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
+
+    def verify(row: int) -> list[tuple]:
+        """Pairs of one earlier frame with all that revisit it."""
+        first = matcher.pyramid(frames[row]), correlator.features(frames[row])
+        out = []
+        for other in b[a == row]:
+            guess = se2_log(np.linalg.solve(chain[at[row]], chain[at[other]]))
+            twist, covariance, ncc, share = matcher.match(first[0], matcher.pyramid(frames[other]), guess)
+            if share >= MIN_SHARE:
+                rho = correlator.pair(first[1], correlator.features(frames[other]), twist)
+                out.append((at[row], at[other], twist, covariance, ncc, share, rho))
+        return out
+
+    found: list[tuple] = []
+    rows = np.unique(a)
+    with threads(jobs) as pool:
+        for done, some in enumerate(pool.map(verify, rows), 1):
+            found += some
+            if progress:
+                progress(done, len(rows))
+    if not found:
+        return Loops(PlanarMotion(*_NO_PAIRS), Correlations(*_NO_PAIRS[:2], np.zeros((0, len(cells)), np.float32)),
+                     len(a))
+    i, j, twist, covariance, ncc, share, rho = (np.array(x) for x in zip(*found, strict=True))
+    return Loops(PlanarMotion(i, j, twist, covariance, ncc, share), Correlations(i, j, rho), len(a))
