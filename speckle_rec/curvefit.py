@@ -37,7 +37,11 @@ class Sample:
     xi: Array
     signs: Array
     rho: Array
-    weight: Array
+
+    @property
+    def weight(self) -> Array:
+        """Weight [n] of each, see `reach_weight`."""
+        return reach_weight(self.xi)
 
 
 def reach_weight(xi: Array) -> Array:
