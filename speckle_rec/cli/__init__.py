@@ -8,7 +8,7 @@ import typer
 
 from ..errors import InputError, SpeckleRecError
 from ..io.results import available
-from . import check, common, compound, demo, doctor, export, reconstruct, report
+from . import calibrate, check, common, compound, demo, doctor, export, reconstruct, report
 
 # click.ClickException, wherever this version of typer keeps it.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -21,6 +21,7 @@ def build() -> typer.Typer:
                       context_settings={"help_option_names": ["-h", "--help"]})
     app.command("reconstruct")(reconstruct.reconstruct)
     app.command("check")(check.check)
+    app.command("calibrate")(calibrate.calibrate)
     app.command("export")(export.export)
     if available("volume") and available("io.nrrd"):
         app.command("compound")(compound.compound)
