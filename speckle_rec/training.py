@@ -104,7 +104,7 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     steps[both] = se3.log(se3.inverse(T[np.flatnonzero(both) - 1]) @ T[both])
     motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
     chain = planar_chain(motion, scan.n_frames)[0]
-    planar_rms = np.sqrt(np.mean((chain - steps[:, [0, 1, 5]])[both] ** 2, axis=0)) if both.any() else np.zeros(3)
+    planar_rms = np.sqrt(np.mean(np.square(chain - steps[:, [0, 1, 5]])[both], axis=0)) if both.any() else np.zeros(3)
     if planar == "tracked":
         chain = steps[:, [0, 1, 5]]
     speckle = correlate(images, grid, chain, duplicate, jobs=jobs,
@@ -124,7 +124,7 @@ def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlation
     ----------
     T : [N, 4, 4] tracked poses about the face's centre, NaN where untracked.
     """
-    ok = np.isfinite(T).all(axis=(1, 2))
+    ok = np.asarray(np.isfinite(T).all(axis=(1, 2)))
     usable = np.flatnonzero(ok[speckle.i] & ok[speckle.j] & np.isfinite(speckle.rho).any(axis=1))
     if len(usable) < MIN_PAIRS:
         raise InputError(f"{name}: expected {MIN_PAIRS} tracked pairs of frames with speckle or more, "

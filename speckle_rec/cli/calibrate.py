@@ -1,5 +1,6 @@
 """``calibrate DATASET -o FILE``: decorrelation curves and protocol priors from tracked training scans."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from .. import training
 from ..calibration import Calibration
 from ..errors import InputError, SpeckleRecError
 from ..fit_machine import calibrate as fit
+from ..heldout import NAMES
 from ..io.results import available, version
 from ..scan import Scan
 from . import common
@@ -22,8 +24,8 @@ def calibrate(
                                                  "files of --shard.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Calibration to write, .h5; with --shard the "
                                       "statistics of the shard.")],
-    shard: Annotated[str | None, typer.Option("--shard", metavar="i/n", help="Collect the statistics of every n-th scan "
-                                              "from the i-th (from 1), and fit nothing.")] = None,
+    shard: Annotated[str | None, typer.Option("--shard", metavar="i/n", help="Collect the statistics of every n-th "
+                                              "scan from the i-th (from 1), and fit nothing.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Fit the statistics of several --shard files.")] = False,
     name: Annotated[str, typer.Option("--name", help="What results call this calibration.")] = "",
     tracked_plane: Annotated[bool, typer.Option("--tracked-plane", help="Align in plane by the tracker, not by block "
@@ -124,8 +126,8 @@ def _show(out: Path, c: Calibration) -> None:
           f"kappa {k.kappa:.2g}; floor {k.floor:.2f}")
     print(f"  scale          uncertain by {k.scale_uncertainty:.0%}")
     for form, row in c.figures.get("held_out", {}).items():
-        told = ", ".join(f"{n} {row[n]['gain_mean']:.3f} +- {row[n]['gain_sd']:.3f} (error {row[n]['error_median']:.3f})"
-                         for n in ("focus", "yaw", "tilt") if n in row)
+        told = ", ".join(f"{n} {row[n]['gain_mean']:.3f} +- {row[n]['gain_sd']:.3f} "
+                         f"(error {row[n]['error_median']:.3f})" for n in NAMES if n in row)
         print(f"  held out       {form}: rms {row['rho_rms']:.3f}; estimate over truth: {told}")
     print(f"  usual signs    {c.mirror.source}")
     print(f"  hash           {c.hash[:16]}")
@@ -133,5 +135,5 @@ def _show(out: Path, c: Calibration) -> None:
 
 def of_lens(calibration: Calibration, uncertainty: float) -> Calibration:
     """The same calibration with the uncertainty of an assumed lens added."""
-    c = calibration.curves
-    return replace(calibration, curves=replace(c, scale_uncertainty=float((c.scale_uncertainty**2 + uncertainty**2)**.5)))
+    joint = math.hypot(calibration.curves.scale_uncertainty, uncertainty)
+    return replace(calibration, curves=replace(calibration.curves, scale_uncertainty=joint))
