@@ -33,17 +33,20 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     assert calibration.T_tool_image is not None
     write_challenge(folder / "calib_matrix.csv", calibration.scale, calibration.T_tool_image)
-    records = []
+    kept = folder / "statistics.h5"
+    records = training.read(kept) if kept.exists() else []
     for subject, scan, noise_db in SCANS:
         path = folder / "frames_transfs" / f"{subject:03d}" / f"{scan}.h5"
         if not path.exists():
             print("simulating", path, flush=True)
             simulate_scan(path, n_frames=FRAMES, seed=subject, subject=subject, name=scan,
                           beam=Beam(noise_db=noise_db), protocol=PROTOCOL)
+        if any(r.name == f"sub{subject:03d}__{scan}" for r in records):
+            continue
         print("measuring", path, flush=True)
         records.append(training.collect(Scan.open(path)))
     records = training.merge([records])
-    training.write(folder / "statistics.h5", records)
+    training.write(kept, records)
     made = calibrate(records, name=NAME, compare=True, provenance={"command": "tools/make_default_calibration.py",
                                                                   "data": "simulated"})
     print(of_lens(made, LENS_UNCERTAINTY).save(DEFAULT_FILE))
