@@ -1,6 +1,7 @@
 """Trackerless freehand 3D ultrasound from images alone."""
 
 from . import ddf
+from .calibration import Calibration
 from .config import Config
 from .decorrelation import Curves
 from .pipeline import reconstruct

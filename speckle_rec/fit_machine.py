@@ -13,7 +13,7 @@ from .calibration import Calibration
 from .curvefit import CurveFit, Priors, Sample, fit, parts, predict, robust_cost
 from .decorrelation import Curves
 from .errors import InputError
-from .heldout import NAMES, PairErrors, judge_pairs
+from .heldout import NAMES, PairErrors, judge_pairs, lag_one_excess
 from .training import Record, drawn
 
 Array = NDArray[np.float64]
@@ -128,6 +128,8 @@ def calibrate(records: Sequence[Record], *, seed: int = 0, name: str = "", compa
     free = fit_form(samples, kind, free_lens=True)
     figures |= {"rho_cost": f.cost, "rho_rms": f.rms, "iterations": f.iterations,
                 "free_lens": {"waist_mm": free.curves.waist_mm, "focus_mm": free.curves.focus_mm},
+                "lag_one_excess": {r.name: _plain(np.array(lag_one_excess(r, f.curves, f.coefficients)))
+                                   for r in records},
                 "planar_rms": {r.name: _plain(r.planar_rms) for r in records}}
     curves = replace(f.curves, floor=float(np.mean([c[0].mean() for c in cells])),
                      slow_share=float(np.mean([c[1].mean() for c in cells])),
