@@ -8,4 +8,4 @@ from .pipeline import reconstruct
 from .result import Reconstruction
 from .scan import Scan
 
-__all__ = ["Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]
+__all__ = ["Calibration", "Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]

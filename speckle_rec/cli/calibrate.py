@@ -15,6 +15,7 @@ from ..fit_machine import calibrate as fit
 from ..heldout import NAMES
 from ..io.results import available, version
 from ..scan import Scan
+from ..workers import run_all
 from . import common
 
 
@@ -32,6 +33,8 @@ def calibrate(
                                                 "matching: how good the curves could be.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Fit other curve models too and keep the table of held-out "
                                           "errors.")] = False,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Measure the scans on a "
+                                                  "dask.distributed cluster (extra [cluster]).")] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Plots beside FILE, as .png.")] = True,
     calib: common.Calib = None,
     config: common.Config = None,
@@ -63,7 +66,7 @@ def calibrate(
         kept = out if shard else out.with_name(out.stem + ".statistics.h5")
         paths = _of_shard(common.find_scans(sources), shard)
         records, failed = _collect(paths, kept, calib, settings, "tracked" if tracked_plane else "estimated",
-                                   overwrite, not (no_progress or quiet))
+                                   overwrite, scheduler, not (no_progress or quiet))
         if shard:
             training.write(out, records)
             if not quiet:
@@ -93,29 +96,45 @@ def _of_shard(paths: list[Path], shard: str | None) -> list[Path]:
 
 
 def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config_file.Config, planar: str,
-             overwrite: bool, shown: bool) -> tuple[list[training.Record], list[str]]:
+             overwrite: bool, scheduler: str | None, shown: bool) -> tuple[list[training.Record], list[str]]:
     done = [] if overwrite or not kept.exists() else training.read(kept)
     records = {r.name: r for r in done}
-    wanted, failed = set(), []
-    for number, path in enumerate(paths):
+    wanted, failed, tasks = set(), [], []
+
+    def fails(path: Path, error: BaseException) -> None:
+        if not isinstance(error, SpeckleRecError | OSError | MemoryError):
+            raise error
+        text = common.one_line_of(error)
+        failed.append(text if str(path) in text else f"{path}: {text}")
+        common.complain(failed[-1])
+
+    for path in paths:
         try:
-            scan = Scan.open(path, calib=calib)
-            wanted.add(scan.name)
-            if scan.name not in records:
-                with common.progress_bar(shown) as progress:
-                    def told(stage: str, a: int, b: int, n: int = number, progress: common.Report = progress) -> None:
-                        progress(f"{n + 1}/{len(paths)} {stage}", a, b)
-                    records[scan.name] = training.collect(scan, seed=settings.seed, jobs=settings.jobs, planar=planar,
-                                                          progress=told)
-                training.write(kept, training.merge([list(records.values())]))
+            name = Scan.open(path, calib=calib).name
         except (SpeckleRecError, OSError, MemoryError) as error:
-            text = common.one_line_of(error)
-            failed.append(text if str(path) in text else f"{path}: {text}")
-            common.complain(failed[-1])
+            fails(path, error)
+            continue
+        wanted.add(name)
+        if name not in records:
+            tasks.append((path.absolute(), calib, settings.seed, settings.jobs, planar))
+    with common.progress_bar(shown) as progress:
+        for number, (task, outcome) in enumerate(run_all(measure, tasks, scheduler=scheduler), 1):
+            if isinstance(outcome, BaseException):
+                fails(tasks[task][0], outcome)
+            else:
+                records[outcome.name] = outcome
+                training.write(kept, training.merge([list(records.values())]))
+            progress("scans", number, len(tasks))
     chosen = [r for r in records.values() if r.name in wanted]
     if not chosen:
         raise InputError(failed[0] if failed else "no scan in this shard: choose a smaller n")
     return training.merge([chosen]), failed
+
+
+def measure(task: tuple[Path, Path | None, int, int, str]) -> training.Record:
+    """Statistics of one scan; runs wherever its file can be read."""
+    path, calib, seed, jobs, planar = task
+    return training.collect(Scan.open(path, calib=calib), seed=seed, jobs=jobs, planar=planar)
 
 
 def _show(out: Path, c: Calibration) -> None:
