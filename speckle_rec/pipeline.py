@@ -75,6 +75,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                             chained_covariance(T, covariance, curves.scale_uncertainty),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry)
+    result.numbers["calibration_hash"] = calibration.hash if isinstance(calibration, Calibration) else "physical"
     return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
 
 

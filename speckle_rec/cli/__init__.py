@@ -8,7 +8,7 @@ import typer
 
 from ..errors import InputError, SpeckleRecError
 from ..io.results import available
-from . import benchmark, check, common, compound, demo, doctor, evaluate, export, reconstruct, report
+from . import benchmark, calibrate, check, common, compound, demo, doctor, evaluate, export, reconstruct, report
 
 # click.ClickException, wherever this version of typer keeps it.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -23,6 +23,7 @@ def build() -> typer.Typer:
     app.command("evaluate")(evaluate.evaluate)
     app.command("benchmark")(benchmark.benchmark)
     app.command("check")(check.check)
+    app.command("calibrate")(calibrate.calibrate)
     app.command("export")(export.export)
     if available("volume") and available("io.nrrd"):
         app.command("compound")(compound.compound)
