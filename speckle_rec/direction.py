@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 SAMPLES = 25.0        # independent speckles of a cell, as the correlation's variance sees them
 EXTRA = 0.04          # misfit of the curves, in correlation
 CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
-TEMPER = 0.15         # overlapping lags and neighbouring cells are not independent
+TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,16 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     return T, steps, covariances
 
 
+def first_tilt(twist: Array) -> float:
+    """Tilt (rad) of the first stroke, of twists [N, 6] from the first frame; 0 where nothing tilts.
+
+    A shift counts as the tilt that moves a depth of 60 mm as far: speckle hardly tells them apart.
+    """
+    lift = twist[:, 3] + twist[:, 2] / 60.0
+    moved = np.flatnonzero(np.abs(lift) > max(MIN_TILT_SHARE * np.abs(lift).max(initial=0), 1e-6))
+    return float(lift[moved[0]]) if len(moved) else 0.0
+
+
 def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, str]:
     """Settle the one bit that images cannot tell, the mirror z -> -z, by the protocol's usual directions.
 
@@ -131,9 +141,7 @@ def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, 
         wrong = bool(turn * prior.turn_sign < 0)
         why = f"the turn is taken to be {'positive' if prior.turn_sign > 0 else 'negative'}"
     else:
-        lift = twist[:, 3] + twist[:, 2] / 60.0
-        moved = np.flatnonzero(np.abs(lift) > max(MIN_TILT_SHARE * np.abs(lift).max(initial=0), 1e-6))
-        wrong = bool(len(moved) and lift[moved[0]] * prior.tilt_sign < 0)
+        wrong = first_tilt(twist) * prior.tilt_sign < 0
         why = f"the first tilt is taken to be {'positive' if prior.tilt_sign > 0 else 'negative'}"
     note = f"images cannot tell a scan from its mirror image in z: {why} ({prior.source})"
     return (mirror(T) if wrong else T), note

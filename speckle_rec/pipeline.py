@@ -63,10 +63,12 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     with clock.stage("direction"):
         T, _, step_covariance = sequential(planar_step, speckle, forms, strengths, curves, hand)
     with clock.stage("fusion"):
-        factors = Factors.of(planar, speckle, forms, strengths, curves, hand)
-        T = solve(T, factors)
+        if config.fusion == "batch":
+            T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand))
         T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
         increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance))
+        if config.fusion == "smooth":
+            T = se3.chain(se3.exp(increment))
     T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
     T_first_frame = T_image_face @ T @ se3.inverse(T_image_face)
     T_prev_frame = T_image_face @ se3.exp(increment) @ se3.inverse(T_image_face)
