@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import geometry as se3
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
-from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER, Hand
+from .direction import CUTOFF, EXTRA, LOOP_TEMPER, SAMPLES, TEMPER, Hand
 from .inplane import PlanarMotion, match_information
 from .kernels.multilaterate import cell_cost, cell_fit
 from .normal import Normal
@@ -24,7 +24,6 @@ Array = NDArray[np.float64]
 PLANAR = np.array([0, 1, 5])       # x, y, roll of a twist
 OUT_OF_PLANE = np.array([2, 3, 4])  # z, tilt, yaw
 MOST_LAG = 36       # frames: pairs further apart are loops, outside the band
-LOOP_TEMPER = 0.3   # loops share cells with their neighbours, but no lags
 ACCELERATION = np.array([0.06, 0.06, 0.05, 0.003, 0.003, 0.003])   # mm, rad per frame^2: prior of the hand
 
 

@@ -122,6 +122,7 @@ def pair_cost(x, before, forms, rho, fast, slow, table, per_unit, samples, extra
     """Cost, gradient and hessian over a step x of one frame, against every source.
 
     before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.
+    temper : [S], weight of each source.
     """
     gradient[:] = 0.0
     hessian[:] = 0.0
@@ -146,15 +147,15 @@ def pair_cost(x, before, forms, rho, fast, slow, table, per_unit, samples, extra
             for n in range(3):
                 J[n, m] = (xj[n] - xi[n]) / 1e-5
         cost = cell_fit(xi, forms, rho[s], fast, slow, table, per_unit, samples, extra, cutoff, g, H)
-        total += temper * cost
+        total += temper[s] * cost
         for m in range(3):
             for n in range(3):
-                gradient[m] += temper * J[n, m] * g[n]
+                gradient[m] += temper[s] * J[n, m] * g[n]
                 for k in range(3):
                     v = 0.0
                     for q in range(3):
                         v += H[n, q] * J[q, k]
-                    hessian[m, k] += temper * J[n, m] * v
+                    hessian[m, k] += temper[s] * J[n, m] * v
     return total
 
 
@@ -222,7 +223,7 @@ def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table,
     ----------
     planar : [N, 3, 4], planar part of the step into each frame.
     first : int64 [N + 1], row of `sources` and `rho` where each frame's pairs begin.
-    sources : int64 [M], earlier frame of each pair.   rho : float32 [M, P].
+    sources : int64 [M], earlier frame of each pair.   rho : float32 [M, P].   temper : [M], weight of each pair.
     window : int64 [N], row of `fast` and `slow` [W, P] that holds at each frame.
     precision : [3, 3], inverse covariance of the change of step from frame to frame.
     still, pull : precision of the step along z about 0, and share of the face's offset along z it goes back.
@@ -268,7 +269,7 @@ def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table,
         expected = np.linalg.solve(joint, expected)
         costs[k] = best_step(starts, expected, joint, before, forms, rho[lo:hi], fast[window[k]],
                              slow[window[k]], table, per_unit, samples, extra,
-                             cutoff, temper, 12, steps[k], covariances[k])
+                             cutoff, temper[lo:hi], 12, steps[k], covariances[k])
         step_pose(steps[k], S)
         compose(poses[k - 1], planar[k], P)
         compose(P, S, poses[k])
