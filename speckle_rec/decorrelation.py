@@ -14,6 +14,7 @@ from .features import AmplitudeFeatures
 from .inplane import se2_exp, se2_log
 from .kernels import cpu
 from .probe import Cells, ProbeGeometry
+from .tissue import WINDOW_HALF, windows
 from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]
@@ -81,19 +82,8 @@ class Curves:
         return self.waist_mm * np.sqrt(1 + (z / rayleigh) ** 2), z / (z**2 + rayleigh**2)
 
     def forms(self, geometry: ProbeGeometry, r_mm, u) -> Array:
-        """U [P, 2, 3] of cells at (r, u): Q = |U xi|^2, xi = (z mm, tilt rad, yaw rad) about the face centre.
-
-        Q = 2 z_p^2 / w^2 + (k2^2 w^2 / 8) (delta - z_p / R)^2     METHOD.md (3.4)
-        """
-        w, curvature = self.beam(r_mm)
-        x, y = geometry.cartesian(r_mm, u)
-        x, y = x - geometry.face_mm[0], y - geometry.face_mm[1]
-        sine, cosine = (np.sin(u), np.cos(u)) if geometry.kind == "curvilinear" else (0 * u, 1 + 0 * u)
-        offset = np.stack([np.ones_like(x), y, -x], -1)
-        turn = np.stack([np.zeros_like(x), cosine, -sine], -1)
-        k2 = 4 * np.pi / self.wavelength_mm
-        return np.stack([np.sqrt(2) / w[:, None] * offset,
-                         (k2 * w / np.sqrt(8))[:, None] * (turn - curvature[:, None] * offset)], 1)
+        """U [P, 2, 3] of cells at (r, u): Q = |U xi|^2, xi = (z mm, tilt rad, yaw rad) about the face centre."""
+        return forms_of(self, beam_lines(geometry, r_mm, u))
 
     def kernel(self, q) -> Array:
         """K(Q)."""
@@ -105,6 +95,27 @@ class Curves:
         fast, slow = self.kernel(q), self.kernel(self.kappa * q)
         return np.stack([fast, slow, -fast * (1 + q / self.tail_b) ** (self.tail_beta - 1),
                          -self.kappa * slow * (1 + self.kappa * q / self.tail_b) ** (self.tail_beta - 1)], -1)
+
+
+def beam_lines(geometry: ProbeGeometry, r_mm, u) -> Array:
+    """Lines [P, 5] of cells at (r, u): depth, x and y about the face centre (mm), sine and cosine of the beam."""
+    x, y = geometry.cartesian(r_mm, u)
+    sine, cosine = (np.sin(u), np.cos(u)) if geometry.kind == "curvilinear" else (0 * u, 1 + 0 * u)
+    return np.stack([r_mm, x - geometry.face_mm[0], y - geometry.face_mm[1], sine, cosine], -1)
+
+
+def forms_of(curves: Curves, lines: Array) -> Array:
+    """U [P, 2, 3] of cells on `lines` [P, 5]: Q = |U xi|^2, xi = (z mm, tilt rad, yaw rad) about the face centre.
+
+    Q = 2 z_p^2 / w^2 + (k2^2 w^2 / 8) (delta - z_p / R)^2     METHOD.md (3.4)
+    """
+    r_mm, x, y, sine, cosine = lines.T
+    w, curvature = curves.beam(r_mm)
+    offset = np.stack([np.ones_like(x), y, -x], -1)
+    turn = np.stack([np.zeros_like(x), cosine, -sine], -1)
+    k2 = 4 * np.pi / curves.wavelength_mm
+    return np.stack([np.sqrt(2) / w[:, None] * offset,
+                     (k2 * w / np.sqrt(8))[:, None] * (turn - curvature[:, None] * offset)], 1)
 
 
 @dataclass(frozen=True)
@@ -144,43 +155,59 @@ def warp_halfway(a, b, twist: Array, mm_px: Array, px_mm: Array):
     return out
 
 
-WINDOW_STEP, WINDOW_HALF = 16, 24     # frames: how often and over how many frames cells are judged
 WORST_CELL = 0.25                     # a cell whose correlation at rest is below this says nothing
 
 
 @dataclass(frozen=True)
 class CellStrengths:
-    """Correlation of cells at rest, split into a fast and a slow part.
+    """Correlation of cells at rest, split into a fast and a slow part, and how fast it falls in this tissue.
 
     Attributes
     ----------
     fast, slow : float64 [W, P], 0 for cells that say nothing.   window : int64 [N], row that holds at each frame.
+    stretch : float64 [W, P], factor of sqrt(Q): below 1 where tissue decorrelates more slowly than the curves say.
     """
 
     fast: Array
     slow: Array
     window: NDArray[np.int64]
+    stretch: Array
 
 
-def cell_strengths(correlations: Correlations, n_frames: int, curves: Curves) -> CellStrengths:
-    """How well each cell correlates at rest, split into its fast and slow parts.
+def typical_correlation(correlations: Correlations, n_frames: int, lags: tuple[int, int]) -> tuple[Array, Array]:
+    """Median correlation [W, P] of each cell about each window over pairs of first <= lag <= last, and pairs [W]."""
+    i, j, rho = correlations.i, correlations.j, correlations.rho
+    middle, _ = windows(n_frames)
+    picked = np.flatnonzero((j - i >= lags[0]) & (j - i <= lags[1]))
+    out, count = np.zeros((len(middle), rho.shape[1])), np.zeros(len(middle))
+    for k, centre in enumerate(middle):
+        near = picked[np.abs(j[picked] - centre) <= WINDOW_HALF]
+        count[k] = len(near)
+        if len(near):
+            out[k] = np.median(np.nan_to_num(rho[near]), axis=0)
+    return out, count
+
+
+def relative_strength(correlations: Correlations, n_frames: int) -> Array:
+    """Lag-1 correlation [W, P] of each cell over that of the clearest cells of its window.
 
     Noise, shadow and thin echoes lower a cell's correlation at every distance. Cells beside each other see
     nearly the same motion, so that a cell's median correlation at lag 1 over that of the clearest cells
     is its strength relative to theirs, whatever the motion was (METHOD.md (3.6)).
     """
-    i, j, rho = correlations.i, correlations.j, correlations.rho
-    centres = np.arange(WINDOW_STEP // 2, max(n_frames, WINDOW_STEP), WINDOW_STEP)
-    window = np.minimum(np.arange(n_frames) // WINDOW_STEP, len(centres) - 1)
-    strength = np.zeros((len(centres), rho.shape[1]))
-    single = np.flatnonzero(j - i == 1)
-    for row, centre in zip(strength, centres, strict=True):
-        near = single[np.abs(j[single] - centre) <= WINDOW_HALF]
-        if len(near):
-            typical = np.median(np.nan_to_num(rho[near]), axis=0)
-            row[:] = curves.floor * np.clip(typical / max(np.quantile(typical, 0.8), 1e-3), 0, 1.03)
+    typical, _ = typical_correlation(correlations, n_frames, (1, 1))
+    return typical / np.maximum(np.quantile(typical, 0.8, axis=1, keepdims=True), 1e-3)
+
+
+def cell_strengths(correlations: Correlations, n_frames: int, curves: Curves) -> CellStrengths:
+    """How well each cell correlates at rest, from its relative strength alone: no regression, no tissue factor.
+
+    The simple version, for curves without a calibration; `calibration.Calibration.strengths` is the other.
+    """
+    strength = curves.floor * np.clip(relative_strength(correlations, n_frames), 0, 1.03)
     strength[strength < WORST_CELL] = 0
-    return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, window)
+    return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, windows(n_frames)[1],
+                         np.ones_like(strength))
 
 
 def frame_pairs(n_frames: int, lags: Sequence[int], skip: NDArray[np.bool_]) -> tuple[Ints, Ints]:

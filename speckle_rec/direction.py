@@ -19,7 +19,6 @@ SAMPLES = 25.0        # independent speckles of a cell, as the correlation's var
 EXTRA = 0.04          # misfit of the curves, in correlation
 CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
 TEMPER = 0.15         # overlapping lags and neighbouring cells are not independent
-LOOP_TEMPER = 0.3     # loops share cells with their neighbours, but no lags
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ def planar_poses(twist: Array) -> Array:
 
 
 def sequential(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
-               hand: Hand = Hand(), loops: Correlations | None = None) -> tuple[Array, Array, Array]:
-    """Multilaterate frame after frame: against ten earlier ones, and against those that it revisits.
+               hand: Hand = Hand()) -> tuple[Array, Array, Array]:
+    """Multilaterate frame after frame.
 
     Parameters
     ----------
@@ -103,18 +102,12 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     step : [N, 3] out-of-plane twist (z, tilt, yaw) of the step into each frame.   covariance : [N, 3, 3].
     """
     N = len(planar_step)
-    temper = np.full(len(speckle.i), TEMPER)
-    if loops is not None:
-        order = np.argsort(np.concatenate([speckle.j, loops.j]), kind="stable")
-        temper = np.concatenate([temper, np.full(len(loops.i), LOOP_TEMPER)])[order]
-        both = speckle.joined(loops)
-        speckle = Correlations(both.i[order], both.j[order], both.rho[order])
     first = np.searchsorted(speckle.j, np.arange(N + 1))
     poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
     multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, forms,
-                  strengths.window, strengths.fast, strengths.slow, curves.table(), TABLE_PER_UNIT,
-                  SAMPLES, EXTRA, CUTOFF, temper, hand.precision, *hand.contact, START, poses, steps,
+                  strengths.window, strengths.fast, strengths.slow, strengths.stretch, curves.table(), TABLE_PER_UNIT,
+                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses, steps,
                   covariances, costs)
     T = np.zeros((N, 4, 4))
     T[:, :3] = poses

@@ -5,7 +5,6 @@
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import geometry as se3
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
-from .direction import CUTOFF, EXTRA, LOOP_TEMPER, SAMPLES, TEMPER, Hand
+from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER, Hand
 from .inplane import PlanarMotion, match_information
 from .kernels.multilaterate import cell_cost, cell_fit
 from .normal import Normal
@@ -24,6 +23,8 @@ Array = NDArray[np.float64]
 PLANAR = np.array([0, 1, 5])       # x, y, roll of a twist
 OUT_OF_PLANE = np.array([2, 3, 4])  # z, tilt, yaw
 MOST_LAG = 36       # frames: pairs further apart are loops, outside the band
+LOOP_TEMPER = 0.3   # loops share cells with their neighbours, but no lags
+HOLD = 4             # steps for which the variances of the correlations are held
 ACCELERATION = np.array([0.06, 0.06, 0.05, 0.003, 0.003, 0.003])   # mm, rad per frame^2: prior of the hand
 
 
@@ -93,12 +94,13 @@ class Factors:
     Attributes
     ----------
     planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
-    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  window : [M], row of fast and slow [W, P];
+    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  window : [M], row of fast, slow and stretch [W, P];
         table, per_unit : kernels, see `decorrelation.Curves.table`.
     samples, extra, cutoff : see `kernels.multilaterate.cell_fit` and `direction`.
     temper : [M] weight of each pair: neighbours in time and place are not independent.
     acceleration : [6] standard deviations of the change of the step.
     contact_precision : 1/mm^2, a frame, of the face's centre about where it started; 0 for sweeps.
+    contact_rate_precision : 1/mm^2, of its step along z; 0 for sweeps.
     """
 
     planar_i: NDArray[np.int64]
@@ -112,6 +114,7 @@ class Factors:
     window: NDArray[np.int64]
     fast: Array
     slow: Array
+    stretch: Array
     table: Array
     per_unit: float
     samples: float
@@ -120,6 +123,7 @@ class Factors:
     temper: Array
     acceleration: NDArray[np.float64]
     contact_precision: float = 0.0
+    contact_rate_precision: float = 0.0
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
@@ -132,22 +136,24 @@ class Factors:
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j,
                    speckle.rho, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
-                   curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, ACCELERATION, hand.contact_precision)
+                   strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, ACCELERATION,
+                   hand.contact_precision, hand.contact[0])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_fits(xi, forms, rho, window, fast, slow, table, per_unit, samples, extra, cutoff, cost, gradient, hessian):
+def _all_fits(xi, held, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost,
+              gradient, hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m] = cell_fit(xi[m], forms, rho[m], fast[window[m]], slow[window[m]], table, per_unit, samples,
-                           extra, cutoff, gradient[m], hessian[m])
+        cost[m] = cell_fit(xi[m], held[m], forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+                           per_unit, samples, extra, cutoff, gradient[m], hessian[m])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_costs(xi, rows, forms, rho, window, fast, slow, table, per_unit, samples, extra, cutoff, cost):
+def _all_costs(xi, rows, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost):
     for n in numba.prange(rows.size):
         m = rows[n]
-        cost[n] = cell_cost(xi[n], forms, rho[m], fast[window[m]], slow[window[m]], table, per_unit, samples, extra,
-                            cutoff)
+        cost[n] = cell_cost(xi[n], forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+                            per_unit, samples, extra, cutoff)
 
 
 def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> Array:
@@ -155,7 +161,7 @@ def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> 
     rows = np.arange(len(f.i)) if which is None else np.flatnonzero(which)
     xi = se3.log(se3.inverse(T[f.i[rows]]) @ T[f.j[rows]])[:, OUT_OF_PLANE]
     cost = np.empty(len(rows))
-    _all_costs(np.ascontiguousarray(xi), rows, f.forms, f.rho, f.window, f.fast, f.slow, f.table, f.per_unit,
+    _all_costs(np.ascontiguousarray(xi), rows, f.forms, f.rho, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit,
                f.samples, f.extra, f.cutoff, cost)
     return f.temper[rows] * cost
 
@@ -167,7 +173,8 @@ def total_cost(T: Array, f: Factors) -> float:
     change = np.diff(se3.log(se3.steps(T))[1:], axis=0)
     return float(pair_costs(T, f).sum() + 4.5 * np.log1p(chi2 / 9).sum()
                  + 10 * np.log1p(np.square(change / f.acceleration).sum(1) / 20).sum()
-                 + 0.5 * f.contact_precision * np.square(T[1:, :3, 3]).sum())
+                 + 0.5 * f.contact_precision * np.square(T[1:, :3, 3]).sum()
+                 + 0.5 * f.contact_rate_precision * np.square(se3.log(se3.steps(T))[1:, 2]).sum())
 
 
 def _ad(xi: Array) -> Array:
@@ -179,8 +186,11 @@ def _ad(xi: Array) -> Array:
     return out
 
 
-def linearise(T: Array, f: Factors) -> tuple[float, Normal]:
-    """Cost of a trajectory [N, 4, 4] under the factors, and its normal equations."""
+def linearise(T: Array, f: Factors, T_held: Array | None = None) -> tuple[float, Normal]:
+    """Cost of a trajectory [N, 4, 4] under the factors, and its normal equations.
+
+    T_held : [N, 4, 4], trajectory at which the variances of the correlations are taken; T by default.
+    """
     N = len(T)
     lag = np.concatenate([f.j - f.i, f.planar_j - f.planar_i])
     reach = int(max(lag[lag <= MOST_LAG].max(initial=1), 2))
@@ -195,8 +205,10 @@ def linearise(T: Array, f: Factors) -> tuple[float, Normal]:
     if len(f.i):
         xi, Ji, Jj = twist(f.i, f.j)
         cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
-        _all_fits(np.ascontiguousarray(xi[:, OUT_OF_PLANE]), f.forms, f.rho, f.window, f.fast, f.slow,
-                  f.table, f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
+        held = xi if T_held is None else se3.log(se3.inverse(T_held[f.i]) @ T_held[f.j])
+        now, then = (np.ascontiguousarray(x[:, OUT_OF_PLANE]) for x in (xi, held))
+        _all_fits(now, then, f.forms, f.rho, f.window, f.fast, f.slow, f.stretch, f.table,
+                  f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
         total += (f.temper * cost).sum()
         normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper[:, None] * g,
                    f.temper[:, None, None] * H)
@@ -209,7 +221,7 @@ def linearise(T: Array, f: Factors) -> tuple[float, Normal]:
     normal.add([(f.planar_i, Ji[:, PLANAR]), (f.planar_j, Jj[:, PLANAR])], (W @ e[..., None])[..., 0], W)
 
     if f.contact_precision:
-        # METHOD.md (5.5): the contact point drifts about where it was
+        # METHOD.md (5.5): the contact point drifts about where it was, slowly
         k = np.arange(1, N)
         e = T[k, :3, 3]
         total += 0.5 * f.contact_precision * np.square(e).sum()
@@ -217,6 +229,10 @@ def linearise(T: Array, f: Factors) -> tuple[float, Normal]:
         J[:, :, :3] = T[k, :3, :3]
         W = f.contact_precision * np.eye(3)
         normal.add([(k, J)], e @ W, np.broadcast_to(W, (N - 1, 3, 3)))
+        xi, Ji, Jj = twist(k - 1, k)
+        total += 0.5 * f.contact_rate_precision * np.square(xi[:, 2]).sum()
+        normal.add([(k - 1, Ji[:, 2:3]), (k, Jj[:, 2:3])], f.contact_rate_precision * xi[:, 2:3],
+                   np.full((N - 1, 1, 1), f.contact_rate_precision))
 
     k = np.arange(1, N - 1)
     if len(k):
@@ -231,20 +247,29 @@ def linearise(T: Array, f: Factors) -> tuple[float, Normal]:
 
 
 def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: float = 1e-4) -> Array:
-    """Levenberg-Marquardt over all poses; frame 0 keeps its pose, [N, 4, 4] about the face centre."""
+    """Levenberg-Marquardt over all poses; frame 0 keeps its pose, [N, 4, 4] about the face centre.
+
+    The variances of the correlations are held for `HOLD` steps at a time, then taken anew (METHOD.md (3.8)).
+    """
     T = T_start.copy()
-    cost, normal = linearise(T, factors)
-    damping = 1e-4
-    for _ in range(iterations):
-        trial = T @ se3.exp(normal.step(damping))
-        new, next_normal = linearise(trial, factors)
-        if new < cost:
-            gain = cost - new
-            T, cost, normal, damping = trial, new, next_normal, max(damping / 10, 1e-7)
-            if gain < least_gain * cost:
-                break
-        else:
-            damping *= 10
-            if damping > 1e3:
-                break
-    return T_start[:1] @ se3.inverse(T[:1]) @ T
+    damping, left = 1e-4, iterations
+    while left > 0:
+        held = T
+        first, normal = linearise(T, factors, held)
+        cost = first
+        for _ in range(min(HOLD, left)):
+            left -= 1
+            trial = T @ se3.exp(normal.step(damping))
+            new, next_normal = linearise(trial, factors, held)
+            if new < cost:
+                gain, T, cost, normal = cost - new, trial, new, next_normal
+                damping = max(damping / 10, 1e-7)
+                if gain < least_gain * cost:
+                    break
+            else:
+                damping *= 10
+        if first - cost < least_gain * cost or damping > 1e3:
+            break
+    T = T_start[:1] @ se3.inverse(T[:1]) @ T
+    T[:1] = T_start[:1]
+    return T

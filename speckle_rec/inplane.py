@@ -305,6 +305,7 @@ def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: 
                 del kept[k], frames[k]
             if progress:
                 progress(start + len(block), n)
+    rows = [row for row in rows if not (duplicate[row[0]] or duplicate[row[1]])]
     i, j, twist, covariance, ncc, share = (np.array(a) for a in zip(*rows, strict=True)) if rows else _NO_PAIRS
     return PlanarMotion(i, j, twist, covariance, ncc, share), duplicate
 

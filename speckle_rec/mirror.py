@@ -56,8 +56,8 @@ def flip(T: Array, *frames: int) -> Array:
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _changes(poses, inverse, frames, i, j, before, temper, rho, forms, window, fast, slow, table, per_unit, samples,
-             extra, cutoff, out):
+def _changes(poses, inverse, frames, i, j, before, temper, rho, forms, window, fast, slow, stretch, table, per_unit,
+             samples, extra, cutoff, out):
     for n in numba.prange(frames.size):
         t = frames[n]
         A, B, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
@@ -70,8 +70,8 @@ def _changes(poses, inverse, frames, i, j, before, temper, rho, forms, window, f
             B[0, 2], B[1, 2], B[2, 0], B[2, 1], B[2, 3] = -B[0, 2], -B[1, 2], -B[2, 0], -B[2, 1], -B[2, 3]
             compose(A, B, X)
             out_of_plane(X, xi)
-            cost = cell_cost(xi, forms, rho[m], fast[window[m]], slow[window[m]], table, per_unit, samples, extra,
-                             cutoff)
+            cost = cell_cost(xi, forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+                             per_unit, samples, extra, cutoff)
             total += temper[m] * cost - before[m]
         out[n] = total
 
@@ -82,7 +82,7 @@ def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
     if len(f.i):
         poses, inverse = (np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T)))
         _changes(poses, inverse, frames, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.forms, f.window, f.fast,
-                 f.slow, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
+                 f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
     return out
 
 
@@ -117,7 +117,7 @@ def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
     """The same factors with every few cells only, weighed up: enough to rank mirrors."""
     return replace(f, forms=np.ascontiguousarray(f.forms[::every]), rho=np.ascontiguousarray(f.rho[:, ::every]),
                    fast=np.ascontiguousarray(f.fast[:, ::every]), slow=np.ascontiguousarray(f.slow[:, ::every]),
-                   temper=f.temper * every)
+                   stretch=np.ascontiguousarray(f.stretch[:, ::every]), temper=f.temper * every)
 
 
 def proposals(T: Array, f: Factors) -> list[tuple[float, tuple[int, ...]]]:
@@ -126,7 +126,7 @@ def proposals(T: Array, f: Factors) -> list[tuple[float, tuple[int, ...]]]:
     frames = np.arange(APART, len(T) - APART, 2)
     change = mirror_changes(T, f, frames)
     places = local_minima(change)[:CANDIDATES]
-    out = [(float(change[p]), (int(frames[p]),)) for p in places]
+    out: list[tuple[float, tuple[int, ...]]] = [(float(change[p]), (int(frames[p]),)) for p in places]
     before = pair_costs(T, f)
     for s, t in combinations(sorted(int(frames[p]) for p in places), 2):
         touched = ((f.i < s) & (f.j > s)) | ((f.i < t) & (f.j > t))

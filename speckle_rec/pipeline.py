@@ -62,6 +62,7 @@ def reconstruct(scan: Scan, *, calibration: Curves | None = None, config: Config
     T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
     T_first_frame = T_image_face @ T @ se3.inverse(T_image_face)
     T_prev_frame = T_image_face @ se3.exp(increment) @ se3.inverse(T_image_face)
+    T_first_frame[0] = T_prev_frame[0] = np.eye(4)
     result = Reconstruction(T_first_frame, T_prev_frame,
                             chained_covariance(T, covariance, curves.scale_uncertainty),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,

@@ -163,6 +163,17 @@ def test_a_tilt_moves_the_focus_as_a_shift_does():
     assert tilt[1] == pytest.approx((2 * np.pi / curves.wavelength_mm * curves.waist_mm * theta) ** 2 / 2)
 
 
+def test_shift_and_tilt_decorrelate_alike_at_every_depth():
+    """METHOD.md (4.3): on the axis nothing but the shift of the waist and the turn can be seen."""
+    curves = scenes.matched_curves()
+    r = np.linspace(2, 50, 20)
+    q = np.square(curves.forms(scenes.SECTOR, r, 0 * r) @ [0.2, 0.006, 0]).sum(1)
+    waist_shift = 0.2 + curves.focus_mm * 0.006
+    expected = (2 * waist_shift**2 / curves.waist_mm**2
+                + (4 * np.pi / curves.wavelength_mm * curves.waist_mm * 0.006) ** 2 / 8)
+    np.testing.assert_allclose(q, expected, rtol=1e-9)
+
+
 # -- the kernel
 
 @pytest.mark.parametrize("b, beta", STEEPNESS)

@@ -12,7 +12,7 @@ from speckle_rec.decorrelation import TABLE_PER_UNIT
 from speckle_rec.direction import Hand, MirrorPrior, choose_mirror, mirror, sequential
 from speckle_rec.kernels import multilaterate as kernels
 
-# A Gaussian lens hardly tells a shift from the tilt that moves its waist as far (METHOD.md (3.9)): what a single
+# A Gaussian lens hardly tells a shift from the tilt that moves its waist as far (METHOD.md (4.3)): what a single
 # scan measures well is the elevation of the waist.
 DEPTH = scenes.matched_curves().focus_mm
 
@@ -60,6 +60,14 @@ def test_a_fan_that_reverses_three_times(seed, hand):
     fast = np.abs(true) > 0.04
     assert (np.sign(got[fast]) == np.sign(true[fast])).mean() > 0.9
     assert np.abs(mid(T) - mid(scan.T)).max() < (0.25 if hand.pivot else 0.4) * np.ptp(mid(scan.T))
+
+
+@pytest.mark.parametrize("speed_mm", [0.1, 0.2])
+def test_a_sudden_reversal(speed_mm):
+    z = speed_mm * np.concatenate([np.arange(15), 13.0 - np.arange(15)])
+    for seed in range(2):
+        scan = model_scan(trajectory(shift_mm=z), seed)
+        assert mid(found(scan))[-1] == pytest.approx(z[-1], abs=3 * speed_mm)
 
 
 def test_a_fan_and_a_turn_keep_their_relative_sign():
@@ -184,8 +192,8 @@ def test_cell_fit_is_the_robust_cost_written_out():
     xi = np.array([0.1, -0.003, 0.004])
     samples, extra, cutoff = 25.0, 0.04, 2.0
     g, H = np.empty(3), np.empty((3, 3))
-    cost = kernels.cell_fit(xi, scan.forms, rho, fast, slow, curves.table(), TABLE_PER_UNIT, samples, extra, cutoff,
-                            g, H)
+    cost = kernels.cell_fit(xi, xi, scan.forms, rho, fast, slow, np.ones(len(rho)), curves.table(), TABLE_PER_UNIT,
+                            samples, extra, cutoff, g, H)
     use = np.isfinite(rho) & (fast > 0)
 
     def model(x):
@@ -211,6 +219,6 @@ def test_cell_fit_holds_beyond_the_table():
     scan = model_scan(np.tile(np.eye(4), (2, 1, 1)))
     g, H = np.empty(3), np.empty((3, 3))
     rho, ones = np.full(len(scan.forms), 0.1, np.float32), np.ones(len(scan.forms))
-    cost = kernels.cell_fit(np.array([1e6, 0.0, 0.0]), scan.forms, rho, ones, 0 * ones, scan.curves.table(),
-                            TABLE_PER_UNIT, 25.0, 0.04, 2.0, g, H)
+    cost = kernels.cell_fit(*[np.array([1e6, 0.0, 0.0])] * 2, scan.forms, rho, ones, 0 * ones, ones,
+                            scan.curves.table(), TABLE_PER_UNIT, 25.0, 0.04, 2.0, g, H)
     assert np.isfinite(cost) and np.isfinite(g).all() and np.isfinite(H).all()

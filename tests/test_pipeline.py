@@ -8,11 +8,15 @@ import scenes
 
 from speckle_rec import geometry as se3
 from speckle_rec import score
+from speckle_rec.confidence import step_confidence
 from speckle_rec.config import Config
+from speckle_rec.decorrelation import CellStrengths, Correlations
+from speckle_rec.inplane import PlanarMotion
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
 
 N = 64
+SHORT = 18
 
 
 def true_poses():
@@ -97,15 +101,20 @@ def test_the_covariance_covers_the_error(result):
     assert min((e / sd)[[0, 1, 4, 5]].max() for e in errors) < 5
 
 
-def test_jobs_do_not_change_the_result(frames, result):
-    assert same(result, run(scan_of(frames), jobs=2))
+@pytest.fixture(scope="module")
+def short(frames):
+    return run(scan_of(frames[:SHORT]))
 
 
-def test_tracked_poses_are_never_looked_at(frames, result):
-    liar = np.tile(np.eye(4), (N, 1, 1))
-    liar[:, :3, 3] = np.random.default_rng(0).normal(size=(N, 3)) * 50
-    assert same(result, run(scan_of(frames, T_world_tool=liar, T_tool_image=np.eye(4),
-                                    landmarks=np.array([[3, 20, 30]]))))
+def test_jobs_do_not_change_the_result(frames, short):
+    assert same(short, run(scan_of(frames[:SHORT]), jobs=2))
+
+
+def test_tracked_poses_are_never_looked_at(frames, short):
+    liar = np.tile(np.eye(4), (SHORT, 1, 1))
+    liar[:, :3, 3] = np.random.default_rng(0).normal(size=(SHORT, 3)) * 50
+    assert same(short, run(scan_of(frames[:SHORT], T_world_tool=liar, T_tool_image=np.eye(4),
+                                   landmarks=np.array([[3, 20, 30]]))))
 
 
 def test_progress_is_told_by_stage(frames):
@@ -165,6 +174,25 @@ def test_repeated_frames_are_bridged_and_named(frames):
     assert np.isfinite(result.T_first_frame).all()
 
 
+# -- confidence
+
+def test_confidence_of_a_step():
+    """Full where speckle is clear, none where it is lost, not matched or not there at all."""
+    lag1 = np.arange(1, 6)
+    rho = np.full((5, 40), 0.9, np.float32)
+    rho[1] = 0.1
+    rho[3] = np.nan
+    share = np.ones(5)
+    share[2] = 0
+    ones = np.ones(5)
+    planar = PlanarMotion(lag1 - 1, lag1, np.zeros((5, 3)), np.tile(np.eye(3), (5, 1, 1)), ones, share)
+    strengths = CellStrengths(np.full((1, 40), 0.7), np.full((1, 40), 0.2), np.zeros(6, np.int64))
+    speckle = Correlations(lag1 - 1, lag1, rho)
+    np.testing.assert_array_equal(step_confidence(speckle, planar, strengths, 6), [0, 1, 0, 0, 0, 1])
+    blind = dataclasses.replace(strengths, fast=0 * strengths.fast)
+    assert (step_confidence(speckle, planar, blind, 6) == 0).all()
+
+
 # -- real scans
 
 def plus_scan(folder, name):
@@ -177,8 +205,12 @@ def plus_scan(folder, name):
 def test_a_real_limb_in_plane_and_elevational_path(shared_data):
     scan = plus_scan(shared_data, "BoneUltrasound_L14.igs.mha")
     result = reconstruct(scan, config=Config(jobs=1))
-    errors = score.step_errors(result.T_prev_frame, se3.steps(scan.T_first_frame_tracked), scan.scale, scan.shape)
-    assert errors.inplane_rms_mm < 0.15
+    true = se3.steps(scan.T_first_frame_tracked)
+    errors = score.step_errors(result.T_prev_frame, true, scan.scale, scan.shape)
+    # an axis at a time: the tracker's own jitter is .12 mm a step on each
+    middle = se3.pixel_points(scan.scale, np.array(scan.shape[1] / 2), np.array(scan.shape[0] / 2))
+    each = ((result.T_prev_frame - true)[1:] @ np.append(middle, 1))[:, :2]
+    assert (np.sqrt(np.mean(each**2, 0)) < 0.15).all()
     length, sd = result.numbers["elevational_path_mm"], result.numbers["elevational_path_sd_mm"]
     assert abs(length - errors.elevational_path_true_mm) < 4 * sd
     assert 0 < sd < length

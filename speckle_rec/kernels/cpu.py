@@ -43,11 +43,12 @@ def block_ncc(a, b, tops, lefts, size, radius, surfaces):
                 for c in range(size):
                     other += column_energy[dr, c + dc]
                 total = np.float32(0)
+                start = left + dc - radius
                 for r in range(size):
-                    row = top + r + dr - radius
-                    start = left + dc - radius
+                    ra = a[top + r, left:left + size]
+                    rb = b[top + r + dr - radius, start:start + size]
                     for c in range(size):
-                        total += a[top + r, left + c] * b[row, start + c]
+                        total += ra[c] * rb[c]
                 norm = energy * other
                 surfaces[k, dr, dc] = total / np.sqrt(norm) if norm > 1e-12 else 0.0
 
@@ -77,9 +78,11 @@ def cell_sums(a, b, labels, sums):
                 saa = np.float32(0)
                 sbb = np.float32(0)
                 sab = np.float32(0)
-                for q in range(c, end):
-                    va = a[r, q]
-                    vb = b[r, q]
+                ra = a[r, c:end]
+                rb = b[r, c:end]
+                for q in range(end - c):
+                    va = ra[q]
+                    vb = rb[q]
                     sa += va
                     sb += vb
                     saa += va * va

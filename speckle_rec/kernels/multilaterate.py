@@ -10,34 +10,44 @@ njit = numba.njit(nogil=True, cache=True)
 
 
 @njit
-def cell_fit(xi, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, gradient, hessian):
+def cell_value(xi, form, fast, slow, stretch, table, per_unit):
+    """(f, df/d(|U xi|^2) * 2, (U xi)[0], (U xi)[1]) of one cell: f = fast K(Q) + slow K(kappa Q), METHOD.md (3.7).
+
+    Q = stretch^2 |U xi|^2; table [n, 4] holds K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit.
+    """
+    a0 = form[0, 0] * xi[0] + form[0, 1] * xi[1] + form[0, 2] * xi[2]
+    a1 = form[1, 0] * xi[0] + form[1, 1] * xi[1] + form[1, 2] * xi[2]
+    last = table.shape[0] - 1
+    place = np.sqrt(a0 * a0 + a1 * a1) * stretch * per_unit
+    at = int(place)
+    if at >= last:
+        at, place = last - 1, float(last)
+    t = place - at
+    f = fast * (table[at, 0] + t * (table[at + 1, 0] - table[at, 0])) \
+        + slow * (table[at, 1] + t * (table[at + 1, 1] - table[at, 1]))
+    slope = 2.0 * stretch * stretch * (fast * (table[at, 2] + t * (table[at + 1, 2] - table[at, 2]))
+                                       + slow * (table[at, 3] + t * (table[at + 1, 3] - table[at, 3])))
+    return f, slope, a0, a1
+
+
+@njit
+def cell_fit(xi, held, forms, rho, fast, slow, stretch, table, per_unit, samples, extra, cutoff, gradient, hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
-    Residual (rho - f) / sigma with f = fast K(Q) + slow K(kappa Q), Q = |U xi|^2 (METHOD.md (3.7));
-    table [n, 4] holds K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit;
-    sigma^2 = (1 - f^2)^2 / samples + extra^2 taken at xi and not differentiated (METHOD.md (3.8)); Cauchy loss
+    Residual (rho - f) / sigma with f of `cell_value`; sigma^2 = (1 - f^2)^2 / samples + extra^2 taken at `held`,
+    which a solver keeps while it steps: free with xi it would favour too much motion (METHOD.md (3.8)). Cauchy loss
     of the given cutoff. Cells whose fast and slow parts are both 0 are left out.
     """
     gradient[:] = 0.0
     hessian[:] = 0.0
     cost = 0.0
-    last = table.shape[0] - 1
     for p in range(rho.size):
         r = rho[p]
         if not np.isfinite(r) or fast[p] + slow[p] <= 0.0:
             continue
-        a0 = forms[p, 0, 0] * xi[0] + forms[p, 0, 1] * xi[1] + forms[p, 0, 2] * xi[2]
-        a1 = forms[p, 1, 0] * xi[0] + forms[p, 1, 1] * xi[1] + forms[p, 1, 2] * xi[2]
-        place = np.sqrt(a0 * a0 + a1 * a1) * per_unit
-        at = int(place)
-        if at >= last:
-            at, place = last - 1, float(last)
-        t = place - at
-        f = fast[p] * (table[at, 0] + t * (table[at + 1, 0] - table[at, 0])) \
-            + slow[p] * (table[at, 1] + t * (table[at + 1, 1] - table[at, 1]))
-        slope = 2.0 * (fast[p] * (table[at, 2] + t * (table[at + 1, 2] - table[at, 2]))
-                       + slow[p] * (table[at, 3] + t * (table[at + 1, 3] - table[at, 3])))
-        sigma2 = (1.0 - f * f) ** 2 / samples + extra * extra
+        f, slope, a0, a1 = cell_value(xi, forms[p], fast[p], slow[p], stretch[p], table, per_unit)
+        h = cell_value(held, forms[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
+        sigma2 = (1.0 - h * h) ** 2 / samples + extra * extra
         e = r - f
         chi2 = e * e / sigma2 / (cutoff * cutoff)
         cost += 0.5 * cutoff * cutoff * np.log1p(chi2)
@@ -55,25 +65,15 @@ def cell_fit(xi, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff
 
 
 @njit
-def cell_cost(xi, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff):
-    """The cost of `cell_fit` alone."""
+def cell_cost(xi, forms, rho, fast, slow, stretch, table, per_unit, samples, extra, cutoff):
+    """The cost of `cell_fit` alone, sigma taken at xi: for comparing hypotheses that lie far apart."""
     cost = 0.0
-    last = table.shape[0] - 1
     for p in range(rho.size):
-        r = rho[p]
-        if not np.isfinite(r) or fast[p] + slow[p] <= 0.0:
+        if not np.isfinite(rho[p]) or fast[p] + slow[p] <= 0.0:
             continue
-        a0 = forms[p, 0, 0] * xi[0] + forms[p, 0, 1] * xi[1] + forms[p, 0, 2] * xi[2]
-        a1 = forms[p, 1, 0] * xi[0] + forms[p, 1, 1] * xi[1] + forms[p, 1, 2] * xi[2]
-        place = np.sqrt(a0 * a0 + a1 * a1) * per_unit
-        at = int(place)
-        if at >= last:
-            at, place = last - 1, float(last)
-        t = place - at
-        f = fast[p] * (table[at, 0] + t * (table[at + 1, 0] - table[at, 0])) \
-            + slow[p] * (table[at, 1] + t * (table[at + 1, 1] - table[at, 1]))
+        f = cell_value(xi, forms[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
         sigma2 = (1.0 - f * f) ** 2 / samples + extra * extra
-        e = r - f
+        e = rho[p] - f
         cost += 0.5 * cutoff * cutoff * np.log1p(e * e / sigma2 / (cutoff * cutoff))
     return cost
 
@@ -118,11 +118,12 @@ def step_pose(xi, out):
 
 
 @njit
-def pair_cost(x, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper, gradient, hessian):
+def pair_cost(x, held, before, forms, rho, fast, slow, stretch, table, per_unit, samples, extra, cutoff, temper,
+              gradient, hessian):
     """Cost, gradient and hessian over a step x of one frame, against every source.
 
-    before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.
-    temper : [S], weight of each source.
+    before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.   held : [3], step at
+    which the variances are taken.
     """
     gradient[:] = 0.0
     hessian[:] = 0.0
@@ -146,22 +147,25 @@ def pair_cost(x, before, forms, rho, fast, slow, table, per_unit, samples, extra
             out_of_plane(X, xj)
             for n in range(3):
                 J[n, m] = (xj[n] - xi[n]) / 1e-5
-        cost = cell_fit(xi, forms, rho[s], fast, slow, table, per_unit, samples, extra, cutoff, g, H)
-        total += temper[s] * cost
+        step_pose(held, S)
+        compose(before[s], S, X)
+        out_of_plane(X, xj)
+        cost = cell_fit(xi, xj, forms, rho[s], fast, slow, stretch, table, per_unit, samples, extra, cutoff, g, H)
+        total += temper * cost
         for m in range(3):
             for n in range(3):
-                gradient[m] += temper[s] * J[n, m] * g[n]
+                gradient[m] += temper * J[n, m] * g[n]
                 for k in range(3):
                     v = 0.0
                     for q in range(3):
                         v += H[n, q] * J[q, k]
-                    hessian[m, k] += temper[s] * J[n, m] * v
+                    hessian[m, k] += temper * J[n, m] * v
     return total
 
 
 @njit
-def best_step(starts, expected, precision, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff,
-              temper, iterations, result, covariance):
+def best_step(starts, expected, precision, before, forms, rho, fast, slow, stretch, table, per_unit, samples, extra,
+              cutoff, temper, iterations, result, covariance):
     """Levenberg-Marquardt from several starts; the cheapest step wins.
 
     starts : [K, 3].  expected, precision : [3] and [3, 3], Gaussian prior of the step.
@@ -176,12 +180,15 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, table
     at_start = np.empty(starts.shape[0])
     for k in range(starts.shape[0]):
         d = starts[k] - expected
-        at_start[k] = 0.5 * d @ precision @ d + pair_cost(starts[k], before, forms, rho, fast, slow, table, per_unit,
-                                                          samples, extra, cutoff, temper, g, H)
-    for k in np.argsort(at_start)[:3]:
+        at_start[k] = pair_cost(starts[k], starts[k], before, forms, rho, fast, slow, stretch, table, per_unit, samples,
+                                extra, cutoff, temper, g, H) + 0.5 * d @ precision @ d
+    order = np.argsort(at_start)
+    held = starts[order[0]].copy()
+    for k in order[:3]:
         x[:] = starts[k]
         d = x - expected
-        cost = pair_cost(x, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper, g, H)
+        cost = pair_cost(x, held, before, forms, rho, fast, slow, stretch, table, per_unit, samples, extra, cutoff,
+                         temper, g, H)
         cost += 0.5 * d @ precision @ d
         damping = 1e-2
         for _ in range(iterations):
@@ -191,8 +198,8 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, table
             change = np.linalg.solve(A, g + precision @ (x - expected))
             trial = x - change
             d = trial - expected
-            new = pair_cost(trial, before, forms, rho, fast, slow, table, per_unit, samples, extra, cutoff, temper,
-                            gt, Ht)
+            new = pair_cost(trial, held, before, forms, rho, fast, slow, stretch, table, per_unit, samples, extra,
+                            cutoff, temper, gt, Ht)
             new += 0.5 * d @ precision @ d
             if new < cost:
                 gain = cost - new
@@ -215,16 +222,16 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, table
 
 
 @njit
-def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table, per_unit, samples, extra, cutoff,
-                  temper, precision, still, pull, start_step, poses, steps, covariances, costs):
+def multilaterate(planar, first, sources, rho, forms, window, fast, slow, stretch, table, per_unit, samples, extra,
+                  cutoff, temper, precision, still, pull, start_step, poses, steps, covariances, costs):
     """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
 
     Parameters
     ----------
     planar : [N, 3, 4], planar part of the step into each frame.
     first : int64 [N + 1], row of `sources` and `rho` where each frame's pairs begin.
-    sources : int64 [M], earlier frame of each pair.   rho : float32 [M, P].   temper : [M], weight of each pair.
-    window : int64 [N], row of `fast` and `slow` [W, P] that holds at each frame.
+    sources : int64 [M], earlier frame of each pair.   rho : float32 [M, P].
+    window : int64 [N], row of `fast`, `slow` and `stretch` [W, P] that holds at each frame.
     precision : [3, 3], inverse covariance of the change of step from frame to frame.
     still, pull : precision of the step along z about 0, and share of the face's offset along z it goes back.
     start_step : [3], a step that breaks the sign's symmetry at rest; which of the two signs it ends in is open.
@@ -268,8 +275,8 @@ def multilaterate(planar, first, sources, rho, forms, window, fast, slow, table,
         expected[0] -= still * pull * offset
         expected = np.linalg.solve(joint, expected)
         costs[k] = best_step(starts, expected, joint, before, forms, rho[lo:hi], fast[window[k]],
-                             slow[window[k]], table, per_unit, samples, extra,
-                             cutoff, temper[lo:hi], 12, steps[k], covariances[k])
+                             slow[window[k]], stretch[window[k]], table, per_unit, samples, extra,
+                             cutoff, temper, 12, steps[k], covariances[k])
         step_pose(steps[k], S)
         compose(poses[k - 1], planar[k], P)
         compose(P, S, poses[k])
