@@ -4,7 +4,7 @@
 `solve` is the batch version: Gauss-Newton over all pairs at once (METHOD.md, section 5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -186,15 +186,29 @@ def _ad(xi: Array) -> Array:
     return out
 
 
-def linearise(T: Array, f: Factors, T_held: Array | None = None) -> tuple[float, Normal]:
+def touching(f: Factors, first: int, last: int) -> Factors:
+    """The factors of pairs of which a frame lies in first..last."""
+    p, s = ((i <= last) & (j >= first) & ((i >= first) | (j <= last))
+            for i, j in ((f.planar_i, f.planar_j), (f.i, f.j)))
+    return replace(f, planar_i=f.planar_i[p], planar_j=f.planar_j[p], planar=f.planar[p],
+                   planar_information=f.planar_information[p], i=f.i[s], j=f.j[s], rho=f.rho[s], window=f.window[s],
+                   temper=f.temper[s])
+
+
+def linearise(T: Array, f: Factors, T_held: Array | None = None,
+              part: tuple[int, int] | None = None) -> tuple[float, Normal]:
     """Cost of a trajectory [N, 4, 4] under the factors, and its normal equations.
 
+    Parameters
+    ----------
     T_held : [N, 4, 4], trajectory at which the variances of the correlations are taken; T by default.
+    part : first and last frame that may move, all by default; `f` then holds the pairs that touch them.
     """
     N = len(T)
+    begin, end = part or (0, N - 1)
     lag = np.concatenate([f.j - f.i, f.planar_j - f.planar_i])
     reach = int(max(lag[lag <= MOST_LAG].max(initial=1), 2))
-    normal = Normal(N, reach)
+    normal = Normal(end - begin + 1, reach, begin)
     total = 0.0
 
     def twist(i, j):
@@ -222,19 +236,19 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None) -> tuple[float,
 
     if f.contact_precision:
         # METHOD.md (5.5): the contact point drifts about where it was, slowly
-        k = np.arange(1, N)
+        k = np.arange(max(begin, 1), min(end + 2, N))
         e = T[k, :3, 3]
         total += 0.5 * f.contact_precision * np.square(e).sum()
-        J = np.zeros((N - 1, 3, 6))
+        J = np.zeros((len(k), 3, 6))
         J[:, :, :3] = T[k, :3, :3]
         W = f.contact_precision * np.eye(3)
-        normal.add([(k, J)], e @ W, np.broadcast_to(W, (N - 1, 3, 3)))
+        normal.add([(k, J)], e @ W, np.broadcast_to(W, (len(k), 3, 3)))
         xi, Ji, Jj = twist(k - 1, k)
         total += 0.5 * f.contact_rate_precision * np.square(xi[:, 2]).sum()
         normal.add([(k - 1, Ji[:, 2:3]), (k, Jj[:, 2:3])], f.contact_rate_precision * xi[:, 2:3],
-                   np.full((N - 1, 1, 1), f.contact_rate_precision))
+                   np.full((len(k), 1, 1), f.contact_rate_precision))
 
-    k = np.arange(1, N - 1)
+    k = np.arange(max(begin - 1, 1), min(end + 2, N - 1))
     if len(k):
         before, Ja, Jb = twist(k - 1, k)
         after, Jc, Jd = twist(k, k + 1)
@@ -246,21 +260,26 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None) -> tuple[float,
     return total, normal
 
 
-def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: float = 1e-4) -> Array:
-    """Levenberg-Marquardt over all poses; frame 0 keeps its pose, [N, 4, 4] about the face centre.
+def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: float = 1e-4,
+          part: tuple[int, int] | None = None) -> Array:
+    """Levenberg-Marquardt over all poses, or those of a `part` (first, last frame); frame 0 keeps its pose.
 
     The variances of the correlations are held for `HOLD` steps at a time, then taken anew (METHOD.md (3.8)).
     """
     T = T_start.copy()
+    moving = slice(None)
+    if part:
+        factors, moving = touching(factors, *part), slice(part[0], part[1] + 1)
     damping, left = 1e-4, iterations
     while left > 0:
         held = T
-        first, normal = linearise(T, factors, held)
+        first, normal = linearise(T, factors, held, part)
         cost = first
         for _ in range(min(HOLD, left)):
             left -= 1
-            trial = T @ se3.exp(normal.step(damping))
-            new, next_normal = linearise(trial, factors, held)
+            trial = T.copy()
+            trial[moving] = T[moving] @ se3.exp(normal.step(damping))
+            new, next_normal = linearise(trial, factors, held, part)
             if new < cost:
                 gain, T, cost, normal = cost - new, trial, new, next_normal
                 damping = max(damping / 10, 1e-7)

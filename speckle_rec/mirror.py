@@ -5,6 +5,7 @@ T_k -> T_t M T_t^-1 T_k M, M = diag(1, 1, -1) (METHOD.md (6.3)). Pairs within ei
 that straddle t do, above all revisits.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -21,13 +22,17 @@ Array = NDArray[np.float64]
 EVERY_CELL = 3
 APART = 4               # frames looked at (every second) between a candidate and any lower one
 CANDIDATES = 16         # places of the lowest change that are tried in pairs
-TRIALS = 6              # proposals a round that are solved anew around their mirrors
-WINDOW = 80             # frames either side of a mirror that are solved anew
+TRIALS = 6              # mirrors a round that are solved anew
+PAIR_TRIALS = 16        # turned parts a round that are solved anew
+LONGEST = 250           # frames of a turned part
+WINDOW = 60             # frames either side of a mirror that are solved anew
 ROUNDS = 8
 ITERATIONS = 8
 CLEAR = 50.0            # gain in cost at which a mirror is taken before anything is solved anew
-HOPELESS = 0.02         # share of the whole cost: a proposal that starts this much dearer is not tried
+LEAST_GAIN = 1e-3
 MARGIN = 20.0           # gain in cost below which a proposal is not taken: what solving further still gains
+
+Proposal = tuple[float, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -103,14 +108,13 @@ def _between(f: Factors, first: int, last: int) -> Factors:
                    window=f.window[s], temper=f.temper[s])
 
 
-def solve_around(T: Array, f: Factors, frames: tuple[int, ...], iterations: int = 6) -> Array:
-    """Solve anew within `WINDOW` frames of each of `frames`; what follows moves along rigidly."""
-    for t in frames:
-        first, last = max(t - WINDOW, 0), min(t + WINDOW, len(T) - 1)
-        part = solve(T[first:last + 1], _between(f, first, last), iterations)
-        after = part[-1] @ se3.inverse(T[last]) @ T[last + 1:]
-        T = np.concatenate([T[:first], part, after])
-    return T
+def solve_around(T: Array, f: Factors, frames: tuple[int, ...], iterations: int = ITERATIONS) -> Array:
+    """Solve anew around a mirror (what follows moves along rigidly), or a turned part (the rest stays)."""
+    first, last = max(frames[0] - WINDOW, 0), min(frames[-1] + WINDOW, len(T) - 1)
+    if len(frames) > 1:
+        return solve(T, f, iterations, LEAST_GAIN, part=(max(first, 1), last))
+    part = solve(T[first:last + 1], _between(f, first, last), iterations, LEAST_GAIN)
+    return np.concatenate([T[:first], part, part[-1] @ se3.inverse(T[last]) @ T[last + 1:]])
 
 
 def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
@@ -120,22 +124,23 @@ def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
                    stretch=np.ascontiguousarray(f.stretch[:, ::every]), temper=f.temper * every)
 
 
-def proposals(T: Array, f: Factors) -> list[tuple[float, tuple[int, ...]]]:
+def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
     """Mirrors (change of cost, frames), cheapest first: single ones, and pairs that turn the part between."""
     f = sampled(f)
     frames = np.arange(APART, len(T) - APART, 2)
     change = mirror_changes(T, f, frames)
     places = local_minima(change)[:CANDIDATES]
-    out: list[tuple[float, tuple[int, ...]]] = [(float(change[p]), (int(frames[p]),)) for p in places]
+    single = [(float(change[p]), (int(frames[p]),)) for p in places]
     before = pair_costs(T, f)
+    turned = []
     for s, t in combinations(sorted(int(frames[p]) for p in places), 2):
         touched = ((f.i < s) & (f.j > s)) | ((f.i < t) & (f.j > t))
         X = flip(T, s, t)
-        out.append((float((pair_costs(X, f, touched) - before[touched]).sum()), (s, t)))
-    return sorted(out)
+        turned.append((float((pair_costs(X, f, touched) - before[touched]).sum()), (s, t)))
+    return single, sorted(turned)
 
 
-def mend(T: Array, f: Factors) -> Mended:
+def mend(T: Array, f: Factors, judge: Callable | None = None) -> Mended:
     """Mirror, solve anew, keep what is cheaper, until nothing is.
 
     Mirrors that gain as they stand are taken first; then those whose cost falls once the frames around them are
@@ -146,27 +151,39 @@ def mend(T: Array, f: Factors) -> Mended:
     T : [N, 4, 4], solved poses.   f : factors, revisits among them.
     """
     mirrors: list[tuple[int, ...]] = []
-    ranked = proposals(T, f)
-    while ranked and ranked[0][0] < -CLEAR and len(mirrors) < ROUNDS:
-        T = flip(T, *ranked[0][1])
-        mirrors.append(ranked[0][1])
-        ranked = proposals(T, f)
-    T = solve(T, f, ITERATIONS, 1e-3)
-    cost = total_cost(T, f)
     for _ in range(ROUNDS):
-        ranked = proposals(T, f)
-        for change, frames in ranked[:TRIALS]:
-            if change > HOPELESS * cost:
+        best = min(sum(proposals(T, f), []), default=(0.0, ()))
+        if best[0] > -CLEAR:
+            break
+        T = flip(T, *best[1])
+        mirrors.append(best[1])
+    T = solve(T, f, ITERATIONS, LEAST_GAIN)
+    cost = total_cost(T, f)
+    refused: set[tuple[int, ...]] = set()
+    for _ in range(ROUNDS):
+        single, turned = proposals(T, f)
+        near = [p for p in turned if p[1][1] - p[1][0] <= LONGEST]
+        trials = []
+        for _, frames in single[:TRIALS] + near[:PAIR_TRIALS]:
+            if _like(frames, refused):
                 continue
             trial = solve_around(flip(T, *frames), f, frames)
-            new = total_cost(trial, f)
-            if new < cost - MARGIN:
-                mirrors.append(frames)
-                T = solve(trial, f, ITERATIONS, 1e-3)
-                cost = total_cost(T, f)
-                break
-        else:
+            trials.append((total_cost(trial, f), frames, trial))
+            if trials[-1][0] > cost - MARGIN:
+                refused.add(frames)
+        if judge: judge(cost, [(round(c - cost), fr) for c, fr, _ in trials], T)
+        new, frames, trial = min(trials, key=lambda x: x[0], default=(np.inf, (), T))
+        if new > cost - MARGIN:
             break
-    single = [p for p in ranked if len(p[1]) == 1]
+        mirrors.append(frames)
+        T = solve(trial, f, ITERATIONS, LEAST_GAIN)
+        cost = total_cost(T, f)
+        refused = {r for r in refused if min(abs(a - b) for a in r for b in frames) > 2 * WINDOW}
     best = min(single, default=(np.inf, (-1,)))
     return Mended(T, tuple(mirrors), (best[0], best[1][0]))
+
+
+def _like(frames: tuple[int, ...], others: set[tuple[int, ...]]) -> bool:
+    """True where a mirror at nearly the same frames is among `others`."""
+    return any(len(o) == len(frames) and max(abs(a - b) for a, b in zip(o, frames, strict=True)) <= APART
+               for o in others)
