@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 
 GLOBALS = ("waist_mm", "focus_mm", "tail_b", "tail_beta", "kappa")     # waist, b and kappa by their logarithm
 PARTS = ("floor", "slow", "stretch")       # logit of the floor, logit of the slow share, log of the stretch
+REACH_MM = 1.0
 CLIP = 2.5                                 # of the signs, beyond which they tell no more
 LIMITS = np.array([[np.log(0.15), 5.0, np.log(0.02), 0.03, -9.0], [np.log(4.0), 150.0, np.log(10.0), 1.3, -1.0]])
 
@@ -36,6 +37,16 @@ class Sample:
     xi: Array
     signs: Array
     rho: Array
+    weight: Array
+
+
+def reach_weight(xi: Array) -> Array:
+    """Weight [n] of pairs with true motion xi [n, 3]: 1 / (1 + d^2), d mm of the field's middle and sides.
+
+    A pair tells the estimator about absolute motion, of which far pairs say little, and the fit about relative
+    scale; without the weight far pairs would decide the scale of near ones (METHOD.md (7.5)).
+    """
+    return 1 / (1 + (np.square(xi[:, 0] + 50 * xi[:, 1]) + np.square(40 * xi[:, 2])) / REACH_MM**2)
 
 
 @dataclass(frozen=True)
@@ -160,7 +171,8 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
                                 np.full(3 * F, priors.coefficient)])
     deviation[5::F] = 5.0
     precision = 1 / deviation**2
-    counts = 1 / np.array([len(s.rho) for s in samples]) * np.mean([len(s.rho) for s in samples])
+    total_weight = np.array([s.weight.sum() for s in samples])
+    counts = total_weight.mean() / total_weight
     temper = 0.01 if share is None else share
     damping, cost = 1e-3, np.inf
     best = np.inf
@@ -173,7 +185,7 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
         for s, A, n in zip(samples, designs, counts, strict=True):
             f, J = _jacobian(v, s, A, start, loose)
             e = s.rho - f
-            w = weights(e, f) * n * temper
+            w = weights(e, f) * s.weight * n * temper
             frozen.append(w)
             total += float((w * e * e).sum()) / 2
             H += (J * w[:, None]).T @ J

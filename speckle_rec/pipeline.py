@@ -7,28 +7,31 @@ from contextlib import contextmanager
 import numpy as np
 
 from . import geometry as se3
+from .calibration import Calibration
 from .confidence import judge
 from .config import Config
-from .decorrelation import Curves, cell_strengths, correlate
-from .direction import Hand, choose_mirror, sequential
+from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths, correlate
+from .direction import Hand, MirrorPrior, choose_mirror, sequential
 from .fusion import Factors, chained_covariance, smooth, solve, step_measurements
 from .inplane import planar_chain, planar_motion
 from .probe import cells, find
 from .result import Reconstruction
 from .scan import Scan
+from .tissue import measure
 from .working import WorkingImages, sample_frames
 
 Progress = Callable[[str, int, int], None]
 
 
-def reconstruct(scan: Scan, *, calibration: Curves | None = None, config: Config | None = None,
+def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, config: Config | None = None,
                 device: str = "auto", progress: Progress | None = None) -> Reconstruction:
     """Poses of every frame of a scan, from its images alone.
 
     Parameters
     ----------
     scan : frames and pixel scale; tracked poses, if the scan has any, are never looked at.
-    calibration : decorrelation curves; by default the physical ones of the kind of probe found.
+    calibration : of this machine; by default the one shipped for curvilinear probes, physical curves for linear
+        ones. Bare curves go without the regression over what the images show of each cell.
     config : the few parameters; defaults if None.
     device : "cpu" or "auto", which takes the CPU.
     progress : called with (stage, done, total).
@@ -43,21 +46,26 @@ def reconstruct(scan: Scan, *, calibration: Curves | None = None, config: Config
         found = find(sample_frames(scan), scan.scale)
         images = WorkingImages.of(scan, found.geometry)
         grid = cells(images.geometry)
-        curves = calibration or Curves.default(found.geometry.kind)
+        calibration = calibration or default_calibration(found.geometry.kind)
+        curves = calibration.curves if isinstance(calibration, Calibration) else calibration
         hand = Hand(pivot=found.geometry.kind == "curvilinear")
     with clock.stage("in-plane motion") as report:
         planar, duplicate = planar_motion(images, jobs=config.jobs, progress=report)
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
     with clock.stage("speckle correlation") as report:
         speckle = correlate(images, grid, planar_step, duplicate, jobs=config.jobs, progress=report)
-        strengths = cell_strengths(speckle, scan.n_frames, curves)
+        if isinstance(calibration, Calibration):
+            texture = measure(images, grid, GREY_PER_NEPER, config.jobs)
+            strengths = calibration.strengths(speckle, scan.n_frames, texture)
+        else:
+            strengths = cell_strengths(speckle, scan.n_frames, curves)
         forms = curves.forms(images.geometry, *grid.centres.T)
     with clock.stage("direction"):
         T, _, step_covariance = sequential(planar_step, speckle, forms, strengths, curves, hand)
     with clock.stage("fusion"):
         factors = Factors.of(planar, speckle, forms, strengths, curves, hand)
         T = solve(T, factors)
-        T, mirror_note = choose_mirror(T)
+        T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
         increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance))
     T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
     T_first_frame = T_image_face @ T @ se3.inverse(T_image_face)
@@ -68,6 +76,11 @@ def reconstruct(scan: Scan, *, calibration: Curves | None = None, config: Config
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry)
     return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
+
+
+def default_calibration(kind: str) -> Calibration | Curves:
+    """What is used where no calibration is given: the shipped one, or physical curves for a linear probe."""
+    return Calibration.shipped() if kind == "curvilinear" else Curves.default(kind)
 
 
 class Clock:
