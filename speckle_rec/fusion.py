@@ -94,7 +94,7 @@ class Factors:
     Attributes
     ----------
     planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
-    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  window : [M], row of fast, slow and stretch [W, P];
+    i, j : [M];  rho, rest : [M, P];  forms : [P, 2, 3];  window : [M], row of fast, slow and stretch [W, P];
         table, per_unit : kernels, see `decorrelation.Curves.table`.
     samples, extra, cutoff : see `kernels.multilaterate.cell_fit` and `direction`.
     temper : [M] weight of each pair: neighbours in time and place are not independent.
@@ -110,6 +110,7 @@ class Factors:
     i: NDArray[np.int64]
     j: NDArray[np.int64]
     rho: NDArray[np.float32]
+    rest: NDArray[np.float32]
     forms: Array
     window: NDArray[np.int64]
     fast: Array
@@ -135,24 +136,24 @@ class Factors:
             speckle = speckle.joined(loops.speckle)
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j,
-                   speckle.rho, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
+                   speckle.rho, speckle.rest, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
                    strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, ACCELERATION,
                    hand.contact_precision, hand.contact[0])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_fits(xi, held, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost,
+def _all_fits(xi, held, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost,
               gradient, hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m] = cell_fit(xi[m], held[m], forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+        cost[m] = cell_fit(xi[m], held[m], forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
                            per_unit, samples, extra, cutoff, gradient[m], hessian[m])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_costs(xi, rows, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost):
+def _all_costs(xi, rows, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost):
     for n in numba.prange(rows.size):
         m = rows[n]
-        cost[n] = cell_cost(xi[n], forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+        cost[n] = cell_cost(xi[n], forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
                             per_unit, samples, extra, cutoff)
 
 
@@ -161,7 +162,7 @@ def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> 
     rows = np.arange(len(f.i)) if which is None else np.flatnonzero(which)
     xi = se3.log(se3.inverse(T[f.i[rows]]) @ T[f.j[rows]])[:, OUT_OF_PLANE]
     cost = np.empty(len(rows))
-    _all_costs(np.ascontiguousarray(xi), rows, f.forms, f.rho, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit,
+    _all_costs(np.ascontiguousarray(xi), rows, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit,
                f.samples, f.extra, f.cutoff, cost)
     return f.temper[rows] * cost
 
@@ -191,7 +192,7 @@ def touching(f: Factors, first: int, last: int) -> Factors:
     p, s = ((i <= last) & (j >= first) & ((i >= first) | (j <= last))
             for i, j in ((f.planar_i, f.planar_j), (f.i, f.j)))
     return replace(f, planar_i=f.planar_i[p], planar_j=f.planar_j[p], planar=f.planar[p],
-                   planar_information=f.planar_information[p], i=f.i[s], j=f.j[s], rho=f.rho[s], window=f.window[s],
+                   planar_information=f.planar_information[p], i=f.i[s], j=f.j[s], rho=f.rho[s], rest=f.rest[s], window=f.window[s],
                    temper=f.temper[s])
 
 
@@ -221,7 +222,7 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
         cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
         held = xi if T_held is None else se3.log(se3.inverse(T_held[f.i]) @ T_held[f.j])
         now, then = (np.ascontiguousarray(x[:, OUT_OF_PLANE]) for x in (xi, held))
-        _all_fits(now, then, f.forms, f.rho, f.window, f.fast, f.slow, f.stretch, f.table,
+        _all_fits(now, then, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
                   f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
         total += (f.temper * cost).sum()
         normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper[:, None] * g,

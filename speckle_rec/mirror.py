@@ -61,7 +61,7 @@ def flip(T: Array, *frames: int) -> Array:
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _changes(poses, inverse, frames, i, j, before, temper, rho, forms, window, fast, slow, stretch, table, per_unit,
+def _changes(poses, inverse, frames, i, j, before, temper, rho, rest, forms, window, fast, slow, stretch, table, per_unit,
              samples, extra, cutoff, out):
     for n in numba.prange(frames.size):
         t = frames[n]
@@ -75,7 +75,7 @@ def _changes(poses, inverse, frames, i, j, before, temper, rho, forms, window, f
             B[0, 2], B[1, 2], B[2, 0], B[2, 1], B[2, 3] = -B[0, 2], -B[1, 2], -B[2, 0], -B[2, 1], -B[2, 3]
             compose(A, B, X)
             out_of_plane(X, xi)
-            cost = cell_cost(xi, forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+            cost = cell_cost(xi, forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
                              per_unit, samples, extra, cutoff)
             total += temper[m] * cost - before[m]
         out[n] = total
@@ -86,7 +86,7 @@ def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
     out = np.zeros(len(frames))
     if len(f.i):
         poses, inverse = (np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T)))
-        _changes(poses, inverse, frames, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.forms, f.window, f.fast,
+        _changes(poses, inverse, frames, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.rest, f.forms, f.window, f.fast,
                  f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
     return out
 
@@ -104,7 +104,7 @@ def _between(f: Factors, first: int, last: int) -> Factors:
     p = (f.planar_i >= first) & (f.planar_j <= last)
     s = (f.i >= first) & (f.j <= last)
     return replace(f, planar_i=f.planar_i[p] - first, planar_j=f.planar_j[p] - first, planar=f.planar[p],
-                   planar_information=f.planar_information[p], i=f.i[s] - first, j=f.j[s] - first, rho=f.rho[s],
+                   planar_information=f.planar_information[p], i=f.i[s] - first, j=f.j[s] - first, rho=f.rho[s], rest=f.rest[s],
                    window=f.window[s], temper=f.temper[s])
 
 
@@ -120,6 +120,7 @@ def solve_around(T: Array, f: Factors, frames: tuple[int, ...], iterations: int 
 def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
     """The same factors with every few cells only, weighed up: enough to rank mirrors."""
     return replace(f, forms=np.ascontiguousarray(f.forms[::every]), rho=np.ascontiguousarray(f.rho[:, ::every]),
+                   rest=np.ascontiguousarray(f.rest[:, ::every]),
                    fast=np.ascontiguousarray(f.fast[:, ::every]), slow=np.ascontiguousarray(f.slow[:, ::every]),
                    stretch=np.ascontiguousarray(f.stretch[:, ::every]), temper=f.temper * every)
 

@@ -25,7 +25,7 @@ GAP = 40                  # frames: nearer ones are tied by the correlations of 
 THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
 MIN_SIMILARITY = 0.10     # of two thumbnails
 MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
-MIN_SHARE = 0.15          # of the blocks, that agree with the rigid fit
+MIN_SHARE = 0.18          # of the blocks, that agree with the rigid fit
 
 
 @dataclass(frozen=True)
@@ -150,4 +150,4 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
         return Loops(PlanarMotion(*_NO_PAIRS), Correlations(*_NO_PAIRS[:2], np.zeros((0, len(cells)), np.float32)),
                      len(a))
     i, j, twist, covariance, ncc, share, rho = (np.array(x) for x in zip(*found, strict=True))
-    return Loops(PlanarMotion(i, j, twist, covariance, ncc, share), Correlations(i, j, rho), len(a))
+    return Loops(PlanarMotion(i, j, twist, covariance, ncc, share), Correlations(i, j, rho, correlator.turn2(twist)), len(a))
