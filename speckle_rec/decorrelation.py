@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
-STEERING = 40.0     # Q per rad^2 of a beam's turn in plane: (k2 w)^2 / 8 of a beam .37 mm wide; simulated scans
+STEERING = 220.0    # Q per rad^2 of a beam's turn in plane: (k2 w)^2 / 8, w = .86 mm across the beam; two simulated scans
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
