@@ -5,7 +5,6 @@ T_k -> T_t M T_t^-1 T_k M, M = diag(1, 1, -1) (METHOD.md (6.3)). Pairs within ei
 that straddle t do, above all revisits.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -19,7 +18,8 @@ from .kernels.multilaterate import cell_cost, compose, out_of_plane
 
 Array = NDArray[np.float64]
 
-EVERY_CELL = 3
+ENOUGH_LOOPS = 10       # without revisits the neighbours' correlations have said all they can
+EVERY_CELL = 3          # of the cells, where mirrors are only ranked
 APART = 4               # frames looked at (every second) between a candidate and any lower one
 CANDIDATES = 16         # places of the lowest change that are tried in pairs
 TRIALS = 6              # mirrors a round that are solved anew
@@ -27,7 +27,7 @@ PAIR_TRIALS = 16        # turned parts a round that are solved anew
 LONGEST = 250           # frames of a turned part
 WINDOW = 60             # frames either side of a mirror that are solved anew
 ROUNDS = 8
-ITERATIONS = 8
+ITERATIONS = 8          # of a solve between tests, up to a gain of LEAST_GAIN of the cost
 CLEAR = 50.0            # gain in cost at which a mirror is taken before anything is solved anew
 LEAST_GAIN = 1e-3
 MARGIN = 20.0           # gain in cost below which a proposal is not taken: what solving further still gains
@@ -47,8 +47,8 @@ class Mended:
     """
 
     T: Array
-    mirrors: tuple[tuple[int, ...], ...]
-    runner_up: tuple[float, int]
+    mirrors: tuple[tuple[int, ...], ...] = ()
+    runner_up: tuple[float, int] = (np.inf, -1)
 
 
 def flip(T: Array, *frames: int) -> Array:
@@ -141,7 +141,7 @@ def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
     return single, sorted(turned)
 
 
-def mend(T: Array, f: Factors, judge: Callable | None = None) -> Mended:
+def mend(T: Array, f: Factors) -> Mended:
     """Mirror, solve anew, keep what is cheaper, until nothing is.
 
     Mirrors that gain as they stand are taken first; then those whose cost falls once the frames around them are
@@ -172,7 +172,6 @@ def mend(T: Array, f: Factors, judge: Callable | None = None) -> Mended:
             trials.append((total_cost(trial, f), frames, trial))
             if trials[-1][0] > cost - MARGIN:
                 refused.add(frames)
-        if judge: judge(cost, [(round(c - cost), fr) for c, fr, _ in trials], T)
         new, frames, trial = min(trials, key=lambda x: x[0], default=(np.inf, (), T))
         if new > cost - MARGIN:
             break
