@@ -1,10 +1,13 @@
 """Displacement fields: ours beside ndarray.fill and literal numpy and torch implementations of the formulas.
 
-Run: python benchmarks/fields.py [FRAMES]
+Run: python benchmarks/fields.py [FRAMES]; with --write FRAMES: time and peak memory of writing ddf.h5.
 """
 
+import resource
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -21,6 +24,14 @@ def best(run, repeats=5):
         run()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+@numba.njit(parallel=True)
+def fill_all(out):
+    """Write a constant with all threads: what the memory can take."""
+    flat = out.reshape(len(out) * 3, -1)
+    for k in numba.prange(len(flat)):
+        flat[k].fill(1.0)
 
 
 def literal_torch(T):
@@ -42,11 +53,10 @@ def literal_numpy(T):
 
 
 def main(frames=300):
-    rng = np.random.default_rng(0)
-    T = geometry.chain(geometry.exp(rng.normal(0, 1, (frames, 6)) * [0.3, 0.3, 0.3, 0.01, 0.01, 0.01]))
-    T[0] = np.eye(4)
+    T = trajectory(frames)
     out = ddf.fields(T, SCALE)
     rows = {"ndarray.fill, warm (one thread)": best(lambda: out.fill(1.0)),
+            "fill by all threads, warm": (fill_all(out), best(lambda: fill_all(out)))[1],
             "ours, into warm memory": best(lambda: ddf.fields(T, SCALE, out=out)),
             "ours, into fresh memory": best(lambda: ddf.fields(T, SCALE))}
     rows["literal numpy"] = best(literal_numpy(T), 2)
@@ -60,7 +70,31 @@ def main(frames=300):
     print(f"{frames} frames, {out.nbytes / 1e9:.2f} GB, {numba.get_num_threads()} threads")
     for name, seconds in rows.items():
         print(f"{name:34s} {seconds:7.3f} s {out.nbytes / seconds / 1e9:6.1f} GB/s")
+    warm, fresh = rows["ours, into warm memory"], rows["ours, into fresh memory"]
+    print(f"share of the write bandwidth (fill by all threads): {rows['fill by all threads, warm'] / warm:.2f}")
+    if torch_s := rows.get("literal torch"):
+        print(f"times as fast as literal torch: {torch_s / warm:.0f} (warm memory), {torch_s / fresh:.0f} (fresh)")
+
+
+def trajectory(frames):
+    rng = np.random.default_rng(0)
+    return geometry.chain(geometry.exp(rng.normal(0, 1, (frames, 6)) * [0.3, 0.3, 0.3, 0.01, 0.01, 0.01]))
+
+
+def write(frames):
+    """Peak resident memory of a file of fields, which does not grow with the scan."""
+    T = trajectory(frames)
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        start = time.perf_counter()
+        ddf.write(Path(folder) / "ddf.h5", T, geometry.steps(T), SCALE)
+        seconds = time.perf_counter() - start
+        size = (Path(folder) / "ddf.h5").stat().st_size
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{frames} frames: {size / 1e9:.2f} GB in {seconds:.1f} s, peak resident memory {peak:.2f} GiB")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    if sys.argv[1:2] == ["--write"]:
+        write(int(sys.argv[2]))
+    else:
+        main(*map(int, sys.argv[1:]))

@@ -118,8 +118,9 @@ class Calibration:
         if coefficients.shape != expected or coefficients.dtype.kind != "f" or not np.isfinite(coefficients).all():
             raise InputError(f"{path}: dataset 'coefficients': expected finite numbers {list(expected)}, "
                              f"found {coefficients.dtype} {list(coefficients.shape)}")
+        priors, figures, provenance = told
         return cls(curves, np.asarray(coefficients, np.float64), str(attributes.get("kind", "curvilinear")), mirror,
-                   *told, hash=file_hash(path))
+                   priors, figures, provenance, file_hash(path))
 
     @classmethod
     def shipped(cls) -> "Calibration":

@@ -37,7 +37,11 @@ class Sample:
     xi: Array
     signs: Array
     rho: Array
-    weight: Array
+
+    @property
+    def weight(self) -> Array:
+        """Weight [n] of each, see `reach_weight`."""
+        return reach_weight(self.xi)
 
 
 def reach_weight(xi: Array) -> Array:
@@ -58,6 +62,7 @@ class Priors:
     waist_mm, focus_mm : prior means; the lens that the physics allows.
     waist_share, focus_share : relative standard deviations.
     coefficient : standard deviation of a coefficient, on the scale of a logit.
+    scale : standard deviation of the logarithm of the mean stretch.
     """
 
     waist_mm: float = 1.15
@@ -65,6 +70,7 @@ class Priors:
     waist_share: float = 0.15
     focus_share: float = 0.10
     coefficient: float = 1.0
+    scale: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def start_coefficients(n_signs: int, curves: Curves) -> Array:
 
 
 def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), use_signs: bool = True,
-        use_stretch: bool = True, free: Sequence[str] = GLOBALS, max_iterations: int = 40,
+        use_stretch: bool = True, free: Sequence[str] = GLOBALS, max_iterations: int = 25,
         share: float | None = None) -> CurveFit:
     """Fit curves and coefficients to samples, one a scan; every scan counts the same.
 
@@ -169,17 +175,18 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
     mean[:2] = np.log(priors.waist_mm), priors.focus_mm
     deviation = np.concatenate([[priors.waist_share, priors.focus_share * priors.focus_mm, 2.0, 1.0, 3.0],
                                 np.full(3 * F, priors.coefficient)])
-    deviation[5::F] = 5.0
+    deviation[5::F] = 5.0, 5.0, priors.scale
     precision = 1 / deviation**2
     total_weight = np.array([s.weight.sum() for s in samples])
     counts = total_weight.mean() / total_weight
     temper = 0.01 if share is None else share
     damping, cost = 1e-3, np.inf
     best = np.inf
-    step = 0
+    iterations = 0
     v = np.concatenate([x, theta.ravel()])
     designs = [design(s.signs) for s in samples]
-    for _ in range(max_iterations):
+    while iterations < max_iterations:
+        iterations += 1
         H, g = np.zeros((len(v), len(v))), np.zeros(len(v))
         frozen, total = [], 0.0
         for s, A, n in zip(samples, designs, counts, strict=True):
@@ -208,12 +215,12 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
             damping *= 6
         cost = float(np.mean([robust_cost(s.rho - (f := _expected(v, s, A, start)[0]), f)
                               for s, A in zip(samples, designs, strict=True)]))
-        if not moved or abs(best - cost) < 2e-6:
+        if not moved or abs(best - cost) < 1e-5:
             break
         best = cost
     curves, theta = to_curves(v[:5], start), v[5:].reshape(3, F)
     residual = np.concatenate([s.rho - predict(curves, theta, s) for s in samples])
-    return CurveFit(curves, theta, cost, float(np.sqrt(np.mean(residual**2))), step + 1)
+    return CurveFit(curves, theta, cost, float(np.sqrt(np.mean(residual**2))), iterations)
 
 
 def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:

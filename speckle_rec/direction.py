@@ -70,7 +70,7 @@ class MirrorPrior:
 
 
 MIN_TURN_RAD = 0.5
-MIN_TILT_RAD = 0.03
+MIN_TILT_SHARE = 0.25       # of the scan's largest tilt: what counts as its first
 START = np.array([0.02, 0.003, 0.003])      # breaks the symmetry of a scan that starts at rest
 
 
@@ -132,7 +132,7 @@ def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, 
         why = f"the turn is taken to be {'positive' if prior.turn_sign > 0 else 'negative'}"
     else:
         lift = twist[:, 3] + twist[:, 2] / 60.0
-        moved = np.flatnonzero(np.abs(lift) > MIN_TILT_RAD)
+        moved = np.flatnonzero(np.abs(lift) > max(MIN_TILT_SHARE * np.abs(lift).max(initial=0), 1e-6))
         wrong = bool(len(moved) and lift[moved[0]] * prior.tilt_sign < 0)
         why = f"the first tilt is taken to be {'positive' if prior.tilt_sign > 0 else 'negative'}"
     note = f"images cannot tell a scan from its mirror image in z: {why} ({prior.source})"

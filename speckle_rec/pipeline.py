@@ -88,6 +88,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.numbers["revisits"] = len(loops)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
     result.evidence["revisit_pairs"] = np.stack([loops.planar.i, loops.planar.j], 1)
+    result.numbers["calibration_hash"] = calibration.hash if isinstance(calibration, Calibration) else "physical"
     return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import InputError, SpeckleRecError
 from ..io.results import available
-from . import check, common, compound, demo, doctor, export, reconstruct, report
+from . import benchmark, calibrate, check, common, compound, demo, doctor, evaluate, export, reconstruct, report
 
 # click.ClickException, wherever this version of typer keeps it.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -20,7 +20,10 @@ def build() -> typer.Typer:
                       help="Trackerless freehand 3D ultrasound from images alone.",
                       context_settings={"help_option_names": ["-h", "--help"]})
     app.command("reconstruct")(reconstruct.reconstruct)
+    app.command("evaluate")(evaluate.evaluate)
+    app.command("benchmark")(benchmark.benchmark)
     app.command("check")(check.check)
+    app.command("calibrate")(calibrate.calibrate)
     app.command("export")(export.export)
     if available("volume") and available("io.nrrd"):
         app.command("compound")(compound.compound)

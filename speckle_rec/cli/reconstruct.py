@@ -99,6 +99,7 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
         result = single_frame()
     else:
         result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
+    calibration_hash = str(result.numbers.pop("calibration_hash", calibration_hash))
     resolved = {**settings.resolved(), "scan": scan.path, "image_calibration": scan.calibration_source,
                 "calibration": calibration or "built-in", "calibration_hash": calibration_hash,
                 "outputs": dataclasses.asdict(outputs or results.Outputs())}

@@ -1,0 +1,88 @@
+"""``benchmark DATASET --engines a,b,c``: the same scans through several engines."""
+
+import re
+import sys
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..challenge import PREFIX, Submission
+from ..engines import ENGINES, engine
+from ..errors import InputError
+from ..evaluation import Evaluation, Row, evaluate_dataset
+from ..io.staging import staged_file
+from ..report import benchmark as report
+from . import common
+from .evaluate import Calibration, Dataset, Out, Pattern, Processes, Scheduler, processes, wide_console
+from .reconstruct import load_calibration
+
+HEADINGS = {"final_mirror_given": "mirror given", "runtime_s": "s/scan", "frames_per_s": "frames/s"}
+
+
+def benchmark(dataset: Dataset, out: Out,
+              engines: Annotated[str, typer.Option("--engines", metavar="a,b,c", help=f"Of {', '.join(ENGINES)}, and "
+                                                   f"{PREFIX}PATH/predict_ddfs.py for anyone's submission.")],
+              python: Annotated[str, typer.Option("--python", metavar="FILE", help="Interpreter for the submissions.")
+                                ] = sys.executable,
+              calibration: Calibration = None, scans: Pattern = "*", scheduler: Scheduler = None,
+              config: common.Config = None, device: common.Device = None, jobs: Processes = 1,
+              seed: common.Seed = None, overwrite: common.Overwrite = False,
+              no_progress: common.NoProgress = False, quiet: common.Quiet = False) -> int:
+    """Run the same scans through several engines; accuracy and run time in one table and one figure."""
+    settings, jobs = processes(config, device, seed, jobs)
+    chosen = choose(engines, python, settings.device)
+    curves, calibration_hash = load_calibration(calibration)
+    found: dict[str, Evaluation] = {}
+    with common.progress_bar(not (no_progress or quiet)) as progress:
+        for name, one in chosen.items():
+            def ended(row: Row, done: int, total: int, name: str = name) -> None:
+                progress(name, done, total)
+                if row.error:
+                    common.complain(f"{name}: {row.name}: {row.error}")
+            found[name] = evaluate_dataset(
+                dataset, out / re.sub(r"[^\w.-]+", "_", name), engine=one, calibration=curves,
+                calibration_hash=calibration_hash, config=settings, scans=scans, jobs=jobs, scheduler=scheduler,
+                overwrite=overwrite, progress=ended)
+    for file, content in (("benchmark.csv", report.csv(found)), ("benchmark.md", report.markdown(found))):
+        with staged_file(out / file, overwrite=True) as partial:
+            partial.write_text(content, encoding="utf-8")
+    report.figure(out / "benchmark.png", found)
+    if not quiet:
+        show(found)
+        print((out / "benchmark.png").absolute())
+    return 1 if any(one.failed for one in found.values()) else 0
+
+
+def choose(words: str, python: str, device: str) -> dict[str, str | Submission]:
+    """Engines by the names they go by in tables; checked before any work is done.
+
+    Raises
+    ------
+    InputError
+        For an unknown engine, or a submission that is not there.
+    """
+    chosen: dict[str, str | Submission] = {}
+    for word in filter(None, map(str.strip, words.split(","))):
+        one: str | Submission = Submission.of(word, python, device) if word.startswith(PREFIX) else word
+        name = label = one.label if isinstance(one, Submission) else word
+        if isinstance(one, str):
+            engine(one)
+        elif chosen.get(name, one) != one:
+            name = next(f"{label}-{k}" for k in range(2, 1000) if f"{label}-{k}" not in chosen)
+        chosen[name] = one
+    if not chosen:
+        raise InputError(f"--engines: expected names such as {','.join(ENGINES)}, found '{words}'")
+    return chosen
+
+
+def show(found: dict[str, Evaluation]) -> None:
+    """Print the table."""
+    table = Table("engine", *(HEADINGS.get(column, column) for column in report.COLUMNS))
+    table.columns[0].no_wrap = True
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, evaluation in found.items():
+        values = report.figures(evaluation)
+        table.add_row(name, *(report.text(values.get(column)) for column in report.COLUMNS))
+    wide_console().print(table)

@@ -1,0 +1,158 @@
+"""``calibrate DATASET -o FILE``: decorrelation curves and protocol priors from tracked training scans."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import config as config_file
+from .. import training
+from ..calibration import Calibration
+from ..errors import InputError, SpeckleRecError
+from ..fit_machine import calibrate as fit
+from ..heldout import NAMES
+from ..io.results import available, version
+from ..scan import Scan
+from ..workers import run_all
+from . import common
+
+
+def calibrate(
+    sources: Annotated[list[str], typer.Argument(metavar="DATASET", help="Tracked scans: a data set in the challenge's "
+                                                 "layout (train or val), files, a folder or a glob; with --merge, "
+                                                 "files of --shard.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Calibration to write, .h5; with --shard the "
+                                      "statistics of the shard.")],
+    shard: Annotated[str | None, typer.Option("--shard", metavar="i/n", help="Collect the statistics of every n-th "
+                                              "scan from the i-th (from 1), and fit nothing.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Fit the statistics of several --shard files.")] = False,
+    name: Annotated[str, typer.Option("--name", help="What results call this calibration.")] = "",
+    tracked_plane: Annotated[bool, typer.Option("--tracked-plane", help="Align in plane by the tracker, not by block "
+                                                "matching: how good the curves could be.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Fit other curve models too and keep the table of held-out "
+                                          "errors.")] = False,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Measure the scans on a "
+                                                  "dask.distributed cluster (extra [cluster]).")] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Plots beside FILE, as .png.")] = True,
+    calib: common.Calib = None,
+    config: common.Config = None,
+    jobs: common.Jobs = None,
+    seed: common.Seed = None,
+    overwrite: common.Overwrite = False,
+    no_progress: common.NoProgress = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
+) -> int:
+    """Curves and priors of a machine from tracked scans, for reconstruct --calibration.
+
+    What each scan gave is kept in FILE.statistics.h5: an interrupted run goes on where it was.
+    """
+    settings = config_file.load(config, jobs=jobs, seed=seed)
+    common.set_threads(settings.jobs)
+    if merge and shard:
+        raise InputError("--merge and --shard: expected one of them")
+    if out.exists() and not overwrite:
+        what = "statistics" if shard else "calibration"
+        (training.read if shard else Calibration.load)(out)
+        if not quiet:
+            print(f"{out}: {what} finished before; add --overwrite to make it anew")
+        return 0
+    failed: list[str] = []
+    if merge:
+        records = training.merge([training.read(Path(s)) for s in sources])
+    else:
+        kept = out if shard else out.with_name(out.stem + ".statistics.h5")
+        paths = _of_shard(common.find_scans(sources), shard)
+        records, failed = _collect(paths, kept, calib, settings, "tracked" if tracked_plane else "estimated",
+                                   overwrite, scheduler, not (no_progress or quiet))
+        if shard:
+            training.write(out, records)
+            if not quiet:
+                print(f"{out}: statistics of {len(records)} scans")
+            return 1 if failed else 0
+    with common.progress_bar(not (no_progress or quiet)) as progress:
+        calibration = fit(records, seed=settings.seed, name=name, compare=compare, progress=progress,
+                          provenance={"version": version(), "planar": "tracked" if tracked_plane else "estimated"})
+    saved = calibration.save(out)
+    if report and (plots := available("report.calibration")):
+        plots.write(out.with_suffix(".png"), saved, records)
+    if not quiet:
+        _show(out, saved)
+    return 1 if failed else 0
+
+
+def _of_shard(paths: list[Path], shard: str | None) -> list[Path]:
+    if shard is None:
+        return paths
+    try:
+        i, n = (int(v) for v in shard.split("/"))
+    except ValueError:
+        i, n = 0, 0
+    if not 1 <= i <= n:
+        raise InputError(f"--shard {shard}: expected i/n with 1 <= i <= n, such as 2/4")
+    return paths[i - 1::n]
+
+
+def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config_file.Config, planar: str,
+             overwrite: bool, scheduler: str | None, shown: bool) -> tuple[list[training.Record], list[str]]:
+    done = [] if overwrite or not kept.exists() else training.read(kept)
+    records = {r.name: r for r in done}
+    wanted, failed, tasks = set(), [], []
+
+    def fails(path: Path, error: BaseException) -> None:
+        if not isinstance(error, SpeckleRecError | OSError | MemoryError):
+            raise error
+        text = common.one_line_of(error)
+        failed.append(text if str(path) in text else f"{path}: {text}")
+        common.complain(failed[-1])
+
+    for path in paths:
+        try:
+            name = Scan.open(path, calib=calib).name
+        except (SpeckleRecError, OSError, MemoryError) as error:
+            fails(path, error)
+            continue
+        wanted.add(name)
+        if name not in records:
+            tasks.append((path.absolute(), calib, settings.seed, settings.jobs, planar))
+    with common.progress_bar(shown) as progress:
+        for number, (task, outcome) in enumerate(run_all(measure, tasks, scheduler=scheduler), 1):
+            if isinstance(outcome, BaseException):
+                fails(tasks[task][0], outcome)
+            else:
+                records[outcome.name] = outcome
+                training.write(kept, training.merge([list(records.values())]))
+            progress("scans", number, len(tasks))
+    chosen = [r for r in records.values() if r.name in wanted]
+    if not chosen:
+        raise InputError(failed[0] if failed else "no scan in this shard: choose a smaller n")
+    return training.merge([chosen]), failed
+
+
+def measure(task: tuple[Path, Path | None, int, int, str]) -> training.Record:
+    """Statistics of one scan; runs wherever its file can be read."""
+    path, calib, seed, jobs, planar = task
+    return training.collect(Scan.open(path, calib=calib), seed=seed, jobs=jobs, planar=planar)
+
+
+def _show(out: Path, c: Calibration) -> None:
+    k = c.curves
+    print(f"{out}: {k.source}")
+    print(f"  lens           waist {k.waist_mm:.2f} mm at {k.focus_mm:.1f} mm")
+    print(f"  kernel         b {k.tail_b:.3g}, beta {k.tail_beta:.3g}; slow share {k.slow_share:.2f}, "
+          f"kappa {k.kappa:.2g}; floor {k.floor:.2f}")
+    print(f"  scale          uncertain by {k.scale_uncertainty:.0%}")
+    for form, row in c.figures.get("held_out", {}).items():
+        told = ", ".join(f"{n} {row[n]['gain_mean']:.3f} +- {row[n]['gain_sd']:.3f} "
+                         f"(error {row[n]['error_median']:.3f})" for n in NAMES if n in row)
+        print(f"  held out       {form}: rms {row['rho_rms']:.3f}; estimate over truth: {told}")
+    print(f"  usual signs    {c.mirror.source}")
+    print(f"  hash           {c.hash[:16]}")
+
+
+def of_lens(calibration: Calibration, uncertainty: float) -> Calibration:
+    """The same calibration with the uncertainty of an assumed lens added."""
+    joint = math.hypot(calibration.curves.scale_uncertainty, uncertainty)
+    return replace(calibration, curves=replace(calibration.curves, scale_uncertainty=joint))

@@ -1,0 +1,145 @@
+"""From training records to a calibration: fit, held-out subjects, comparison of forms (docs/METHOD.md, section 7)."""
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import protocol
+from .calibration import Calibration
+from .curvefit import CurveFit, Priors, Sample, fit, parts, predict, robust_cost
+from .decorrelation import Curves
+from .errors import InputError
+from .heldout import NAMES, PairErrors, judge_pairs, lag_one_excess
+from .training import Record, drawn
+
+Array = NDArray[np.float64]
+Report = Callable[[str, int, int], None]
+
+# A Gaussian lens of 10 mm at a geometric focus of 60 mm, 6 MHz (PHYSICS: aperture assumed), and a 5 mm one at 20 mm.
+LENS = {"curvilinear": Priors(1.12, 55.8, 0.03, 0.03), "linear": Priors(0.5, 20.0, 0.15, 0.15)}
+MAX_FOLDS = 6
+LEAST_UNCERTAINTY, UNJUDGED_UNCERTAINTY = 0.04, 0.15
+
+# The forms that are compared on held-out subjects; the last one is what a calibration uses.
+FORMS: dict[str, dict[str, Any]] = {
+    "exp(-Q), one floor": {"use_signs": False, "free": ("waist_mm", "focus_mm", "kappa"), "exponential": True},
+    "exp(-Q), signs": {"use_stretch": False, "free": ("waist_mm", "focus_mm", "kappa"), "exponential": True},
+    "long tail, one floor": {"use_signs": False},
+    "long tail, signs, no tissue factor": {"use_stretch": False},
+    "long tail, signs, tissue factor, free lens": {"free_lens": True},
+    "long tail, signs, tissue factor": {},
+}
+
+
+def start_curves(kind: str) -> Curves:
+    """Where a fit starts."""
+    lens = LENS[kind]
+    return replace(Curves.default(kind), waist_mm=lens.waist_mm, focus_mm=lens.focus_mm, tail_b=0.3, tail_beta=0.45,
+                   kappa=0.003, slow_share=0.25, floor=0.8)
+
+
+def fit_form(samples: Sequence[Sample], kind: str, *, exponential: bool = False, free_lens: bool = False,
+             **options: Any) -> CurveFit:
+    """Fit one of `FORMS`."""
+    start, priors = start_curves(kind), LENS[kind]
+    if exponential:
+        start = replace(start, tail_b=1.0, tail_beta=1.0)
+    if free_lens:
+        priors = replace(priors, waist_share=0.3, focus_share=1.0)
+    return fit(samples, start, priors=priors, **options)
+
+
+def folds(records: Sequence[Record]) -> list[list[int]]:
+    """Indices held out together: a subject each, several where there are more than `MAX_FOLDS`."""
+    subjects = sorted({r.subject for r in records})
+    n = min(MAX_FOLDS, len(subjects))
+    return [[k for k, r in enumerate(records) if subjects.index(r.subject) % n == fold] for fold in range(n)]
+
+
+def held_out(records: Sequence[Record], samples: Sequence[Sample], form: str,
+             progress: Report | None = None) -> tuple[list[PairErrors], dict[str, Any]]:
+    """Leave-one-subject-out: pair errors of every scan by curves that never saw its subject, and the summary."""
+    judged: list[PairErrors] = []
+    cost, square, count = 0.0, 0.0, 0
+    groups = folds(records)
+    for done, out in enumerate(groups):
+        if progress:
+            progress(f"held out: {form}", done, len(groups))
+        f = fit_form([s for k, s in enumerate(samples) if k not in out], records[0].kind, **FORMS[form])
+        for k in out:
+            expected = predict(f.curves, f.coefficients, samples[k])
+            residual = samples[k].rho - expected
+            cost += robust_cost(residual, expected) * len(residual)
+            square += float(np.square(residual).sum())
+            count += len(residual)
+            judged.append(judge_pairs(records[k], f.curves, f.coefficients))
+    gain, error = np.array([p.gain for p in judged]), np.array([p.error for p in judged])
+    summary: dict[str, Any] = {"rho_cost": cost / count, "rho_rms": float(np.sqrt(square / count))}
+    for k, name in enumerate(NAMES):
+        g, e = gain[:, k][np.isfinite(gain[:, k])], error[:, k][np.isfinite(error[:, k])]
+        if len(g):
+            summary[name] = {"gain_mean": float(np.exp(np.log(np.maximum(g, 1e-3)).mean())),
+                             "gain_sd": float(g.std()), "error_median": float(np.median(e)), "scans": len(g)}
+    return judged, summary
+
+
+def scale_uncertainty(judged: Sequence[PairErrors]) -> float:
+    """Root mean square of the logarithm of the gains of displacement and yaw of held-out scans."""
+    gains = np.array([p.gain[:2] for p in judged])
+    gains = gains[np.isfinite(gains) & (gains > 0.1)]
+    if len(gains) < 3:
+        return UNJUDGED_UNCERTAINTY
+    return float(max(LEAST_UNCERTAINTY, np.sqrt(np.mean(np.log(gains) ** 2))))
+
+
+def calibrate(records: Sequence[Record], *, seed: int = 0, name: str = "", compare: bool = False,
+              provenance: dict[str, Any] | None = None, progress: Report | None = None) -> Calibration:
+    """Fit a calibration to training records (sorted by name, see `training.merge`).
+
+    Parameters
+    ----------
+    name : what results call this calibration.
+    compare : fit every one of `FORMS`, held out, into the table of the figures.
+
+    Raises
+    ------
+    InputError
+        If there is no record.
+    """
+    if not records:
+        raise InputError("no tracked scan to calibrate on")
+    kind, form = records[0].kind, list(FORMS)[-1]
+    samples = [drawn(r, seed) for r in records]
+    f = fit_form(samples, kind, **FORMS[form])
+    cells = [parts(f.coefficients, s.signs) for s in samples]
+    subjects = {r.subject for r in records}
+    judged: list[PairErrors] = []
+    figures: dict[str, Any] = {}
+    if len(subjects) > 1:
+        table = {}
+        for other in FORMS if compare else [form]:
+            judged, table[other] = held_out(records, samples, other, progress)
+        figures = {"held_out": table, "scans": {p.scan: {"gain": _plain(p.gain), "error": _plain(p.error)}
+                                               for p in judged}}
+    free = fit_form(samples, kind, free_lens=True)
+    figures |= {"rho_cost": f.cost, "rho_rms": f.rms, "iterations": f.iterations,
+                "free_lens": {"waist_mm": free.curves.waist_mm, "focus_mm": free.curves.focus_mm},
+                "lag_one_excess": {r.name: _plain(np.array(lag_one_excess(r, f.curves, f.coefficients)))
+                                   for r in records},
+                "planar_rms": {r.name: _plain(r.planar_rms) for r in records}}
+    curves = replace(f.curves, floor=float(np.mean([c[0].mean() for c in cells])),
+                     slow_share=float(np.mean([c[1].mean() for c in cells])),
+                     scale_uncertainty=scale_uncertainty(judged),
+                     source=name or f"calibrated on {len(records)} scans of {len(subjects)} subjects")
+    priors = protocol.gather([r.motion for r in records])
+    return Calibration(curves, f.coefficients, kind, protocol.mirror_prior(priors), priors, figures,
+                       {"scans": [r.name for r in records], "seed": seed, "numpy": np.__version__,
+                        "python": platform.python_version(), **(provenance or {})})
+
+
+def _plain(values: Array) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in values]

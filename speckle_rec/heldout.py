@@ -1,0 +1,131 @@
+"""Curves judged by what they are for: motion of single frame pairs, estimated and compared with the tracked one."""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from .curvefit import parts
+from .decorrelation import TABLE_PER_UNIT, WORST_CELL, Curves, forms_of
+from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
+from .kernels.multilaterate import cell_fit
+from .training import Record
+
+Array = NDArray[np.float64]
+
+SENSITIVE = (0.40, 0.95)          # correlation of the clearest fifth of the cells
+PIVOT_MM = 0.05                   # how well the contact point is held while single pairs are judged
+LAGS = 8
+HELD = 5
+NAMES = ("focus", "yaw", "tilt")
+
+
+@numba.njit(nogil=True, cache=True)
+def fit_pairs(start, mean, precision, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff,
+              temper, out):
+    """Levenberg-Marquardt of single pairs: out [M, 3] from start [M, 3] under a Gaussian prior about mean [M, 3].
+
+    The variances are held while a pair is solved and taken anew `HELD` times (METHOD.md (3.8)).
+    """
+    g, H = np.empty(3), np.empty((3, 3))
+    gt, Ht = np.empty(3), np.empty((3, 3))
+    for m in range(start.shape[0]):
+        x = start[m].copy()
+        w = window[m]
+        for _ in range(HELD):
+            held = x.copy()
+            d = x - mean[m]
+            cost = temper * cell_fit(x, held, forms, rho[m], fast[w], slow[w], stretch[w], table, per_unit, samples,
+                                     extra, cutoff, g, H) + 0.5 * d @ precision @ d
+            damping = 1e-3
+            for _ in range(10):
+                A = temper * H + precision
+                for k in range(3):
+                    A[k, k] *= 1.0 + damping
+                trial = x - np.linalg.solve(A, temper * g + precision @ (x - mean[m]))
+                d = trial - mean[m]
+                new = temper * cell_fit(trial, held, forms, rho[m], fast[w], slow[w], stretch[w], table, per_unit,
+                                        samples, extra, cutoff, gt, Ht) + 0.5 * d @ precision @ d
+                if new < cost:
+                    done = cost - new < 1e-6 * abs(cost)
+                    x, cost = trial, new
+                    g[:] = gt
+                    H[:] = Ht
+                    damping = max(damping * 0.2, 1e-9)
+                    if done:
+                        break
+                else:
+                    damping *= 8.0
+                    if damping > 1e6:
+                        break
+        out[m] = x
+
+
+@dataclass(frozen=True)
+class PairErrors:
+    """Pair estimates of a scan against the tracker, each of `NAMES`: displacement at the focus, yaw, tilt.
+
+    Attributes
+    ----------
+    gain : [3], median of estimate over truth where the truth is above half its rms; NaN where nothing moved.
+    error : [3], median of |estimate - truth| over the rms of the truth.
+    estimate, truth : [M, 3], mm, rad, rad.
+    """
+
+    scan: str
+    gain: Array
+    error: Array
+    estimate: Array
+    truth: Array
+
+
+def sensitive(record: Record) -> NDArray[np.int64]:
+    """Pairs of a record that are near enough to be told and far enough to tell something."""
+    top = np.quantile(np.nan_to_num(record.rho.astype(np.float64)), 0.8, axis=1)
+    lag = record.j - record.i
+    return np.flatnonzero((top > SENSITIVE[0]) & (top < SENSITIVE[1]) & (lag <= LAGS))
+
+
+def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErrors:
+    """Estimate the pairs of a record with the contact point and the sign given, and compare."""
+    m = sensitive(record)
+    floor, slow, stretch = parts(coefficients, record.signs.astype(float))
+    floor = np.where(floor < WORST_CELL, 0, floor)
+    truth, out = record.xi[m], np.empty((len(m), 3))
+    precision = np.diag([1 / PIVOT_MM**2, 1e-2, 1e-2])
+    fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, forms_of(curves, record.lines),
+              record.rho[m].astype(np.float32), record.window[m].astype(np.int64), (1 - slow) * floor, slow * floor,
+              stretch, curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA, CUTOFF, TEMPER, out)
+    to = np.array([[1, curves.focus_mm, 0], [0, 0, 1], [0, 1, 0]])
+    e, t = out @ to.T, truth @ to.T
+    gain, error = np.full(3, np.nan), np.full(3, np.nan)
+    for k in range(3):
+        rms = np.sqrt(np.mean(t[:, k] ** 2)) if len(t) else 0.0
+        moved = np.abs(t[:, k]) > max(rms / 2, 1e-9)
+        if moved.sum() >= 10:
+            gain[k] = np.median(e[moved, k] / t[moved, k])
+            error[k] = np.median(np.abs(e[:, k] - t[:, k])) / rms
+    return PairErrors(record.name, gain, error, e, t)
+
+
+def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple[float, int]:
+    """Mean residual of the correlations at lag 1 less that at lags 2 to 4 of like distance, and the pairs at lag 1.
+
+    A machine that blends each picture with the one before (persistence) makes neighbours more alike than their
+    distance says; clean simulated rotations show .02 to .05.
+    """
+    lag = record.j - record.i
+    floor, slow, stretch = parts(coefficients, record.signs.astype(float))
+    U = forms_of(curves, record.lines)
+    w = record.window
+    q = np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) * stretch[w] ** 2
+    f = floor[w] * ((1 - slow[w]) * curves.kernel(q) + slow[w] * curves.kernel(curves.kappa * q))
+    e = np.where(floor[w] < WORST_CELL, np.nan, record.rho.astype(float) - f)
+    means = []
+    for lo, hi in ((0.05, 0.3), (0.3, 1.0), (1.0, 3.0)):
+        level = (q >= lo) & (q < hi) & np.isfinite(e)
+        one, few = level & (lag == 1)[:, None], level & ((lag >= 2) & (lag <= 4))[:, None]
+        if one.sum() > 100 and few.sum() > 100:
+            means.append(float(e[one].mean() - e[few].mean()))
+    return (float(np.mean(means)) if means else float("nan")), int((lag == 1).sum())

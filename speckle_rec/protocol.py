@@ -1,0 +1,115 @@
+"""What tracked training scans tell of how people move: speeds, phases, usual directions, jitter, each with counts."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+from . import geometry as se3
+from .direction import MIN_TILT_RAD, MIN_TURN_RAD, MirrorPrior
+
+Array = NDArray[np.float64]
+
+PHASES = ("still", "fan", "turn", "rock", "sweep")
+MIDDLE_MM = 50.0           # depth at which a turn about the face counts as motion
+STILL_MM = 0.05            # a frame, at the middle of the field
+SMOOTH_FRAMES = 15
+
+
+def measure(T: Array) -> dict[str, float]:
+    """Protocol statistics of one tracked scan.
+
+    Parameters
+    ----------
+    T : [N, 4, 4] poses of the probe face in its first frame; NaN where untracked.
+
+    Returns
+    -------
+    dict
+        The names say the units: `speed_*` medians a frame; `turn_deg` the total yaw; `first_fan_sign` +1, -1 or 0;
+        `contact_*_mm` scatter of the face's centre and `contact_frames` the time over which it stays alike;
+        `change_*` robust standard deviations of the change of the step; `jitter_*` white noise of the tracker at most
+        (third differences, robust); `share_*` part of the frames in each phase and `frames_*` its median run.
+    """
+    ok = np.asarray(np.isfinite(T).all(axis=(1, 2)))
+    T = T[: len(ok) if ok.all() else int(np.argmin(ok))]
+    if len(T) < 10:
+        return {}
+    step = se3.log(se3.steps(T))[1:]
+    twist = se3.log(T)
+    moved = np.stack([step[:, 2] + MIDDLE_MM * step[:, 3], MIDDLE_MM * step[:, 4], MIDDLE_MM * step[:, 5]], 1)
+    lift = twist[:, 3] + twist[:, 2] / 60.0
+    far = np.flatnonzero(np.abs(lift) > MIN_TILT_RAD)
+    contact = T[:, :3, 3] - T[:, :3, 3].mean(0)
+    change, third = np.diff(step, axis=0), np.diff(step, n=2, axis=0)
+    scale = 1 / 0.6745
+    out = {
+        "frames": float(len(T)),
+        "speed_mm": float(np.median(np.linalg.norm(moved, axis=1))),
+        "speed_deg": float(np.degrees(np.median(np.linalg.norm(step[:, 3:], axis=1)))),
+        "turn_deg": float(np.degrees(np.median(twist[-max(len(T) // 10, 1):, 4]))),
+        "first_fan_sign": float(np.sign(lift[far[0]])) if len(far) else 0.0,
+        **dict(zip(("contact_x_mm", "contact_y_mm", "contact_z_mm"), contact.std(0).tolist(), strict=True)),
+        "contact_frames": _correlation_time(contact),
+        "jitter_mm": float(scale * np.median(np.abs(third[:, :3])) / np.sqrt(20)),
+        "jitter_mrad": float(1e3 * scale * np.median(np.abs(third[:, 3:])) / np.sqrt(20)),
+    }
+    units = (1, 1, 1, 1e3, 1e3, 1e3)
+    names = ("x_mm", "y_mm", "z_mm", "tilt_mrad", "yaw_mrad", "roll_mrad")
+    out |= {f"change_{n}": float(u * scale * np.median(np.abs(c))) for n, u, c in zip(names, units, change.T,
+                                                                                     strict=True)}
+    phase = phases(step)
+    edges = np.flatnonzero(np.diff(np.concatenate([[-1], phase, [-1]])))
+    runs = [(phase[a], b - a) for a, b in itertools.pairwise(edges)]
+    for k, name in enumerate(PHASES):
+        out[f"share_{name}"] = float(np.mean(phase == k))
+        lengths = [n for p, n in runs if p == k]
+        out[f"frames_{name}"] = float(np.median(lengths)) if lengths else 0.0
+    return out
+
+
+def phases(step: Array) -> NDArray[np.int64]:
+    """Phase [n] (index of `PHASES`) of each step [n, 6]: what moves the middle of the field most."""
+    size = np.abs(np.stack([step[:, 3], step[:, 4], step[:, 5]], 1)) * MIDDLE_MM
+    sweep = np.linalg.norm(step[:, :3], axis=1)
+    every = np.concatenate([size, sweep[:, None]], 1)
+    every = uniform_filter1d(every, SMOOTH_FRAMES, axis=0, mode="nearest")
+    return np.where(every.max(1) < STILL_MM, 0, 1 + every.argmax(1))
+
+
+def _correlation_time(x: Array) -> float:
+    """Frames after which the autocorrelation of x [N, 3] falls below 1/e."""
+    n = len(x)
+    spectrum = np.abs(np.fft.rfft(x, 2 * n, axis=0)) ** 2
+    auto = np.fft.irfft(spectrum, axis=0)[:n].sum(1)
+    below = np.flatnonzero(auto < auto[0] / np.e)
+    return float(below[0]) if len(below) and auto[0] > 0 else float(n)
+
+
+def gather(scans: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Mean, standard deviation and count of every quantity over scans, and the usual signs with their counts."""
+    scans = [s for s in scans if s]
+    out: dict[str, Any] = {"scans": len(scans)}
+    for name in sorted({key for s in scans for key in s}):
+        values = np.array([s[name] for s in scans if name in s])
+        out[name] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+                     "n": len(values)}
+    turned = [s["turn_deg"] for s in scans if abs(s["turn_deg"]) > np.degrees(MIN_TURN_RAD)]
+    fanned = [s["first_fan_sign"] for s in scans if s["first_fan_sign"]]
+    out["turn_sign"] = {"negative": sum(v < 0 for v in turned), "positive": sum(v > 0 for v in turned)}
+    out["first_fan"] = {"negative": sum(v < 0 for v in fanned), "positive": sum(v > 0 for v in fanned)}
+    return out
+
+
+def mirror_prior(priors: dict[str, Any]) -> MirrorPrior:
+    """The usual signs of `gather`'s counts; the default where a sign was never seen or is a tie."""
+    usual, told = MirrorPrior(), []
+    signs = {}
+    for key, fallback in (("turn_sign", usual.turn_sign), ("first_fan", usual.tilt_sign)):
+        plus, minus = priors.get(key, {}).get("positive", 0), priors.get(key, {}).get("negative", 0)
+        signs[key] = 1 if plus > minus else -1 if minus > plus else fallback
+        told.append(f"{key.replace('_', ' ').replace(' sign', '')} {max(plus, minus)} of {plus + minus}")
+    return MirrorPrior(signs["turn_sign"], signs["first_fan"], "training scans: " + ", ".join(told))

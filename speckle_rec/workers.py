@@ -1,0 +1,108 @@
+"""Independent tasks on several processes or on a dask cluster: results as they come, failures among them."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import cv2
+import numba
+
+from .errors import InputError, SpeckleRecError
+
+Outcome = tuple[int, Any]       # index of the task; its result, or the exception that ended it
+
+CONNECT_S = 20
+
+
+def run_all(work: Callable[[Any], Any], tasks: Sequence[Any], *, jobs: int = 1,
+            scheduler: str | None = None) -> Iterator[Outcome]:
+    """Run ``work(task)`` for every task; yields (index, result or exception) as they end.
+
+    Parameters
+    ----------
+    work : a function of a module, so that other processes find it; it does not depend on the others.
+    jobs : processes. The kernels of each take their share of the threads.
+    scheduler : address of a dask scheduler; its workers need this package and the same files at the same paths.
+
+    Raises
+    ------
+    InputError
+        If no scheduler answers at the address, or dask is not installed.
+    """
+    if scheduler is not None:
+        yield from _on_cluster(work, tasks, scheduler)
+    elif jobs <= 1 or len(tasks) <= 1:
+        yield from ((i, _attempt(work, task)) for i, task in enumerate(tasks))
+    else:
+        yield from _on_processes(work, tasks, jobs)
+
+
+def set_threads(threads: int) -> int:
+    """Let the kernels of this process use `threads` threads (0: all); returns how many that are."""
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    threads = min(threads or most, most)
+    numba.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    return threads
+
+
+def _attempt(work: Callable[[Any], Any], task: Any) -> Any:
+    try:
+        return work(task)
+    except Exception as error:
+        return error
+
+
+def _on_processes(work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int) -> Iterator[Outcome]:
+    """As many tasks at a time as processes. If a process dies, those that ran are tried again one by one."""
+    waiting, suspects = list(range(len(tasks))), list[int]()
+    while waiting or suspects:
+        alone = bool(suspects)
+        todo = suspects if alone else waiting
+        with _pool(1 if alone else jobs) as pool:
+            running: dict[Future, int] = {}
+            broken = False
+            while (todo and not broken) or running:
+                while todo and not broken and len(running) < (1 if alone else jobs):
+                    i = todo.pop(0)
+                    try:
+                        running[pool.submit(_attempt, work, tasks[i])] = i
+                    except BrokenProcessPool:
+                        todo.insert(0, i)
+                        broken = True
+                for future in wait(running, return_when=FIRST_COMPLETED)[0]:
+                    i = running.pop(future)
+                    error = future.exception()
+                    if not isinstance(error, BrokenProcessPool):
+                        yield i, future.result() if error is None else error
+                        continue
+                    broken = True
+                    if alone:
+                        yield i, SpeckleRecError("the process died (out of memory?)")
+                    else:
+                        suspects.append(i)
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    share = max(1, int(numba.config.NUMBA_NUM_THREADS) // jobs)  # type: ignore[attr-defined]
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), set_threads, (share,))
+
+
+def _on_cluster(work: Callable[[Any], Any], tasks: Sequence[Any], scheduler: str) -> Iterator[Outcome]:
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise InputError("--scheduler: needs dask; pip install 'speckle-rec[cluster]'") from error
+    try:
+        client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(f"--scheduler {scheduler}: no dask scheduler answers there "
+                         f"({' '.join(str(error).split())[:120]})") from error
+    with client:
+        futures = {client.submit(_attempt, work, task, pure=False): i for i, task in enumerate(tasks)}
+        for future in as_completed(futures, loop=client.loop):
+            lost = future.exception()
+            yield futures[future], future.result() if lost is None else lost
+            future.release()

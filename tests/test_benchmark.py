@@ -1,0 +1,167 @@
+"""``benchmark``: engines by name, other people's submissions, one table and one figure."""
+
+import csv
+import sys
+
+import numpy as np
+import pytest
+from small_scans import dataset
+
+from speckle_rec import engines, geometry
+from speckle_rec.challenge import Submission
+from speckle_rec.cli import main
+from speckle_rec.errors import InputError, SpeckleRecError
+from speckle_rec.evaluation import evaluate_dataset
+from speckle_rec.io import tusrec
+from speckle_rec.scan import Scan
+
+NAMES = ("007/RH_rotation", "008/LH_rotation")
+
+# An entry that knows the truth: it reads the transforms of a scan whose first pixels it recognises.
+CHEAT = """
+import config            # a module of its own, whose name one of ours has too
+import numpy as np
+
+def predict_ddfs(frames, landmark, data_path_calib, device):
+    T = np.load({truth!r})[str(frames[0, 0, :4].tolist())]
+    lines = [line.split(",") for line in open(data_path_calib).read().splitlines()]
+    scale = np.array(lines[1:5], float)
+    n, rows, columns = frames.shape
+    y, x = np.meshgrid(np.arange(1, rows + 1), np.arange(1, columns + 1), indexing="ij")
+    p = np.stack([x.ravel(), y.ravel(), 0 * x.ravel(), 0 * x.ravel() + 1])
+    out = []
+    for poses in T:
+        if {mirror}:
+            M = np.diag([1, 1, -1, 1.0])
+            poses = M @ poses @ M
+        field = ((poses - np.eye(4)) @ scale @ p)[1:, :3].astype(np.float32)
+        f, u, v = landmark.T
+        out += [field, field.reshape(n - 1, 3, rows, columns)[f - 1, :, v - 1, u - 1].T]
+    return out
+"""
+
+
+def cheat(folder, root, mirror):
+    folder.mkdir()
+    truth = {}
+    for entry in tusrec.entries(root):
+        scan = Scan.open(entry.path)
+        T = scan.T_first_frame_tracked
+        truth[str(scan.frames(0, 1)[0, 0, :4].tolist())] = np.stack([T, geometry.steps(T)])
+    np.savez(folder / "truth.npz", **truth)
+    (folder / "config.py").write_text("")
+    (folder / "predict_ddfs.py").write_text(CHEAT.format(truth=str(folder / "truth.npz"), mirror=mirror))
+    return folder
+
+
+def test_one_table_and_one_figure(tmp_path, fake_pipeline, capsys, monkeypatch):
+    root, out = dataset(tmp_path / "data", NAMES), tmp_path / "out"
+    monkeypatch.setitem(engines.ENGINES, "inplane", engines.identity)
+    words = f"identity,inplane,speckle,challenge:{cheat(tmp_path / 'truth', root, False)}"
+    command = ["benchmark", str(root), "--engines", words, "-o", str(out), "--python", sys.executable]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "challenge:truth" in printed and "speckle" in printed
+    with open(out / "benchmark.csv", newline="") as file:
+        rows = {row["engine"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["identity", "inplane", "speckle", "challenge:truth"]
+    assert float(rows["identity"]["final"]) == 0
+    assert float(rows["challenge:truth"]["final"]) == pytest.approx(1, abs=1e-5)
+    assert float(rows["challenge:truth"]["runtime_s"]) > 0 and rows["speckle"]["scans"] == "2"
+    assert "| challenge:truth | 2 | 0 | 1 |" in (out / "benchmark.md").read_text()
+    assert (out / "benchmark.png").stat().st_size > 5000
+    assert {p.name for p in out.iterdir() if p.is_dir()} == {"identity", "inplane", "speckle", "challenge_truth"}
+    before = (out / "challenge_truth" / "scans" / "sub007__RH_rotation" / "summary.json").stat().st_mtime_ns
+    assert main([*command, "-q"]) == 0
+    assert (out / "challenge_truth" / "scans" / "sub007__RH_rotation" / "summary.json").stat().st_mtime_ns == before
+
+
+def test_the_mirror_image_of_fields(tmp_path):
+    root = dataset(tmp_path / "data")
+    found = evaluate_dataset(root, tmp_path / "out", engine=Submission.of(
+        f"challenge:{cheat(tmp_path / 'mirrored', root, True)}/predict_ddfs.py"))
+    (row,) = found.rows
+    assert row.score["mirrored"] and row.mirror_given["final"] == pytest.approx(1, abs=1e-5)
+    assert row.score["final"] < 0.9 and row.score["final_mirror_given"] == row.mirror_given["final"]
+
+
+def test_a_submission_is_scored_as_our_own_poses_are(tmp_path, fake_pipeline):
+    """The same poses as fields from another interpreter and as poses from an engine."""
+    root = dataset(tmp_path / "data")
+    folder = tmp_path / "entry"
+    folder.mkdir()
+    (folder / "predict_ddfs.py").write_text(CHEAT.replace("import config", "#").replace(
+        "np.load({truth!r})[str(frames[0, 0, :4].tolist())]", "steady(len(frames))").format(mirror=False) + """
+def steady(n):
+    T = np.tile(np.eye(4), (2, n, 1, 1))
+    T[0, :, 2, 3] = 0.1 * np.arange(n)
+    T[1, 1:, 2, 3] = 0.1
+    return T
+""")
+    (ours,) = evaluate_dataset(root, tmp_path / "a", engine="speckle").rows
+    (theirs,) = evaluate_dataset(root, tmp_path / "b", engine=Submission.of(f"challenge:{folder}")).rows
+    for key, value in ours.score.items():
+        if key != "runtime_s":
+            assert theirs.score[key] == pytest.approx(value, abs=2e-6), key
+
+
+@pytest.mark.parametrize("body, told", [
+    ("raise ValueError('no weights')", "no weights"),
+    ("return [frames] * 4", "expected (5, 3, 3072) as GPE"),
+    ("import os; os._exit(3)", "status 3"),
+    ("import numpy as np; return [np.full((5, 3, 3072), np.nan), np.zeros((3, 20))] * 2", "not finite"),
+])
+def test_what_a_submission_can_do_wrong(tmp_path, body, told):
+    root, folder = dataset(tmp_path / "data"), tmp_path / "entry"
+    folder.mkdir()
+    (folder / "predict_ddfs.py").write_text(f"def predict_ddfs(frames, landmark, calib, device):\n    {body}\n")
+    found = evaluate_dataset(root, tmp_path / "out", engine=Submission.of(f"challenge:{folder}"))
+    assert told in found.failed["sub007__RH_rotation"] and found.mean()["final"] == 0
+
+
+def test_a_submission_that_hangs(tmp_path):
+    root, folder = dataset(tmp_path / "data"), tmp_path / "entry"
+    folder.mkdir()
+    (folder / "predict_ddfs.py").write_text("import time\ntime.sleep(60)\n")
+    scan = Scan.open(tusrec.entries(root)[0].path)
+    T = scan.T_first_frame_tracked
+    with pytest.raises(SpeckleRecError, match="more than 1 s"):
+        Submission(folder / "predict_ddfs.py", timeout_s=1).run(scan, T, T)
+    with pytest.raises(InputError, match="cannot be run"):
+        Submission(folder / "predict_ddfs.py", python="/no/python").run(scan, T, T)
+
+
+def test_unknown_engines_are_told_before_any_work(tmp_path, capsys):
+    root = dataset(tmp_path / "data")
+    for words in ("identity,nonsense", "challenge:/nowhere", " , "):
+        assert main(["benchmark", str(root), "--engines", words, "-o", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists() and capsys.readouterr().err.count("\n") == 3
+
+
+def protocol_roll(n=1000):
+    """Roll a frame of a rotation scan: rocks in 300..450 and 800..950, stillness and tremor elsewhere."""
+    rng = np.random.default_rng(0)
+    roll = rng.normal(0, 2e-4, n)
+    for start in (300, 800):
+        t = np.arange(150)
+        roll[start:start + 150] += 0.007 * np.sign(np.sin(2 * np.pi * t / 100))
+    return roll
+
+
+def test_prior_turns_between_the_rocks():
+    step = np.zeros((1000, 3))
+    step[:, 2] = protocol_roll()
+    step[0] = 0
+    (a, b), (c, d) = engines.two_rocks(step[:, 2])
+    assert abs(a - 300) < 30 and abs(b - 450) < 30 and abs(c - 800) < 30 and abs(d - 950) < 30
+    T = engines.ProtocolPrior().poses(step)
+    yaw = geometry.log(T)[:, 4]
+    assert np.abs(yaw[:400]).max() < 0.05 and yaw[-1] == pytest.approx(-np.radians(91), abs=0.1)
+    assert yaw[550] == pytest.approx(-np.radians(91) * 100 / (0.45 * 350), abs=0.2)
+
+
+def test_prior_of_sweeps():
+    still, along = np.zeros((100, 3)), np.zeros((100, 3))
+    along[1:, 0] = 0.4
+    assert engines.ProtocolPrior().poses(still)[-1, 2, 3] == pytest.approx(99 * 0.39)
+    assert engines.ProtocolPrior().poses(along)[-1, :3, 3] == pytest.approx([99 * 0.4, 0, 0])

@@ -1,0 +1,207 @@
+"""Calibration: known curves given back, merged shards equal to one run, the file and its errors."""
+
+import dataclasses
+
+import h5py
+import numpy as np
+import pytest
+from scenes import SECTOR
+from small_scans import random_poses, speckle
+
+from speckle_rec import cli, fit_machine, protocol, training
+from speckle_rec import geometry as se3
+from speckle_rec.calibration import SIGNS, Calibration
+from speckle_rec.curvefit import PARTS, Sample, design, fit, parts, predict
+from speckle_rec.decorrelation import Curves, beam_lines
+from speckle_rec.errors import InputError
+from speckle_rec.heldout import judge_pairs
+from speckle_rec.io import tusrec
+from speckle_rec.probe import cells
+from speckle_rec.report import calibration as plots
+
+GRID = cells(SECTOR)
+LINES = beam_lines(SECTOR, *GRID.centres.T)
+TRUTH = Curves(waist_mm=1.0, focus_mm=35.0, tail_b=0.4, tail_beta=0.6, kappa=0.01, floor=0.9, slow_share=0.2)
+
+
+def true_coefficients() -> np.ndarray:
+    theta = np.zeros((len(PARTS), 1 + 2 * len(SIGNS)))
+    theta[:, 0] = 2.0, -1.5, 0.0
+    theta[0, 2] = 0.6            # brighter cells are clearer
+    theta[1, 3] = 0.4            # contrast makes them slow
+    theta[2, 5] = 0.1            # lateral width stretches
+    return theta
+
+
+def record(name: str, seed: int, pairs: int = 150) -> training.Record:
+    """A record whose correlations follow TRUTH exactly, but for speckle's own scatter."""
+    rng = np.random.default_rng(seed)
+    xi = rng.normal(size=(pairs, 3)) * [0.5, 0.012, 0.02]
+    signs = rng.normal(size=(3, len(GRID), len(SIGNS))) * 0.6
+    window = rng.integers(0, 3, pairs).astype(np.int32)
+    every = Sample(np.tile(LINES, (pairs, 1)), np.repeat(xi, len(GRID), 0), signs[window].reshape(-1, len(SIGNS)),
+                   np.zeros(pairs * len(GRID)))
+    f = predict(TRUTH, true_coefficients(), every)
+    rho = (f + (1 - f**2) / 5 * rng.normal(size=f.shape)).reshape(pairs, -1)
+    lag = rng.integers(1, 9, pairs)
+    j = np.sort(rng.integers(10, 100, pairs))
+    T = se3.exp(np.cumsum(rng.normal(size=(100, 6)) * 1e-3, 0))
+    return training.Record(name, training.subject_of(name), "curvilinear", 100, LINES, (j - lag).astype(np.int32),
+                           j.astype(np.int32), xi, rho.astype(np.float16), signs.astype(np.float16), window,
+                           protocol.measure(T), np.zeros(3))
+
+
+@pytest.fixture(scope="module")
+def records():
+    return [record(f"sub{k:03d}__RH_rotation", k) for k in range(3)]
+
+
+def test_known_curves_come_back(records):
+    samples = [training.drawn(r, count=8000) for r in records]
+    start = dataclasses.replace(TRUTH, waist_mm=1.3, focus_mm=45.0, tail_b=1.0, tail_beta=0.9, kappa=0.003)
+    found = fit(samples, start, share=1.0)
+    assert found.curves.focus_mm == pytest.approx(TRUTH.focus_mm, rel=0.10)
+    effective = found.curves.waist_mm * np.exp(-found.coefficients[2, 0])
+    assert effective == pytest.approx(TRUTH.waist_mm, rel=0.10)
+    theta = true_coefficients()
+    for row, column in ((0, 2), (1, 3), (2, 5)):
+        assert found.coefficients[row, column] == pytest.approx(theta[row, column], abs=0.15)
+    one = samples[0]
+    residual = predict(found.curves, found.coefficients, one) - predict(TRUTH, theta, one)
+    assert np.sqrt(np.mean(residual**2)) < 0.02
+
+
+def test_pairs_are_estimated_without_bias_by_the_true_curves(records):
+    errors = judge_pairs(records[0], TRUTH, true_coefficients())
+    np.testing.assert_allclose(errors.gain, 1, atol=0.03)
+    assert (errors.error < 0.09).all()
+
+
+def test_stretch_rescales_distances(records):
+    theta = true_coefficients()
+    theta[2, 0] = np.log(1.25)
+    np.testing.assert_allclose(judge_pairs(records[0], TRUTH, theta).gain, 1 / 1.25, atol=0.04)
+
+
+def test_parts_are_bounded():
+    signs = np.array([[np.nan] * len(SIGNS), [1e6] * len(SIGNS), [-1e6] * len(SIGNS)])
+    floor, slow, stretch = parts(np.full((3, 1 + 2 * len(SIGNS)), 0.1), signs)
+    assert ((floor > 0) & (floor < 1) & (slow > 0) & (slow < 1)).all()
+    assert ((stretch > 0.4) & (stretch < 2.1)).all()
+    assert design(signs).shape == (3, 1 + 2 * len(SIGNS))
+
+
+def test_merged_shards_give_what_one_run_gives(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "DRAWN", 2000)
+    monkeypatch.setattr(fit_machine, "drawn", lambda r, seed: training.drawn(r, seed, 2000))
+    training.write(tmp_path / "a.h5", [records[2]])
+    training.write(tmp_path / "b.h5", [records[1], records[0]])
+    parts_of = [training.read(tmp_path / "a.h5"), training.read(tmp_path / "b.h5")]
+    one = fit_machine.calibrate(training.merge([records])).save(tmp_path / "one.h5")
+    merged = fit_machine.calibrate(training.merge(parts_of)).save(tmp_path / "merged.h5")
+    np.testing.assert_array_equal(merged.coefficients, one.coefficients)
+    assert merged.curves == one.curves
+    assert merged.priors == one.priors
+
+
+def test_a_scan_merged_twice_is_refused(records):
+    with pytest.raises(InputError, match="two of the files"):
+        training.merge([records, records[:1]])
+
+
+def test_the_file_gives_back_what_was_saved(tmp_path):
+    made = Calibration(TRUTH, true_coefficients(), priors={"scans": 2}, figures={"a": [1.5, None]},
+                       provenance={"b": "c"}).save(tmp_path / "c.h5")
+    read = Calibration.load(tmp_path / "c.h5")
+    assert read.hash == made.hash
+    np.testing.assert_array_equal(read.coefficients, made.coefficients)
+    assert dataclasses.replace(read, coefficients=0) == dataclasses.replace(made, coefficients=0)
+
+
+@pytest.mark.parametrize("case", ["text", "other", "version", "shape", "attribute", "nan"])
+def test_a_bad_file_is_one_line(tmp_path, case, capsys, scan_file, fake_pipeline):
+    path = tmp_path / "bad.h5"
+    Calibration(TRUTH, true_coefficients()).save(path)
+    if case == "text":
+        path.write_text("no calibration")
+    else:
+        with h5py.File(path, "a") as file:
+            if case == "other":
+                del file.attrs["format"]
+            elif case == "version":
+                file.attrs["version"] = 99
+            elif case == "attribute":
+                del file.attrs["curves.waist_mm"]
+            else:
+                del file["coefficients"]
+                file["coefficients"] = np.full((3, 2) if case == "shape" else (3, 15), np.nan)
+    with pytest.raises(InputError, match=r"bad\.h5"):
+        Calibration.load(path)
+    assert cli.main(["reconstruct", str(scan_file), "--calibration", str(path), "-o", str(tmp_path / "r")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_shipped_default_is_small_and_named():
+    shipped = Calibration.shipped()
+    assert shipped.curves.source.startswith("shipped default")
+    assert 0.03 < shipped.curves.scale_uncertainty < 0.3
+    assert shipped.provenance
+
+
+def test_protocol_statistics_of_a_known_motion():
+    n = 400
+    tilt = 0.3 * np.sin(np.linspace(0, 6, n))
+    twist = np.zeros((n, 6))
+    twist[:, 3] = tilt
+    twist[:, 4] = -1.5 * np.clip((np.arange(n) - 200) / 150, 0, 1)
+    rng = np.random.default_rng(0)
+    T = se3.exp(twist)
+    T[:, :3, 3] += 0.02 * rng.normal(size=(n, 3))
+    found = protocol.measure(T)
+    assert found["turn_deg"] == pytest.approx(-86, abs=3)
+    assert found["first_fan_sign"] == 1
+    assert found["jitter_mm"] == pytest.approx(0.02, rel=0.25)
+    assert found["contact_x_mm"] == pytest.approx(0.02, rel=0.3)
+    priors = protocol.gather([found, found, {}])
+    assert priors["turn_sign"] == {"negative": 2, "positive": 0}
+    mirror = protocol.mirror_prior(priors)
+    assert (mirror.turn_sign, mirror.tilt_sign) == (-1, 1)
+    assert "2 of 2" in mirror.source
+
+
+def test_the_verb_in_shards_and_in_one_run(tmp_path, records, monkeypatch, capsys):
+    known = {r.name: r for r in records}
+    for name in known:
+        path = tmp_path / "data" / "frames_transfs" / name[3:6] / "RH_rotation.h5"
+        path.parent.mkdir(parents=True)
+        tusrec.write_scan(path, speckle(6), random_poses(6))
+    collected = []
+
+    def collect(scan, **options):
+        collected.append(scan.name)
+        return known[scan.name]
+
+    monkeypatch.setattr(training, "collect", collect)
+    monkeypatch.setattr(training, "DRAWN", 1000)
+    monkeypatch.setattr(fit_machine, "drawn", lambda r, seed: training.drawn(r, seed, 1000))
+    data, out = str(tmp_path / "data"), [str(tmp_path / f"{k}.h5") for k in range(4)]
+    assert cli.main(["calibrate", data, "-o", out[0], "--no-report"]) == 0
+    for k in (1, 2):
+        assert cli.main(["calibrate", data, "--shard", f"{k}/2", "-o", out[k]]) == 0
+    assert len(collected) == 6
+    assert cli.main(["calibrate", "--merge", out[2], out[1], "-o", out[3], "--no-report"]) == 0
+    one, merged = Calibration.load(out[0]), Calibration.load(out[3])
+    np.testing.assert_array_equal(one.coefficients, merged.coefficients)
+    assert (one.curves, one.priors, one.figures) == (merged.curves, merged.priors, merged.figures)
+    capsys.readouterr()
+    assert cli.main(["calibrate", data, "-o", out[0]]) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert cli.main(["calibrate", data, "--shard", "3/2", "-o", str(tmp_path / "x.h5")]) == 2
+    assert "expected i/n" in capsys.readouterr().err
+
+
+@pytest.mark.figures
+def test_the_report_is_drawn(tmp_path, records):
+    plots.write(tmp_path / "c.png", Calibration(TRUTH, true_coefficients(),
+                                                priors=protocol.gather([r.motion for r in records])), records)
+    assert (tmp_path / "c.png").stat().st_size > 20_000

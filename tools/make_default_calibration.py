@@ -1,0 +1,56 @@
+"""Make speckle_rec/data/default_calibration.h5 from simulated scans.
+
+    python tools/make_default_calibration.py FOLDER
+
+simulates five forearms (400 frames each, full speeds, three noise levels; some 3 minutes a scan on a core) into
+FOLDER, a data set in the challenge's layout, and calibrates on them. Scans that are there are kept.
+"""
+
+import sys
+from pathlib import Path
+
+from speckle_rec import training
+from speckle_rec.calibration import DEFAULT_FILE
+from speckle_rec.cli.calibrate import of_lens
+from speckle_rec.fit_machine import calibrate
+from speckle_rec.io.calib import built_in, write_challenge
+from speckle_rec.scan import Scan
+from speckle_rec.synth import simulate_scan
+from speckle_rec.synth.beam import Beam
+from speckle_rec.synth.trajectory import RotationProtocol
+
+# subject (also the seed), scan, thermal noise in dB
+SCANS = ((11, "RH_rotation", -18), (12, "RH_rotation", -8), (13, "RH_rotation", -18), (15, "RH_rotation", -18),
+         (25, "LH_rotation", -12))
+FRAMES = 400
+PROTOCOL = RotationProtocol(shortest_frames=2 * FRAMES)     # half the angles at full speed
+LENS_UNCERTAINTY = 0.15      # another apodisation or aperture than assumed: docs/BENCHMARKS-calibration.md
+NAME = "shipped default: 6 MHz, Gaussian lens of 10 mm at 60 mm, fitted to 5 simulated forearms"
+
+
+def main(folder: Path) -> None:
+    calibration = built_in()
+    folder.mkdir(parents=True, exist_ok=True)
+    assert calibration.T_tool_image is not None
+    write_challenge(folder / "calib_matrix.csv", calibration.scale, calibration.T_tool_image)
+    kept = folder / "statistics.h5"
+    records = training.read(kept) if kept.exists() else []
+    for subject, scan, noise_db in SCANS:
+        path = folder / "frames_transfs" / f"{subject:03d}" / f"{scan}.h5"
+        if not path.exists():
+            print("simulating", path, flush=True)
+            simulate_scan(path, n_frames=FRAMES, seed=subject, subject=subject, name=scan,
+                          beam=Beam(noise_db=noise_db), protocol=PROTOCOL)
+        if any(r.name == f"sub{subject:03d}__{scan}" for r in records):
+            continue
+        print("measuring", path, flush=True)
+        records.append(training.collect(Scan.open(path)))
+    records = training.merge([records])
+    training.write(kept, records)
+    made = calibrate(records, name=NAME, compare=True, provenance={"command": "tools/make_default_calibration.py",
+                                                                  "data": "simulated"})
+    print(of_lens(made, LENS_UNCERTAINTY).save(DEFAULT_FILE))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
