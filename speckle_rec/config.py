@@ -9,7 +9,7 @@ from typing import Any
 from .errors import InputError
 
 DEVICES = ("auto", "cpu", "gpu")
-FUSIONS = ("smooth", "batch")
+FUSIONS = ("smooth", "batch", "revisits")
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Config:
     device : "auto", "cpu" or "gpu".
     jobs : threads of the kernels; 0 takes all cores.
     seed : of whatever draws random numbers.
-    fusion : "smooth", Kalman/RTS over the steps, or "batch", Gauss-Newton over all pairs, which so far measures
-        worse (docs/BENCHMARKS.md).
+    fusion : "smooth", Kalman/RTS over the steps; "batch", Gauss-Newton over all pairs; "revisits", that with loop
+        closures and mirror tests, slow. docs/BENCHMARKS.md says what each measures.
     """
 
     device: str = "auto"

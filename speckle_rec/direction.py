@@ -105,10 +105,10 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     first = np.searchsorted(speckle.j, np.arange(N + 1))
     poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
-    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, forms,
-                  strengths.window, strengths.fast, strengths.slow, strengths.stretch, curves.table(), TABLE_PER_UNIT,
-                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses, steps,
-                  covariances, costs)
+    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, speckle.rest,
+                  forms, strengths.window, strengths.fast, strengths.slow, strengths.stretch, curves.table(),
+                  TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses,
+                  steps, covariances, costs)
     T = np.zeros((N, 4, 4))
     T[:, :3] = poses
     T[:, 3, 3] = 1
