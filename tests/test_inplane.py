@@ -239,7 +239,7 @@ def short_scan():
 def test_every_lag_measures_the_composition_of_its_steps(short_scan):
     true, motion, _ = short_scan
     assert sorted(zip(motion.i, motion.j, strict=True)) == sorted(
-        (j - lag, j) for lag in (1, 2, 4) for j in range(lag, 8))
+        (j - lag, j) for lag in (1, 2, 4) for j in range(lag, 8) if REPEATED not in (j - lag, j))
     for i, j, v in zip(motion.i, motion.j, motion.twist, strict=True):
         T = np.eye(3)
         for step in true[i + 1:j + 1]:
@@ -255,7 +255,10 @@ def test_repeated_frames_are_named(short_scan):
 def test_the_chain_gives_the_steps_back(short_scan):
     true, motion, _ = short_scan
     step, covariance = planar_chain(motion, len(true))
-    scenes.within(step, true, [0.04, 0.025, 2e-3])
+    near = (REPEATED, REPEATED + 1)       # a repeated frame tells nothing: the steps about it share their sum
+    alone = [k for k in range(len(true)) if k not in near]
+    scenes.within(step[alone], true[alone], [0.04, 0.025, 2e-3])
+    scenes.within(step[list(near)].sum(0), true[list(near)].sum(0), [0.06, 0.04, 3e-3])
     assert (step[0] == 0).all() and (covariance[0] == 0).all()
     assert (np.linalg.eigvalsh(covariance[1:]) > 0).all()
 
