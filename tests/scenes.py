@@ -88,7 +88,8 @@ def model_scan(T, seed: int = 0, samples: float = 25.0, strength: float = 0.9, e
     f = strength * curves.kernel(np.square(np.einsum("pkc,mc->mpk", forms, xi)).sum(-1))
     sd = np.sqrt((1 - f**2) ** 2 / samples + extra**2)
     rho = f + sd * np.random.default_rng(seed).normal(size=f.shape)
-    strengths = CellStrengths(np.full((1, len(CELLS)), strength), np.zeros((1, len(CELLS))), np.zeros(n, np.int64))
+    strengths = CellStrengths(np.full((1, len(CELLS)), strength), np.zeros((1, len(CELLS))), np.zeros(n, np.int64),
+                             np.ones((1, len(CELLS))))
     planar = se3.log(se3.steps(T))[:, [0, 1, 5]]
     return ModelScan(T, planar, Correlations(i, j, rho.astype(np.float32)), forms, strengths, curves)
 
