@@ -14,6 +14,7 @@ import numpy as np
 
 import speckle_rec as sr
 from speckle_rec import geometry, score
+from speckle_rec.config import FUSIONS
 from speckle_rec.io import tusrec
 
 ROW = "| {:28} | {:>6} | {:>6} | {:>6} | {:>6} | {:>7} | {:>8} | {:>9} | {:>14} | {:>8} |"
@@ -28,11 +29,11 @@ def rock_frames(path: Path, n: int) -> np.ndarray:
         return np.array([b"rock" in name for name in file["phase"][:]])
 
 
-def one(path: Path, jobs: int) -> str:
+def one(path: Path, jobs: int, fusion: str) -> str:
     """A row of the table."""
     scan = sr.Scan.open(path)
     started, cpu = time.perf_counter(), time.process_time()
-    result = sr.reconstruct(scan, config=sr.Config(jobs=jobs))
+    result = sr.reconstruct(scan, config=sr.Config(jobs=jobs, fusion=fusion))
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     truth = scan.T_first_frame_tracked
     args = truth, geometry.steps(truth), scan.scale, scan.shape
@@ -51,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", nargs="+", type=Path)
     parser.add_argument("-j", "--jobs", type=int, default=0)
+    parser.add_argument("--fusion", choices=FUSIONS, default="smooth", help="the batch solve, for comparison")
     args = parser.parse_args()
     paths = [p for s in args.scans for p in ([e.path for e in tusrec.entries(s)] if s.is_dir() else [s])]
     sr.reconstruct(sr.Scan.from_arrays(np.random.default_rng(0).integers(0, 255, (40, 480, 640), dtype=np.uint8)))
@@ -59,7 +61,7 @@ def main() -> None:
     print(ROW.format("scan", "frames", "final", "mirror", "global", "local", "rock", "confid.", "path", "fps"))
     print(ROW.format(*["-" * 4] * 10))
     for path in paths:
-        print(one(Path(path), args.jobs), flush=True)
+        print(one(Path(path), args.jobs, args.fusion), flush=True)
 
 
 if __name__ == "__main__":

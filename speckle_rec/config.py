@@ -9,6 +9,7 @@ from typing import Any
 from .errors import InputError
 
 DEVICES = ("auto", "cpu", "gpu")
+FUSIONS = ("smooth", "batch", "revisits")
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,22 @@ class Config:
     device : "auto", "cpu" or "gpu".
     jobs : threads of the kernels; 0 takes all cores.
     seed : of whatever draws random numbers.
+    fusion : "smooth", Kalman/RTS over the steps; "batch", Gauss-Newton over all pairs; "revisits", that with loop
+        closures and mirror tests, slow. docs/BENCHMARKS.md says what each measures.
     """
 
     device: str = "auto"
     jobs: int = 0
     seed: int = 0
+    fusion: str = "smooth"
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise InputError(f"device: expected one of {', '.join(DEVICES)}, found '{self.device}'"
                              f"{did_you_mean(self.device, DEVICES)}")
+        if self.fusion not in FUSIONS:
+            raise InputError(f"fusion: expected one of {', '.join(FUSIONS)}, found '{self.fusion}'"
+                             f"{did_you_mean(self.fusion, FUSIONS)}")
         if self.jobs < 0:
             raise InputError(f"jobs: expected 0 (all cores) or more, found {self.jobs}")
         if self.seed < 0:

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
+STEERING = 220.0    # Q per rad^2 of a beam's turn in plane: (k2 w)^2 / 8, w = .86 mm across it; two simulated scans
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
@@ -125,16 +126,37 @@ class Correlations:
     Attributes
     ----------
     i, j : int64 [M], frames, i < j.   rho : float32 [M, P], NaN where a cell is empty.
+    turn2 : float32 [M, P], squared turn of each cell's beam in the tissue by in-plane motion, rad^2; None for 0.
     """
 
     i: NDArray[np.int64]
     j: NDArray[np.int64]
     rho: NDArray[np.float32]
+    turn2: NDArray[np.float32] | None = None
+
+    @property
+    def rest(self) -> NDArray[np.float32]:
+        """Part of Q [M, P] that in-plane motion adds (METHOD.md (3.9))."""
+        return np.zeros_like(self.rho) if self.turn2 is None else np.float32(STEERING) * self.turn2
 
     def joined(self, other: "Correlations") -> "Correlations":
         """These pairs and those of `other`."""
-        return Correlations(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(),
-                                                                    strict=True)))
+        turn2 = np.concatenate([np.zeros_like(c.rho) if c.turn2 is None else c.turn2 for c in (self, other)])
+        return Correlations(np.concatenate([self.i, other.i]), np.concatenate([self.j, other.j]),
+                            np.concatenate([self.rho, other.rho]), turn2)
+
+
+def beam_turn2(lines: Array, geometry: ProbeGeometry, twist: Array) -> NDArray[np.float32]:
+    """Squared turn [..., P] (rad^2) of the beams `lines` [P, 5] in the tissue under planar twists [..., 3].
+
+    A curved array's beams point away from its apex, which in-plane motion moves aside; a linear array's turn with it.
+    """
+    x, y, roll = (twist[..., k, None] for k in range(3))
+    depth, _, _, sine, cosine = lines.T
+    if geometry.kind == "linear":
+        return np.square(np.broadcast_to(roll, (*roll.shape[:-1], len(lines)))).astype(np.float32)
+    R = geometry.radius_mm
+    return np.square(((x + R * roll) * cosine - y * sine) / (R + depth)).astype(np.float32)
 
 
 def coefficients(sums: Array, min_px: int = 30) -> NDArray[np.float32]:
@@ -229,6 +251,7 @@ class Correlator:
 
     def __init__(self, geometry: ProbeGeometry, cells: Cells, features: Callable):
         self.labels, self.n_cells, self.features = cells.labels, len(cells), features
+        self.geometry, self.lines = geometry, beam_lines(geometry, *cells.centres.T)
         S, face = geometry.scale, geometry.face_mm
         self.mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
                                [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
@@ -240,6 +263,10 @@ class Correlator:
         sums = np.empty((self.n_cells, 6))
         cpu.cell_sums(warped[0], warped[1], self.labels, sums)
         return coefficients(sums)
+
+    def turn2(self, planar_twist: Array) -> NDArray[np.float32]:
+        """Squared turn [..., P] of the beams in the tissue, see `beam_turn2`."""
+        return beam_turn2(self.lines, self.geometry, planar_twist)
 
 
 def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
@@ -254,7 +281,7 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
     correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
     n = images.scan.n_frames
     i, j = frame_pairs(n, lags, skip)
-    rho = np.empty((len(i), len(cells)), np.float32)
+    rho, turn2 = (np.empty((len(i), len(cells)), np.float32) for _ in range(2))
     first = np.searchsorted(j, np.arange(n + 1))
     chain = [np.eye(3)]
     for v in planar_step[1:]:
@@ -265,6 +292,7 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
         for m in range(first[frame], first[frame + 1]):
             twist = se2_log(np.linalg.solve(chain[i[m]], chain[frame]))
             rho[m] = correlator.pair(kept[i[m]], kept[frame], twist)
+            turn2[m] = correlator.turn2(twist)
 
     with threads(jobs) as pool:
         for start, block in images.blocks():
@@ -274,4 +302,4 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
                 del kept[k]
             if progress:
                 progress(start + len(block), n)
-    return Correlations(i, j, rho)
+    return Correlations(i, j, rho, turn2)

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 SAMPLES = 25.0        # independent speckles of a cell, as the correlation's variance sees them
 EXTRA = 0.04          # misfit of the curves, in correlation
 CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
-TEMPER = 0.15         # overlapping lags and neighbouring cells are not independent
+TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class MirrorPrior:
 
 
 MIN_TURN_RAD = 0.5
-MIN_TILT_RAD = 0.03
+MIN_TILT_SHARE = 0.25       # of the scan's largest tilt: what counts as its first
 START = np.array([0.02, 0.003, 0.003])      # breaks the symmetry of a scan that starts at rest
 
 
@@ -105,14 +105,24 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     first = np.searchsorted(speckle.j, np.arange(N + 1))
     poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
-    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, forms,
-                  strengths.window, strengths.fast, strengths.slow, strengths.stretch, curves.table(), TABLE_PER_UNIT,
-                  SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses, steps,
-                  covariances, costs)
+    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, speckle.rest,
+                  forms, strengths.window, strengths.fast, strengths.slow, strengths.stretch, curves.table(),
+                  TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses,
+                  steps, covariances, costs)
     T = np.zeros((N, 4, 4))
     T[:, :3] = poses
     T[:, 3, 3] = 1
     return T, steps, covariances
+
+
+def first_tilt(twist: Array) -> float:
+    """Tilt (rad) of the first stroke, of twists [N, 6] from the first frame; 0 where nothing tilts.
+
+    A shift counts as the tilt that moves a depth of 60 mm as far: speckle hardly tells them apart.
+    """
+    lift = twist[:, 3] + twist[:, 2] / 60.0
+    moved = np.flatnonzero(np.abs(lift) > max(MIN_TILT_SHARE * np.abs(lift).max(initial=0), 1e-6))
+    return float(lift[moved[0]]) if len(moved) else 0.0
 
 
 def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, str]:
@@ -131,9 +141,7 @@ def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, 
         wrong = bool(turn * prior.turn_sign < 0)
         why = f"the turn is taken to be {'positive' if prior.turn_sign > 0 else 'negative'}"
     else:
-        lift = twist[:, 3] + twist[:, 2] / 60.0
-        moved = np.flatnonzero(np.abs(lift) > MIN_TILT_RAD)
-        wrong = bool(len(moved) and lift[moved[0]] * prior.tilt_sign < 0)
+        wrong = first_tilt(twist) * prior.tilt_sign < 0
         why = f"the first tilt is taken to be {'positive' if prior.tilt_sign > 0 else 'negative'}"
     note = f"images cannot tell a scan from its mirror image in z: {why} ({prior.source})"
     return (mirror(T) if wrong else T), note

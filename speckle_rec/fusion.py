@@ -4,7 +4,7 @@
 `solve` is the batch version: Gauss-Newton over all pairs at once (METHOD.md, section 5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -94,7 +94,7 @@ class Factors:
     Attributes
     ----------
     planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
-    i, j : [M];  rho : [M, P];  forms : [P, 2, 3];  window : [M], row of fast, slow and stretch [W, P];
+    i, j : [M];  rho, rest : [M, P];  forms : [P, 2, 3];  window : [M], row of fast, slow and stretch [W, P];
         table, per_unit : kernels, see `decorrelation.Curves.table`.
     samples, extra, cutoff : see `kernels.multilaterate.cell_fit` and `direction`.
     temper : [M] weight of each pair: neighbours in time and place are not independent.
@@ -110,6 +110,7 @@ class Factors:
     i: NDArray[np.int64]
     j: NDArray[np.int64]
     rho: NDArray[np.float32]
+    rest: NDArray[np.float32]
     forms: Array
     window: NDArray[np.int64]
     fast: Array
@@ -135,24 +136,24 @@ class Factors:
             speckle = speckle.joined(loops.speckle)
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j,
-                   speckle.rho, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
+                   speckle.rho, speckle.rest, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
                    strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, ACCELERATION,
                    hand.contact_precision, hand.contact[0])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_fits(xi, held, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost,
+def _all_fits(xi, held, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost,
               gradient, hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m] = cell_fit(xi[m], held[m], forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
-                           per_unit, samples, extra, cutoff, gradient[m], hessian[m])
+        cost[m] = cell_fit(xi[m], held[m], forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]],
+                           table, per_unit, samples, extra, cutoff, gradient[m], hessian[m])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_costs(xi, rows, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost):
+def _all_costs(xi, rows, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost):
     for n in numba.prange(rows.size):
         m = rows[n]
-        cost[n] = cell_cost(xi[n], forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+        cost[n] = cell_cost(xi[n], forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
                             per_unit, samples, extra, cutoff)
 
 
@@ -161,8 +162,8 @@ def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> 
     rows = np.arange(len(f.i)) if which is None else np.flatnonzero(which)
     xi = se3.log(se3.inverse(T[f.i[rows]]) @ T[f.j[rows]])[:, OUT_OF_PLANE]
     cost = np.empty(len(rows))
-    _all_costs(np.ascontiguousarray(xi), rows, f.forms, f.rho, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit,
-               f.samples, f.extra, f.cutoff, cost)
+    _all_costs(np.ascontiguousarray(xi), rows, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
+               f.per_unit, f.samples, f.extra, f.cutoff, cost)
     return f.temper[rows] * cost
 
 
@@ -186,15 +187,29 @@ def _ad(xi: Array) -> Array:
     return out
 
 
-def linearise(T: Array, f: Factors, T_held: Array | None = None) -> tuple[float, Normal]:
+def touching(f: Factors, first: int, last: int) -> Factors:
+    """The factors of pairs of which a frame lies in first..last."""
+    p, s = ((i <= last) & (j >= first) & ((i >= first) | (j <= last))
+            for i, j in ((f.planar_i, f.planar_j), (f.i, f.j)))
+    return replace(f, planar_i=f.planar_i[p], planar_j=f.planar_j[p], planar=f.planar[p],
+                   planar_information=f.planar_information[p], i=f.i[s], j=f.j[s], rho=f.rho[s], rest=f.rest[s],
+                   window=f.window[s], temper=f.temper[s])
+
+
+def linearise(T: Array, f: Factors, T_held: Array | None = None,
+              part: tuple[int, int] | None = None) -> tuple[float, Normal]:
     """Cost of a trajectory [N, 4, 4] under the factors, and its normal equations.
 
+    Parameters
+    ----------
     T_held : [N, 4, 4], trajectory at which the variances of the correlations are taken; T by default.
+    part : first and last frame that may move, all by default; `f` then holds the pairs that touch them.
     """
     N = len(T)
+    begin, end = part or (0, N - 1)
     lag = np.concatenate([f.j - f.i, f.planar_j - f.planar_i])
     reach = int(max(lag[lag <= MOST_LAG].max(initial=1), 2))
-    normal = Normal(N, reach)
+    normal = Normal(end - begin + 1, reach, begin)
     total = 0.0
 
     def twist(i, j):
@@ -207,7 +222,7 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None) -> tuple[float,
         cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
         held = xi if T_held is None else se3.log(se3.inverse(T_held[f.i]) @ T_held[f.j])
         now, then = (np.ascontiguousarray(x[:, OUT_OF_PLANE]) for x in (xi, held))
-        _all_fits(now, then, f.forms, f.rho, f.window, f.fast, f.slow, f.stretch, f.table,
+        _all_fits(now, then, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
                   f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
         total += (f.temper * cost).sum()
         normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper[:, None] * g,
@@ -222,19 +237,19 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None) -> tuple[float,
 
     if f.contact_precision:
         # METHOD.md (5.5): the contact point drifts about where it was, slowly
-        k = np.arange(1, N)
+        k = np.arange(max(begin, 1), min(end + 2, N))
         e = T[k, :3, 3]
         total += 0.5 * f.contact_precision * np.square(e).sum()
-        J = np.zeros((N - 1, 3, 6))
+        J = np.zeros((len(k), 3, 6))
         J[:, :, :3] = T[k, :3, :3]
         W = f.contact_precision * np.eye(3)
-        normal.add([(k, J)], e @ W, np.broadcast_to(W, (N - 1, 3, 3)))
+        normal.add([(k, J)], e @ W, np.broadcast_to(W, (len(k), 3, 3)))
         xi, Ji, Jj = twist(k - 1, k)
         total += 0.5 * f.contact_rate_precision * np.square(xi[:, 2]).sum()
         normal.add([(k - 1, Ji[:, 2:3]), (k, Jj[:, 2:3])], f.contact_rate_precision * xi[:, 2:3],
-                   np.full((N - 1, 1, 1), f.contact_rate_precision))
+                   np.full((len(k), 1, 1), f.contact_rate_precision))
 
-    k = np.arange(1, N - 1)
+    k = np.arange(max(begin - 1, 1), min(end + 2, N - 1))
     if len(k):
         before, Ja, Jb = twist(k - 1, k)
         after, Jc, Jd = twist(k, k + 1)
@@ -246,21 +261,26 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None) -> tuple[float,
     return total, normal
 
 
-def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: float = 1e-4) -> Array:
-    """Levenberg-Marquardt over all poses; frame 0 keeps its pose, [N, 4, 4] about the face centre.
+def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: float = 1e-4,
+          part: tuple[int, int] | None = None) -> Array:
+    """Levenberg-Marquardt over all poses, or those of a `part` (first, last frame); frame 0 keeps its pose.
 
     The variances of the correlations are held for `HOLD` steps at a time, then taken anew (METHOD.md (3.8)).
     """
     T = T_start.copy()
+    moving = slice(None)
+    if part:
+        factors, moving = touching(factors, *part), slice(part[0], part[1] + 1)
     damping, left = 1e-4, iterations
     while left > 0:
         held = T
-        first, normal = linearise(T, factors, held)
+        first, normal = linearise(T, factors, held, part)
         cost = first
         for _ in range(min(HOLD, left)):
             left -= 1
-            trial = T @ se3.exp(normal.step(damping))
-            new, next_normal = linearise(trial, factors, held)
+            trial = T.copy()
+            trial[moving] = T[moving] @ se3.exp(normal.step(damping))
+            new, next_normal = linearise(trial, factors, held, part)
             if new < cost:
                 gain, T, cost, normal = cost - new, trial, new, next_normal
                 damping = max(damping / 10, 1e-7)

@@ -30,14 +30,15 @@ def fit_pairs(start, mean, precision, forms, rho, window, fast, slow, stretch, t
     """
     g, H = np.empty(3), np.empty((3, 3))
     gt, Ht = np.empty(3), np.empty((3, 3))
+    rest = np.zeros(rho.shape[1], np.float32)
     for m in range(start.shape[0]):
         x = start[m].copy()
         w = window[m]
         for _ in range(HELD):
             held = x.copy()
             d = x - mean[m]
-            cost = temper * cell_fit(x, held, forms, rho[m], fast[w], slow[w], stretch[w], table, per_unit, samples,
-                                     extra, cutoff, g, H) + 0.5 * d @ precision @ d
+            cost = temper * cell_fit(x, held, forms, rho[m], rest, fast[w], slow[w], stretch[w], table, per_unit,
+                                     samples, extra, cutoff, g, H) + 0.5 * d @ precision @ d
             damping = 1e-3
             for _ in range(10):
                 A = temper * H + precision
@@ -45,8 +46,8 @@ def fit_pairs(start, mean, precision, forms, rho, window, fast, slow, stretch, t
                     A[k, k] *= 1.0 + damping
                 trial = x - np.linalg.solve(A, temper * g + precision @ (x - mean[m]))
                 d = trial - mean[m]
-                new = temper * cell_fit(trial, held, forms, rho[m], fast[w], slow[w], stretch[w], table, per_unit,
-                                        samples, extra, cutoff, gt, Ht) + 0.5 * d @ precision @ d
+                new = temper * cell_fit(trial, held, forms, rho[m], rest, fast[w], slow[w], stretch[w], table,
+                                        per_unit, samples, extra, cutoff, gt, Ht) + 0.5 * d @ precision @ d
                 if new < cost:
                     done = cost - new < 1e-6 * abs(cost)
                     x, cost = trial, new

@@ -6,7 +6,7 @@ that straddle t do, above all revisits.
 """
 
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 
 import numba
 import numpy as np
@@ -18,16 +18,21 @@ from .kernels.multilaterate import cell_cost, compose, out_of_plane
 
 Array = NDArray[np.float64]
 
-EVERY_CELL = 3
+ENOUGH_LOOPS = 10       # without revisits the neighbours' correlations have said all they can
+EVERY_CELL = 3          # of the cells, where mirrors are only ranked
 APART = 4               # frames looked at (every second) between a candidate and any lower one
 CANDIDATES = 16         # places of the lowest change that are tried in pairs
-TRIALS = 6              # proposals a round that are solved anew around their mirrors
-WINDOW = 80             # frames either side of a mirror that are solved anew
+TRIALS = 6              # mirrors a round that are solved anew
+PAIR_TRIALS = 16        # turned parts a round that are solved anew
+LONGEST = 250           # frames of a turned part
+WINDOW = 60             # frames either side of a mirror that are solved anew
 ROUNDS = 8
-ITERATIONS = 8
+ITERATIONS = 8          # of a solve between tests, up to a gain of LEAST_GAIN of the cost
 CLEAR = 50.0            # gain in cost at which a mirror is taken before anything is solved anew
-HOPELESS = 0.02         # share of the whole cost: a proposal that starts this much dearer is not tried
+LEAST_GAIN = 1e-3
 MARGIN = 20.0           # gain in cost below which a proposal is not taken: what solving further still gains
+
+Proposal = tuple[float, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Mended:
     """
 
     T: Array
-    mirrors: tuple[tuple[int, ...], ...]
-    runner_up: tuple[float, int]
+    mirrors: tuple[tuple[int, ...], ...] = ()
+    runner_up: tuple[float, int] = (np.inf, -1)
 
 
 def flip(T: Array, *frames: int) -> Array:
@@ -56,8 +61,8 @@ def flip(T: Array, *frames: int) -> Array:
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _changes(poses, inverse, frames, i, j, before, temper, rho, forms, window, fast, slow, stretch, table, per_unit,
-             samples, extra, cutoff, out):
+def _changes(poses, inverse, frames, i, j, before, temper, rho, rest, forms, window, fast, slow, stretch, table,
+             per_unit, samples, extra, cutoff, out):
     for n in numba.prange(frames.size):
         t = frames[n]
         A, B, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
@@ -70,7 +75,7 @@ def _changes(poses, inverse, frames, i, j, before, temper, rho, forms, window, f
             B[0, 2], B[1, 2], B[2, 0], B[2, 1], B[2, 3] = -B[0, 2], -B[1, 2], -B[2, 0], -B[2, 1], -B[2, 3]
             compose(A, B, X)
             out_of_plane(X, xi)
-            cost = cell_cost(xi, forms, rho[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
+            cost = cell_cost(xi, forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
                              per_unit, samples, extra, cutoff)
             total += temper[m] * cost - before[m]
         out[n] = total
@@ -81,7 +86,7 @@ def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
     out = np.zeros(len(frames))
     if len(f.i):
         poses, inverse = (np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T)))
-        _changes(poses, inverse, frames, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.forms, f.window, f.fast,
+        _changes(poses, inverse, frames, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.rest, f.forms, f.window, f.fast,
                  f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
     return out
 
@@ -100,39 +105,40 @@ def _between(f: Factors, first: int, last: int) -> Factors:
     s = (f.i >= first) & (f.j <= last)
     return replace(f, planar_i=f.planar_i[p] - first, planar_j=f.planar_j[p] - first, planar=f.planar[p],
                    planar_information=f.planar_information[p], i=f.i[s] - first, j=f.j[s] - first, rho=f.rho[s],
-                   window=f.window[s], temper=f.temper[s])
+                   rest=f.rest[s], window=f.window[s], temper=f.temper[s])
 
 
-def solve_around(T: Array, f: Factors, frames: tuple[int, ...], iterations: int = 6) -> Array:
-    """Solve anew within `WINDOW` frames of each of `frames`; what follows moves along rigidly."""
-    for t in frames:
-        first, last = max(t - WINDOW, 0), min(t + WINDOW, len(T) - 1)
-        part = solve(T[first:last + 1], _between(f, first, last), iterations)
-        after = part[-1] @ se3.inverse(T[last]) @ T[last + 1:]
-        T = np.concatenate([T[:first], part, after])
-    return T
+def solve_around(T: Array, f: Factors, frames: tuple[int, ...], iterations: int = ITERATIONS) -> Array:
+    """Solve anew around a mirror (what follows moves along rigidly), or a turned part (the rest stays)."""
+    first, last = max(frames[0] - WINDOW, 0), min(frames[-1] + WINDOW, len(T) - 1)
+    if len(frames) > 1:
+        return solve(T, f, iterations, LEAST_GAIN, part=(max(first, 1), last))
+    part = solve(T[first:last + 1], _between(f, first, last), iterations, LEAST_GAIN)
+    return np.concatenate([T[:first], part, part[-1] @ se3.inverse(T[last]) @ T[last + 1:]])
 
 
 def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
     """The same factors with every few cells only, weighed up: enough to rank mirrors."""
     return replace(f, forms=np.ascontiguousarray(f.forms[::every]), rho=np.ascontiguousarray(f.rho[:, ::every]),
+                   rest=np.ascontiguousarray(f.rest[:, ::every]),
                    fast=np.ascontiguousarray(f.fast[:, ::every]), slow=np.ascontiguousarray(f.slow[:, ::every]),
                    stretch=np.ascontiguousarray(f.stretch[:, ::every]), temper=f.temper * every)
 
 
-def proposals(T: Array, f: Factors) -> list[tuple[float, tuple[int, ...]]]:
+def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
     """Mirrors (change of cost, frames), cheapest first: single ones, and pairs that turn the part between."""
     f = sampled(f)
     frames = np.arange(APART, len(T) - APART, 2)
     change = mirror_changes(T, f, frames)
     places = local_minima(change)[:CANDIDATES]
-    out: list[tuple[float, tuple[int, ...]]] = [(float(change[p]), (int(frames[p]),)) for p in places]
+    single: list[Proposal] = [(float(change[p]), (int(frames[p]),)) for p in places]
     before = pair_costs(T, f)
+    turned: list[Proposal] = []
     for s, t in combinations(sorted(int(frames[p]) for p in places), 2):
         touched = ((f.i < s) & (f.j > s)) | ((f.i < t) & (f.j > t))
         X = flip(T, s, t)
-        out.append((float((pair_costs(X, f, touched) - before[touched]).sum()), (s, t)))
-    return sorted(out)
+        turned.append((float((pair_costs(X, f, touched) - before[touched]).sum()), (s, t)))
+    return single, sorted(turned)
 
 
 def mend(T: Array, f: Factors) -> Mended:
@@ -146,27 +152,38 @@ def mend(T: Array, f: Factors) -> Mended:
     T : [N, 4, 4], solved poses.   f : factors, revisits among them.
     """
     mirrors: list[tuple[int, ...]] = []
-    ranked = proposals(T, f)
-    while ranked and ranked[0][0] < -CLEAR and len(mirrors) < ROUNDS:
-        T = flip(T, *ranked[0][1])
-        mirrors.append(ranked[0][1])
-        ranked = proposals(T, f)
-    T = solve(T, f, ITERATIONS, 1e-3)
-    cost = total_cost(T, f)
     for _ in range(ROUNDS):
-        ranked = proposals(T, f)
-        for change, frames in ranked[:TRIALS]:
-            if change > HOPELESS * cost:
+        best = min(chain.from_iterable(proposals(T, f)), default=(0.0, ()))
+        if best[0] > -CLEAR:
+            break
+        T = flip(T, *best[1])
+        mirrors.append(best[1])
+    T = solve(T, f, ITERATIONS, LEAST_GAIN)
+    cost = total_cost(T, f)
+    refused: set[tuple[int, ...]] = set()
+    for _ in range(ROUNDS):
+        single, turned = proposals(T, f)
+        near = [p for p in turned if p[1][1] - p[1][0] <= LONGEST]
+        trials = []
+        for _, frames in single[:TRIALS] + near[:PAIR_TRIALS]:
+            if _like(frames, refused):
                 continue
             trial = solve_around(flip(T, *frames), f, frames)
-            new = total_cost(trial, f)
-            if new < cost - MARGIN:
-                mirrors.append(frames)
-                T = solve(trial, f, ITERATIONS, 1e-3)
-                cost = total_cost(T, f)
-                break
-        else:
+            trials.append((total_cost(trial, f), frames, trial))
+            if trials[-1][0] > cost - MARGIN:
+                refused.add(frames)
+        new, frames, trial = min(trials, key=lambda x: x[0], default=(np.inf, (), T))
+        if new > cost - MARGIN:
             break
-    single = [p for p in ranked if len(p[1]) == 1]
+        mirrors.append(frames)
+        T = solve(trial, f, ITERATIONS, LEAST_GAIN)
+        cost = total_cost(T, f)
+        refused = {r for r in refused if min(abs(a - b) for a in r for b in frames) > 2 * WINDOW}
     best = min(single, default=(np.inf, (-1,)))
     return Mended(T, tuple(mirrors), (best[0], best[1][0]))
+
+
+def _like(frames: tuple[int, ...], others: set[tuple[int, ...]]) -> bool:
+    """True where a mirror at nearly the same frames is among `others`."""
+    return any(len(o) == len(frames) and max(abs(a - b) for a, b in zip(o, frames, strict=True)) <= APART
+               for o in others)

@@ -30,26 +30,32 @@ class Normal:
     """Normal equations of 6 unknowns a frame.
 
     Factors over frames at most `reach` apart go into the upper band form of `scipy.linalg.solveh_banded`; the blocks
-    of other pairs are kept as a sparse matrix beside it.
+    of other pairs are kept as a sparse matrix beside it. Frames before `first` and from first + n_frames on are fixed.
     """
 
-    def __init__(self, n_frames: int, reach: int):
-        self.n, self.reach, self.width = 6 * n_frames, reach, 6 * reach + 5
+    def __init__(self, n_frames: int, reach: int, first: int = 0):
+        self.first, self.n, self.reach, self.width = first, 6 * n_frames, reach, 6 * reach + 5
         self.band = np.zeros((self.width + 1, self.n))
         self.rhs = np.zeros((n_frames, 6))
         self.far: list[tuple[NDArray[Any], NDArray[Any], Array]] = []
 
     def add(self, blocks: list[tuple[NDArray[Any], NDArray[Any]]], gradient: Array, hessian: Array) -> None:
         """Add factors: `blocks` holds (frame [M], J [M, D, 6]) of each frame they touch, earlier frames first."""
+        count = len(self.rhs)
         for a, (fa, Ja) in enumerate(blocks):
             Jat = np.swapaxes(Ja, 1, 2)
-            np.add.at(self.rhs, fa, -(Jat @ gradient[..., None])[..., 0])
+            fa = fa - self.first
+            moves = (fa >= 0) & (fa < count)
+            np.add.at(self.rhs, fa[moves], -(Jat @ gradient[..., None])[moves, :, 0])
             for fb, Jb in blocks[a:]:
+                fb = fb - self.first
                 H = Jat @ hessian @ Jb
-                near = fb - fa <= self.reach
+                both = moves & (fb >= 0) & (fb < count)
+                near = both & (fb - fa <= self.reach)
                 _scatter(self.band, self.width, fa[near], fb[near], H[near])
-                if not near.all():
-                    self.far.append((fa[~near], fb[~near], H[~near]))
+                far = both & ~near
+                if far.any():
+                    self.far.append((fa[far], fb[far], H[far]))
 
     def _far(self) -> csr_array:
         """Blocks outside the band, both triangles."""
@@ -60,14 +66,15 @@ class Normal:
         return upper + upper.T
 
     def step(self, damping: float) -> Array:
-        """Gauss-Newton step [N, 6], the diagonal raised by the share `damping`; frame 0 stays.
+        """Gauss-Newton step [N, 6], the diagonal raised by the share `damping`; frame 0 of the scan stays.
 
         Without far blocks by Cholesky of the band; with them by conjugate gradients that the band preconditions
         (Nocedal & Wright 2006, section 5.1): the band holds the diagonal blocks of the far pairs too.
         """
         band = self.band.copy()
         band[self.width] = band[self.width] * (1 + damping) + 1e-9
-        band[self.width, :6] += 1e12
+        if self.first == 0:
+            band[self.width, :6] += 1e12
         factor = cholesky_banded(band, check_finite=False)
 
         def inverse(v):

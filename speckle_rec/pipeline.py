@@ -14,8 +14,10 @@ from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths, correlate
 from .direction import Hand, MirrorPrior, choose_mirror, sequential
 from .fusion import Factors, chained_covariance, smooth, solve, step_measurements
 from .inplane import planar_chain, planar_motion
+from .mirror import ENOUGH_LOOPS, Mended, mend
 from .probe import cells, find
 from .result import Reconstruction
+from .revisit import NO_LOOPS, find_loops
 from .scan import Scan
 from .tissue import measure
 from .working import WorkingImages, sample_frames
@@ -62,11 +64,23 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         forms = curves.forms(images.geometry, *grid.centres.T)
     with clock.stage("direction"):
         T, _, step_covariance = sequential(planar_step, speckle, forms, strengths, curves, hand)
+    if config.fusion != "smooth":
+        with clock.stage("batch solve"):
+            T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand))
+    loops, mended = NO_LOOPS, Mended(T)
+    if config.fusion == "revisits":
+        with clock.stage("revisits") as report:
+            loops = find_loops(images, grid, planar_step, duplicate, jobs=config.jobs, progress=report)
+        if len(loops) >= ENOUGH_LOOPS:
+            with clock.stage("mirror tests"):
+                factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops)
+                mended = mend(T, factors)
+                T = solve(mended.T, factors)
     with clock.stage("fusion"):
-        factors = Factors.of(planar, speckle, forms, strengths, curves, hand)
-        T = solve(T, factors)
         T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
         increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance))
+        if config.fusion == "smooth":
+            T = se3.chain(se3.exp(increment))
     T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
     T_first_frame = T_image_face @ T @ se3.inverse(T_image_face)
     T_prev_frame = T_image_face @ se3.exp(increment) @ se3.inverse(T_image_face)
@@ -75,6 +89,9 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                             chained_covariance(T, covariance, curves.scale_uncertainty),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry)
+    result.numbers["revisits"] = len(loops)
+    result.numbers["mirrors_mended"] = len(mended.mirrors)
+    result.evidence["revisit_pairs"] = np.stack([loops.planar.i, loops.planar.j], 1)
     result.numbers["calibration_hash"] = calibration.hash if isinstance(calibration, Calibration) else "physical"
     return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
 
@@ -101,4 +118,4 @@ class Clock:
         report(0, 1)
         yield report
         report(1, 1)
-        self.times_s[name] = time.perf_counter() - started
+        self.times_s[name] = self.times_s.get(name, 0.0) + time.perf_counter() - started

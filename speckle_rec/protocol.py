@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from . import geometry as se3
-from .direction import MIN_TILT_RAD, MIN_TURN_RAD, MirrorPrior
+from .direction import MIN_TURN_RAD, MirrorPrior, first_tilt
 
 Array = NDArray[np.float64]
 
@@ -41,8 +41,6 @@ def measure(T: Array) -> dict[str, float]:
     step = se3.log(se3.steps(T))[1:]
     twist = se3.log(T)
     moved = np.stack([step[:, 2] + MIDDLE_MM * step[:, 3], MIDDLE_MM * step[:, 4], MIDDLE_MM * step[:, 5]], 1)
-    lift = twist[:, 3] + twist[:, 2] / 60.0
-    far = np.flatnonzero(np.abs(lift) > MIN_TILT_RAD)
     contact = T[:, :3, 3] - T[:, :3, 3].mean(0)
     change, third = np.diff(step, axis=0), np.diff(step, n=2, axis=0)
     scale = 1 / 0.6745
@@ -51,7 +49,7 @@ def measure(T: Array) -> dict[str, float]:
         "speed_mm": float(np.median(np.linalg.norm(moved, axis=1))),
         "speed_deg": float(np.degrees(np.median(np.linalg.norm(step[:, 3:], axis=1)))),
         "turn_deg": float(np.degrees(np.median(twist[-max(len(T) // 10, 1):, 4]))),
-        "first_fan_sign": float(np.sign(lift[far[0]])) if len(far) else 0.0,
+        "first_fan_sign": float(np.sign(first_tilt(twist))),
         **dict(zip(("contact_x_mm", "contact_y_mm", "contact_z_mm"), contact.std(0).tolist(), strict=True)),
         "contact_frames": _correlation_time(contact),
         "jitter_mm": float(scale * np.median(np.abs(third[:, :3])) / np.sqrt(20)),

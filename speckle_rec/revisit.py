@@ -25,7 +25,7 @@ GAP = 40                  # frames: nearer ones are tied by the correlations of 
 THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
 MIN_SIMILARITY = 0.10     # of two thumbnails
 MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
-MIN_SHARE = 0.15          # of the blocks, that agree with the rigid fit
+MIN_SHARE = 0.18          # of the blocks, that agree with the rigid fit
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class Loops:
 
     def __len__(self) -> int:
         return len(self.planar.i)
+
+
+NO_LOOPS = Loops(PlanarMotion(*_NO_PAIRS), Correlations(*_NO_PAIRS[:2], np.zeros((0, 0), np.float32)))
 
 
 def chain_poses(planar_step: Array) -> Array:
@@ -147,7 +150,7 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
             if progress:
                 progress(done, len(rows))
     if not found:
-        return Loops(PlanarMotion(*_NO_PAIRS), Correlations(*_NO_PAIRS[:2], np.zeros((0, len(cells)), np.float32)),
-                     len(a))
+        return NO_LOOPS
     i, j, twist, covariance, ncc, share, rho = (np.array(x) for x in zip(*found, strict=True))
-    return Loops(PlanarMotion(i, j, twist, covariance, ncc, share), Correlations(i, j, rho), len(a))
+    speckle = Correlations(i, j, rho, correlator.turn2(twist))
+    return Loops(PlanarMotion(i, j, twist, covariance, ncc, share), speckle, len(a))

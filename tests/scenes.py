@@ -78,18 +78,22 @@ class ModelScan:
     curves: Curves
 
 
-def model_scan(T, seed: int = 0, samples: float = 25.0, strength: float = 0.9, extra: float = 0.0) -> ModelScan:
-    """Cell correlations of poses [N, 4, 4] about the face, drawn from METHOD.md (3.7) and (3.8)."""
+def model_scan(T, seed: int = 0, samples: float = 25.0, strength: float = 0.9, extra: float = 0.0,
+               pairs=None) -> ModelScan:
+    """Cell correlations of poses [N, 4, 4] about the face, drawn from METHOD.md (3.7) and (3.8).
+
+    pairs : frames (i, j) instead of all at `LAGS`.
+    """
     curves = matched_curves()
     forms = curves.forms(SECTOR, *CELLS.centres.T)
     n = len(T)
-    i, j = frame_pairs(n, LAGS, np.zeros(n, bool))
+    i, j = frame_pairs(n, LAGS, np.zeros(n, bool)) if pairs is None else pairs
     xi = se3.log(se3.inverse(T[i]) @ T[j])[:, 2:5]
     f = strength * curves.kernel(np.square(np.einsum("pkc,mc->mpk", forms, xi)).sum(-1))
     sd = np.sqrt((1 - f**2) ** 2 / samples + extra**2)
     rho = f + sd * np.random.default_rng(seed).normal(size=f.shape)
-    strengths = CellStrengths(np.full((1, len(CELLS)), strength), np.zeros((1, len(CELLS))), np.zeros(n, np.int64),
-                             np.ones((1, len(CELLS))))
+    one = np.ones((1, len(CELLS)))
+    strengths = CellStrengths(strength * one, 0 * one, np.zeros(n, np.int64), one)
     planar = se3.log(se3.steps(T))[:, [0, 1, 5]]
     return ModelScan(T, planar, Correlations(i, j, rho.astype(np.float32)), forms, strengths, curves)
 

@@ -10,15 +10,16 @@ njit = numba.njit(nogil=True, cache=True)
 
 
 @njit
-def cell_value(xi, form, fast, slow, stretch, table, per_unit):
+def cell_value(xi, form, rest, fast, slow, stretch, table, per_unit):
     """(f, df/d(|U xi|^2) * 2, (U xi)[0], (U xi)[1]) of one cell: f = fast K(Q) + slow K(kappa Q), METHOD.md (3.7).
 
-    Q = stretch^2 |U xi|^2; table [n, 4] holds K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit.
+    Q = stretch^2 (|U xi|^2 + rest), `rest` from in-plane motion (METHOD.md (3.9)); table [n, 4]
+    holds K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit.
     """
     a0 = form[0, 0] * xi[0] + form[0, 1] * xi[1] + form[0, 2] * xi[2]
     a1 = form[1, 0] * xi[0] + form[1, 1] * xi[1] + form[1, 2] * xi[2]
     last = table.shape[0] - 1
-    place = np.sqrt(a0 * a0 + a1 * a1) * stretch * per_unit
+    place = np.sqrt(a0 * a0 + a1 * a1 + rest) * stretch * per_unit
     at = int(place)
     if at >= last:
         at, place = last - 1, float(last)
@@ -31,7 +32,8 @@ def cell_value(xi, form, fast, slow, stretch, table, per_unit):
 
 
 @njit
-def cell_fit(xi, held, forms, rho, fast, slow, stretch, table, per_unit, samples, extra, cutoff, gradient, hessian):
+def cell_fit(xi, held, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff, gradient,
+             hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
     Residual (rho - f) / sigma with f of `cell_value`; sigma^2 = (1 - f^2)^2 / samples + extra^2 taken at `held`,
@@ -45,8 +47,8 @@ def cell_fit(xi, held, forms, rho, fast, slow, stretch, table, per_unit, samples
         r = rho[p]
         if not np.isfinite(r) or fast[p] + slow[p] <= 0.0:
             continue
-        f, slope, a0, a1 = cell_value(xi, forms[p], fast[p], slow[p], stretch[p], table, per_unit)
-        h = cell_value(held, forms[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
+        f, slope, a0, a1 = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)
+        h = cell_value(held, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
         sigma2 = (1.0 - h * h) ** 2 / samples + extra * extra
         e = r - f
         chi2 = e * e / sigma2 / (cutoff * cutoff)
@@ -65,13 +67,13 @@ def cell_fit(xi, held, forms, rho, fast, slow, stretch, table, per_unit, samples
 
 
 @njit
-def cell_cost(xi, forms, rho, fast, slow, stretch, table, per_unit, samples, extra, cutoff):
+def cell_cost(xi, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff):
     """The cost of `cell_fit` alone, sigma taken at xi: for comparing hypotheses that lie far apart."""
     cost = 0.0
     for p in range(rho.size):
         if not np.isfinite(rho[p]) or fast[p] + slow[p] <= 0.0:
             continue
-        f = cell_value(xi, forms[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
+        f = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
         sigma2 = (1.0 - f * f) ** 2 / samples + extra * extra
         e = rho[p] - f
         cost += 0.5 * cutoff * cutoff * np.log1p(e * e / sigma2 / (cutoff * cutoff))
@@ -118,7 +120,7 @@ def step_pose(xi, out):
 
 
 @njit
-def pair_cost(x, held, before, forms, rho, fast, slow, stretch, table, per_unit, samples, extra, cutoff, temper,
+def pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff, temper,
               gradient, hessian):
     """Cost, gradient and hessian over a step x of one frame, against every source.
 
@@ -150,7 +152,8 @@ def pair_cost(x, held, before, forms, rho, fast, slow, stretch, table, per_unit,
         step_pose(held, S)
         compose(before[s], S, X)
         out_of_plane(X, xj)
-        cost = cell_fit(xi, xj, forms, rho[s], fast, slow, stretch, table, per_unit, samples, extra, cutoff, g, H)
+        cost = cell_fit(xi, xj, forms, rho[s], rest[s], fast, slow, stretch, table, per_unit, samples, extra, cutoff, g,
+                        H)
         total += temper * cost
         for m in range(3):
             for n in range(3):
@@ -164,8 +167,8 @@ def pair_cost(x, held, before, forms, rho, fast, slow, stretch, table, per_unit,
 
 
 @njit
-def best_step(starts, expected, precision, before, forms, rho, fast, slow, stretch, table, per_unit, samples, extra,
-              cutoff, temper, iterations, result, covariance):
+def best_step(starts, expected, precision, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
+              extra, cutoff, temper, iterations, result, covariance):
     """Levenberg-Marquardt from several starts; the cheapest step wins.
 
     starts : [K, 3].  expected, precision : [3] and [3, 3], Gaussian prior of the step.
@@ -180,15 +183,15 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, stret
     at_start = np.empty(starts.shape[0])
     for k in range(starts.shape[0]):
         d = starts[k] - expected
-        at_start[k] = pair_cost(starts[k], starts[k], before, forms, rho, fast, slow, stretch, table, per_unit, samples,
-                                extra, cutoff, temper, g, H) + 0.5 * d @ precision @ d
+        at_start[k] = pair_cost(starts[k], starts[k], before, forms, rho, rest, fast, slow, stretch, table, per_unit,
+                                samples, extra, cutoff, temper, g, H) + 0.5 * d @ precision @ d
     order = np.argsort(at_start)
     held = starts[order[0]].copy()
     for k in order[:3]:
         x[:] = starts[k]
         d = x - expected
-        cost = pair_cost(x, held, before, forms, rho, fast, slow, stretch, table, per_unit, samples, extra, cutoff,
-                         temper, g, H)
+        cost = pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra,
+                         cutoff, temper, g, H)
         cost += 0.5 * d @ precision @ d
         damping = 1e-2
         for _ in range(iterations):
@@ -198,7 +201,7 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, stret
             change = np.linalg.solve(A, g + precision @ (x - expected))
             trial = x - change
             d = trial - expected
-            new = pair_cost(trial, held, before, forms, rho, fast, slow, stretch, table, per_unit, samples, extra,
+            new = pair_cost(trial, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra,
                             cutoff, temper, gt, Ht)
             new += 0.5 * d @ precision @ d
             if new < cost:
@@ -222,15 +225,15 @@ def best_step(starts, expected, precision, before, forms, rho, fast, slow, stret
 
 
 @njit
-def multilaterate(planar, first, sources, rho, forms, window, fast, slow, stretch, table, per_unit, samples, extra,
-                  cutoff, temper, precision, still, pull, start_step, poses, steps, covariances, costs):
+def multilaterate(planar, first, sources, rho, rest, forms, window, fast, slow, stretch, table, per_unit, samples,
+                  extra, cutoff, temper, precision, still, pull, start_step, poses, steps, covariances, costs):
     """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
 
     Parameters
     ----------
     planar : [N, 3, 4], planar part of the step into each frame.
     first : int64 [N + 1], row of `sources` and `rho` where each frame's pairs begin.
-    sources : int64 [M], earlier frame of each pair.   rho : float32 [M, P].
+    sources : int64 [M], earlier frame of each pair.   rho, rest : float32 [M, P].
     window : int64 [N], row of `fast`, `slow` and `stretch` [W, P] that holds at each frame.
     precision : [3, 3], inverse covariance of the change of step from frame to frame.
     still, pull : precision of the step along z about 0, and share of the face's offset along z it goes back.
@@ -274,7 +277,7 @@ def multilaterate(planar, first, sources, rho, forms, window, fast, slow, stretc
         expected = precision @ last
         expected[0] -= still * pull * offset
         expected = np.linalg.solve(joint, expected)
-        costs[k] = best_step(starts, expected, joint, before, forms, rho[lo:hi], fast[window[k]],
+        costs[k] = best_step(starts, expected, joint, before, forms, rho[lo:hi], rest[lo:hi], fast[window[k]],
                              slow[window[k]], stretch[window[k]], table, per_unit, samples, extra,
                              cutoff, temper, 12, steps[k], covariances[k])
         step_pose(steps[k], S)

@@ -1,0 +1,132 @@
+"""Mirror tests: wrong signs put into known trajectories and asked back, on correlations drawn from the model."""
+
+import numpy as np
+import pytest
+import scenes
+from scenes import model_scan, trajectory
+
+from speckle_rec import geometry as se3
+from speckle_rec import mirror
+from speckle_rec.direction import Hand
+from speckle_rec.fusion import Factors, solve, total_cost
+from speckle_rec.inplane import PlanarMotion
+from speckle_rec.revisit import Loops
+
+HAND = Hand(pivot=True)
+STILL = 20          # frames for which the probe stands still: neighbours say nothing of the sign across them
+
+
+def exact_planar(T, i, j):
+    """Planar motion of pairs, as a perfect matcher measures it."""
+    twist = se3.log(se3.inverse(T[i]) @ T[j])[:, [0, 1, 5]]
+    return PlanarMotion(i, j, twist, np.tile(np.diag([1e-4, 1e-4, 1e-7]), (len(i), 1, 1)), np.ones(len(i)),
+                        np.ones(len(i)))
+
+
+def revisits(T, gap=40, reach_mm=0.8):
+    """Pairs of every fourth frame, `gap` apart or more, whose field's middle lies within `reach_mm`."""
+    k = np.arange(0, len(T), 4)
+    middle = (T[k] @ np.array([0, scenes.matched_curves().focus_mm, 0, 1]))[:, :3]
+    a, b = np.nonzero(np.linalg.norm(middle[:, None] - middle, axis=-1) < reach_mm)
+    far = k[b] - k[a] >= gap
+    return k[a[far]], k[b[far]]
+
+
+def three_strokes():
+    """A fan to one side, to the other and back, with a pause at either end."""
+    ends = np.cumsum([0, 50, STILL, 100, STILL, 50])
+    tilt = np.interp(np.arange(ends[-1]), ends, [0, 0.25, 0.25, -0.25, -0.25, 0.0])
+    T = trajectory(tilt_rad=tilt)
+    return T, (ends[1] + STILL // 2, ends[3] + STILL // 2)
+
+
+def problem(T, seed=0, with_loops=True):
+    scan = model_scan(T, seed)
+    n = len(T)
+    planar = exact_planar(T, np.arange(n - 1), np.arange(1, n))
+    loops = None
+    if with_loops:
+        pairs = revisits(T)
+        loops = Loops(exact_planar(T, *pairs), model_scan(T, seed + 100, pairs=pairs).speckle)
+        assert len(loops) > 20
+    return Factors.of(planar, scan.speckle, scan.forms, scan.strengths, scan.curves, HAND, loops)
+
+
+def tilt_error(T, true):
+    """Largest error of the tilt in rad, up to the mirror image."""
+    return min(np.abs(se3.log(X)[:, 3] - se3.log(true)[:, 3]).max() for X in (T, mirror.flip(T, 0)))
+
+
+def test_a_mirror_undoes_itself_and_leaves_the_frames_before():
+    T, (t, _) = three_strokes()
+    once = mirror.flip(T, t)
+    np.testing.assert_allclose(once[:t + 1], T[:t + 1], atol=1e-12)
+    assert np.abs(once[t + 40:] - T[t + 40:]).max() > 0.1
+    np.testing.assert_allclose(mirror.flip(once, t), T, atol=1e-9)
+
+
+def test_two_mirrors_turn_the_part_between_and_keep_the_steps_elsewhere():
+    T, (s, t) = three_strokes()
+    turned = mirror.flip(T, s, t)
+    inside = np.zeros(len(T), bool)
+    inside[s + 1:t + 1] = True
+    M = np.diag([1.0, 1, -1, 1])
+    expected = np.where(inside[:, None, None], M @ se3.steps(T) @ M, se3.steps(T))
+    np.testing.assert_allclose(se3.steps(turned), expected, atol=1e-9)
+
+
+def test_mirror_changes_are_those_of_the_mirrored_poses():
+    T, _ = three_strokes()
+    factors = problem(T)
+    frames = np.array([10, 57, 100, 160, 200])
+    expected = [mirror.pair_costs(mirror.flip(T, t), factors).sum() - mirror.pair_costs(T, factors).sum()
+                for t in frames]
+    np.testing.assert_allclose(mirror.mirror_changes(T, factors, frames), expected, rtol=1e-3, atol=0.05)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("which", ["first", "second", "both"])
+def test_missed_reversals_are_mended(seed, which):
+    T, places = three_strokes()
+    factors = problem(T, seed)
+    wrong = mirror.flip(T, *{"first": places[:1], "second": places[1:], "both": places}[which])
+    assert tilt_error(wrong, T) > 0.2
+    mended = mirror.mend(wrong, factors)
+    assert mended.mirrors
+    assert tilt_error(mended.T, T) < 0.03
+    assert total_cost(mended.T, factors) < total_cost(solve(wrong, factors), factors)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_right_signs_are_left_alone(seed):
+    T, _ = three_strokes()
+    mended = mirror.mend(T, problem(T, seed))
+    assert mended.mirrors == ()
+    assert mended.runner_up[0] > 0
+    assert tilt_error(mended.T, T) < 0.03
+
+
+def test_without_revisits_a_pause_hides_the_sign():
+    """The neighbours' correlations barely notice what revisits rule out."""
+    T, (t, _) = three_strokes()
+    alone, joined = (mirror.mirror_changes(T, problem(T, with_loops=loops), np.array([t]))[0]
+                     for loops in (False, True))
+    assert joined > 20 * max(alone, 1.0)
+
+
+def test_local_minima_lie_apart_and_come_lowest_first():
+    change = np.array([5.0, 1, 4, 3, 6, 7, 0.5, 9, 2, 8, 8, 8, 1.5])
+    at = mirror.local_minima(change, 2)
+    assert list(at) == [6, 1, 12]
+
+
+def test_a_part_is_solved_with_the_rest_held():
+    T, _ = three_strokes()
+    factors = problem(T)
+    rng = np.random.default_rng(0)
+    start = T.copy()
+    start[100:131] = start[100:131] @ se3.exp(rng.normal(size=(31, 6)) * [.05, .05, .1, 2e-3, 2e-3, 2e-3])
+    part = solve(start, factors, part=(100, 130))
+    np.testing.assert_array_equal(part[:100], start[:100])
+    np.testing.assert_array_equal(part[131:], start[131:])
+    assert np.abs(se3.log(se3.inverse(T) @ part))[:, 3].max() < 0.02
