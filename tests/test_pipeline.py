@@ -186,7 +186,7 @@ def test_confidence_of_a_step():
     share[2] = 0
     ones = np.ones(5)
     planar = PlanarMotion(lag1 - 1, lag1, np.zeros((5, 3)), np.tile(np.eye(3), (5, 1, 1)), ones, share)
-    strengths = CellStrengths(np.full((1, 40), 0.7), np.full((1, 40), 0.2), np.zeros(6, np.int64))
+    strengths = CellStrengths(np.full((1, 40), 0.7), np.full((1, 40), 0.2), np.zeros(6, np.int64), np.ones((1, 40)))
     speckle = Correlations(lag1 - 1, lag1, rho)
     np.testing.assert_array_equal(step_confidence(speckle, planar, strengths, 6), [0, 1, 0, 0, 0, 1])
     blind = dataclasses.replace(strengths, fast=0 * strengths.fast)
