@@ -1,7 +1,7 @@
 """Mirror tests: wrong signs of the out-of-plane motion found and mended after the fact.
 
 Where the out-of-plane motion nearly stops, everything after may come out mirrored in the image plane of that frame:
-T_k -> T_t M T_t^-1 T_k M, M = diag(1, 1, -1) (METHOD.md (6.3)). Pairs within either part do not notice; those
+T_k -> T_t M T_t^-1 T_k M, M = diag(1, 1, -1) (METHOD.md (8.2)). Pairs within either part do not notice; those
 that straddle t do, above all revisits.
 """
 

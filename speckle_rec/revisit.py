@@ -1,6 +1,6 @@
 """Revisits: frames far apart in time that show the same place, found without poses.
 
-METHOD.md, section 6. Every few frames a small high-passed image is moved by the planar chain to where the first
+METHOD.md, section 8. Every few frames a small high-passed image is moved by the planar chain to where the first
 frame was; one matrix product compares all pairs; peaks are verified by block matching at full resolution and enter
 the trajectory as cell correlations, like any other pair.
 """
