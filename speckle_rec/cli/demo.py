@@ -15,7 +15,7 @@ from .reconstruct import run_scan
 
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where scan and result go.")] = Path("demo"),
-    frames: Annotated[int, typer.Option("--frames", min=20, help="Length of the scan.")] = 300,
+    frames: Annotated[int, typer.Option("--frames", min=20, help="Length of the scan.")] = 240,
     seed: Annotated[int, typer.Option("--seed", help="Of the tissue and the hand.")] = 0,
     jobs: common.Jobs = None,
     no_progress: common.NoProgress = False,
