@@ -29,7 +29,7 @@ class Sample:
 
     Attributes
     ----------
-    lines : float64 [n, 5], depth, x, y about the face, sine and cosine of the cell's beam.
+    lines : float64 [n, 6], see `decorrelation.beam_lines`.
     xi : float64 [n, 3], true (z mm, tilt rad, yaw rad) of the pair.   signs : float64 [n, F].   rho : float64 [n].
     """
 

@@ -82,9 +82,9 @@ class Curves:
         rayleigh = np.pi * self.waist_mm**2 / self.wavelength_mm
         return self.waist_mm * np.sqrt(1 + (z / rayleigh) ** 2), z / (z**2 + rayleigh**2)
 
-    def forms(self, geometry: ProbeGeometry, r_mm, u) -> Array:
-        """U [P, 2, 3] of cells at (r, u): Q = |U xi|^2, xi = (z mm, tilt rad, yaw rad) about the face centre."""
-        return forms_of(self, beam_lines(geometry, r_mm, u))
+    def forms(self, geometry: ProbeGeometry, r_mm, u, spread_mm=0.0) -> Array:
+        """U [P, 3, 3] of cells at (r, u), see `forms_of`; their pixels spread by `spread_mm` across the beam."""
+        return forms_of(self, beam_lines(geometry, r_mm, u, spread_mm))
 
     def kernel(self, q) -> Array:
         """K(Q)."""
@@ -98,25 +98,32 @@ class Curves:
                          -self.kappa * slow * (1 + self.kappa * q / self.tail_b) ** (self.tail_beta - 1)], -1)
 
 
-def beam_lines(geometry: ProbeGeometry, r_mm, u) -> Array:
-    """Lines [P, 5] of cells at (r, u): depth, x and y about the face centre (mm), sine and cosine of the beam."""
+def beam_lines(geometry: ProbeGeometry, r_mm, u, spread_mm=0.0) -> Array:
+    """Lines [P, 6] of cells at (r, u): depth, x and y about the face centre (mm), sine and cosine of the beam, spread.
+
+    The spread is the standard deviation (mm) of a cell's pixels across the beam.
+    """
     x, y = geometry.cartesian(r_mm, u)
     sine, cosine = (np.sin(u), np.cos(u)) if geometry.kind == "curvilinear" else (0 * u, 1 + 0 * u)
-    return np.stack([r_mm, x - geometry.face_mm[0], y - geometry.face_mm[1], sine, cosine], -1)
+    return np.stack([r_mm, x - geometry.face_mm[0], y - geometry.face_mm[1], sine, cosine, spread_mm + 0 * x], -1)
 
 
 def forms_of(curves: Curves, lines: Array) -> Array:
-    """U [P, 2, 3] of cells on `lines` [P, 5]: Q = |U xi|^2, xi = (z mm, tilt rad, yaw rad) about the face centre.
+    """U [P, 3, 3] of cells on `lines` [P, 6]: Q = |U xi|^2, xi = (z mm, tilt rad, yaw rad) about the face centre.
 
-    Q = 2 z_p^2 / w^2 + (k2^2 w^2 / 8) (delta - z_p / R)^2     METHOD.md (3.4)
+    Q = 2 z_p^2 / w^2 + (k2^2 w^2 / 8) (delta - z_p / R)^2 + 2 (s d)^2 / w^2     METHOD.md (3.4), (3.10)
+
+    with s the cell's spread across the beam and d the change of z_p across it: a cell sees the mean of its pixels.
     """
-    r_mm, x, y, sine, cosine = lines.T
+    r_mm, x, y, sine, cosine, spread = lines.T
     w, curvature = curves.beam(r_mm)
     offset = np.stack([np.ones_like(x), y, -x], -1)
     turn = np.stack([np.zeros_like(x), cosine, -sine], -1)
+    across = np.stack([np.zeros_like(x), -sine, -cosine], -1)
     k2 = 4 * np.pi / curves.wavelength_mm
     return np.stack([np.sqrt(2) / w[:, None] * offset,
-                     (k2 * w / np.sqrt(8))[:, None] * (turn - curvature[:, None] * offset)], 1)
+                     (k2 * w / np.sqrt(8))[:, None] * (turn - curvature[:, None] * offset),
+                     (np.sqrt(2) * spread / w)[:, None] * across], 1)
 
 
 @dataclass(frozen=True)
@@ -147,12 +154,12 @@ class Correlations:
 
 
 def beam_turn2(lines: Array, geometry: ProbeGeometry, twist: Array) -> NDArray[np.float32]:
-    """Squared turn [..., P] (rad^2) of the beams `lines` [P, 5] in the tissue under planar twists [..., 3].
+    """Squared turn [..., P] (rad^2) of the beams `lines` [P, 6] in the tissue under planar twists [..., 3].
 
     A curved array's beams point away from its apex, which in-plane motion moves aside; a linear array's turn with it.
     """
     x, y, roll = (twist[..., k, None] for k in range(3))
-    depth, _, _, sine, cosine = lines.T
+    depth, _, _, sine, cosine, _ = lines.T
     if geometry.kind == "linear":
         return np.square(np.broadcast_to(roll, (*roll.shape[:-1], len(lines)))).astype(np.float32)
     R = geometry.radius_mm
@@ -251,7 +258,7 @@ class Correlator:
 
     def __init__(self, geometry: ProbeGeometry, cells: Cells, features: Callable):
         self.labels, self.n_cells, self.features = cells.labels, len(cells), features
-        self.geometry, self.lines = geometry, beam_lines(geometry, *cells.centres.T)
+        self.geometry, self.lines = geometry, beam_lines(geometry, *cells.centres.T, cells.spread_mm)
         S, face = geometry.scale, geometry.face_mm
         self.mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
                                [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])

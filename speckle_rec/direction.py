@@ -94,7 +94,7 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     Parameters
     ----------
     planar_step : [N, 3] planar twist of the step into each frame.
-    speckle : correlations of pairs sorted by j.   forms : [P, 2, 3] of the cells.
+    speckle : correlations of pairs sorted by j.   forms : [P, 3, 3] of the cells.
 
     Returns
     -------

@@ -94,7 +94,7 @@ class Factors:
     Attributes
     ----------
     planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
-    i, j : [M];  rho, rest : [M, P];  forms : [P, 2, 3];  window : [M], row of fast, slow and stretch [W, P];
+    i, j : [M];  rho, rest : [M, P];  forms : [P, 3, 3];  window : [M], row of fast, slow and stretch [W, P];
         table, per_unit : kernels, see `decorrelation.Curves.table`.
     samples, extra, cutoff : see `kernels.multilaterate.cell_fit` and `direction`.
     temper : [M] weight of each pair: neighbours in time and place are not independent.

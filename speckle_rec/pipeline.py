@@ -61,7 +61,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             strengths = calibration.strengths(speckle, scan.n_frames, texture)
         else:
             strengths = cell_strengths(speckle, scan.n_frames, curves)
-        forms = curves.forms(images.geometry, *grid.centres.T)
+        forms = curves.forms(images.geometry, *grid.centres.T, grid.spread_mm)
     with clock.stage("direction"):
         T, _, step_covariance = sequential(planar_step, speckle, forms, strengths, curves, hand)
     if config.fusion != "smooth":

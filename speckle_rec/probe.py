@@ -95,12 +95,14 @@ class Cells:
     centres : float64 [M, 2], mean (r_mm, u) of the cell's pixels (see `ProbeGeometry`).
     centres_mm : float64 [M, 2], the same as image mm (x, y).
     n_px : int64 [M], pixels of each cell.
+    spread_mm : float64 [M], standard deviation of its pixels' places across the beam.
     """
 
     labels: NDArray[np.int32]
     centres: NDArray[np.float64]
     centres_mm: NDArray[np.float64]
     n_px: NDArray[np.int64]
+    spread_mm: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.n_px)
@@ -203,7 +205,10 @@ def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *
     at = labels[inside]
     centres = np.stack([np.bincount(at, a[inside], minlength=len(n_px)) / n_px for a in (r, u)], -1)
     centres_mm = np.stack(geometry.cartesian(centres[:, 0], centres[:, 1]), -1)
-    return Cells(labels, centres, centres_mm, n_px)
+    off = u[inside] - centres[at, 1]
+    spread = np.sqrt(np.bincount(at, off * off, minlength=len(n_px)) / n_px)
+    arm = 1.0 if geometry.kind == "linear" else geometry.radius_mm + centres[:, 0]
+    return Cells(labels, centres, centres_mm, n_px, spread * arm)
 
 
 def plot(geometry: ProbeGeometry, frame: NDArray[np.uint8], path: str | Path, *,

@@ -45,7 +45,7 @@ class Record:
     Attributes
     ----------
     name, subject : of the scan.   kind : of the probe.   n_frames : of the scan.
-    lines : float64 [P, 5], see `decorrelation.beam_lines`.
+    lines : float64 [P, 6], see `decorrelation.beam_lines`.
     i, j : int32 [M], frames of the pairs.   xi : float64 [M, 3], true motion (z mm, tilt rad, yaw rad) about the face.
     rho : float16 [M, P], NaN where a cell is empty.
     signs : float16 [W, P, F] of the windows in use.   window : int32 [M].
@@ -137,7 +137,7 @@ def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlation
     i, j = speckle.i[m], speckle.j[m]
     used, row = np.unique(window[j], return_inverse=True)
     half = np.float16
-    return Record(name, subject_of(name), geometry.kind, len(T), beam_lines(geometry, *grid.centres.T),
+    return Record(name, subject_of(name), geometry.kind, len(T), beam_lines(geometry, *grid.centres.T, grid.spread_mm),
                   i.astype(np.int32), j.astype(np.int32), se3.log(se3.inverse(T[i]) @ T[j])[:, 2:5],
                   speckle.rho[m].astype(half), np.clip(signs[used], -6e4, 6e4).astype(half),
                   row.astype(np.int32), protocol.measure(T), np.zeros(3) if planar_rms is None else planar_rms)

@@ -2,7 +2,7 @@
 
     python tools/make_default_calibration.py FOLDER [--compare]
 
-simulates five forearms (400 frames each, full speeds, three noise levels; some 3 minutes a scan on a core) into
+simulates six forearms (1600 frames each, four noise levels; some 6 minutes a scan on a core) into
 FOLDER, a data set in the challenge's layout, and calibrates on them. Scans that are there are kept. With --compare
 other curve models are fitted too, for the table of held-out errors (some minutes).
 """
@@ -18,15 +18,13 @@ from speckle_rec.io.calib import built_in, write_challenge
 from speckle_rec.scan import Scan
 from speckle_rec.synth import simulate_scan
 from speckle_rec.synth.beam import Beam
-from speckle_rec.synth.trajectory import RotationProtocol
 
 # subject (also the seed), scan, thermal noise in dB
-SCANS = ((11, "RH_rotation", -18), (12, "RH_rotation", -8), (13, "RH_rotation", -18), (15, "RH_rotation", -18),
-         (25, "LH_rotation", -12))
-FRAMES = 400
-PROTOCOL = RotationProtocol(shortest_frames=2 * FRAMES)     # half the angles at full speed
+SCANS = ((11, "RH_rotation", -18), (12, "RH_rotation", -8), (13, "LH_rotation", -12), (15, "RH_rotation", -3),
+         (24, "RH_rotation", -8), (25, "LH_rotation", -12))
+FRAMES = 1600
 LENS_UNCERTAINTY = 0.15      # another apodisation or aperture than assumed: docs/BENCHMARKS-calibration.md
-NAME = "shipped default: 6 MHz, Gaussian lens of 10 mm at 60 mm, fitted to 5 simulated forearms"
+NAME = "shipped default: 6 MHz, Gaussian lens of 10 mm at 60 mm, fitted to 6 simulated forearms"
 
 
 def main(folder: Path, compare: bool) -> None:
@@ -40,8 +38,7 @@ def main(folder: Path, compare: bool) -> None:
         path = folder / "frames_transfs" / f"{subject:03d}" / f"{scan}.h5"
         if not path.exists():
             print("simulating", path, flush=True)
-            simulate_scan(path, n_frames=FRAMES, seed=subject, subject=subject, name=scan,
-                          beam=Beam(noise_db=noise_db), protocol=PROTOCOL)
+            simulate_scan(path, n_frames=FRAMES, seed=subject, subject=subject, name=scan, beam=Beam(noise_db=noise_db))
         if any(r.name == f"sub{subject:03d}__{scan}" for r in records):
             continue
         print("measuring", path, flush=True)

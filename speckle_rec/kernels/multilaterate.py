@@ -11,15 +11,16 @@ njit = numba.njit(nogil=True, cache=True)
 
 @njit
 def cell_value(xi, form, rest, fast, slow, stretch, table, per_unit):
-    """(f, df/d(|U xi|^2) * 2, (U xi)[0], (U xi)[1]) of one cell: f = fast K(Q) + slow K(kappa Q), METHOD.md (3.7).
+    """(f, df/d(|U xi|^2) * 2, *(U xi)) of one cell: f = fast K(Q) + slow K(kappa Q), METHOD.md (3.7).
 
     Q = stretch^2 (|U xi|^2 + rest), `rest` from in-plane motion (METHOD.md (3.9)); table [n, 4]
     holds K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit.
     """
     a0 = form[0, 0] * xi[0] + form[0, 1] * xi[1] + form[0, 2] * xi[2]
     a1 = form[1, 0] * xi[0] + form[1, 1] * xi[1] + form[1, 2] * xi[2]
+    a2 = form[2, 0] * xi[0] + form[2, 1] * xi[1] + form[2, 2] * xi[2]
     last = table.shape[0] - 1
-    place = np.sqrt(a0 * a0 + a1 * a1 + rest) * stretch * per_unit
+    place = np.sqrt(a0 * a0 + a1 * a1 + a2 * a2 + rest) * stretch * per_unit
     at = int(place)
     if at >= last:
         at, place = last - 1, float(last)
@@ -28,7 +29,7 @@ def cell_value(xi, form, rest, fast, slow, stretch, table, per_unit):
         + slow * (table[at, 1] + t * (table[at + 1, 1] - table[at, 1]))
     slope = 2.0 * stretch * stretch * (fast * (table[at, 2] + t * (table[at + 1, 2] - table[at, 2]))
                                        + slow * (table[at, 3] + t * (table[at + 1, 3] - table[at, 3])))
-    return f, slope, a0, a1
+    return f, slope, a0, a1, a2
 
 
 @njit
@@ -47,7 +48,7 @@ def cell_fit(xi, held, forms, rho, rest, fast, slow, stretch, table, per_unit, s
         r = rho[p]
         if not np.isfinite(r) or fast[p] + slow[p] <= 0.0:
             continue
-        f, slope, a0, a1 = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)
+        f, slope, a0, a1, a2 = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)
         h = cell_value(held, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
         sigma2 = (1.0 - h * h) ** 2 / samples + extra * extra
         e = r - f
@@ -55,10 +56,10 @@ def cell_fit(xi, held, forms, rho, rest, fast, slow, stretch, table, per_unit, s
         cost += 0.5 * cutoff * cutoff * np.log1p(chi2)
         w = 1.0 / (sigma2 * (1.0 + chi2))
         for m in range(3):
-            dm = slope * (a0 * forms[p, 0, m] + a1 * forms[p, 1, m])
+            dm = slope * (a0 * forms[p, 0, m] + a1 * forms[p, 1, m] + a2 * forms[p, 2, m])
             gradient[m] -= w * e * dm
             for n in range(m + 1):
-                dn = slope * (a0 * forms[p, 0, n] + a1 * forms[p, 1, n])
+                dn = slope * (a0 * forms[p, 0, n] + a1 * forms[p, 1, n] + a2 * forms[p, 2, n])
                 hessian[m, n] += w * dm * dn
     for m in range(3):
         for n in range(m):
