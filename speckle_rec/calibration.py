@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from .tissue import TEXTURE, Texture, windows
 
 Array = NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
 FORMAT = "speckle_rec calibration"
 DEFAULT_FILE = Path(__file__).parent / "data" / "default_calibration.h5"
 SIGNS = (*TEXTURE, "strength", "static")      # what predicts a cell's curve; all about 0 +- 1
@@ -131,11 +132,14 @@ class Calibration:
 @dataclass(frozen=True)
 class _Field:
     name: str
-    type_of: type
+    type_of: Callable[[Any], Any]
+
+
+_TYPES: dict[str, Callable[[Any], Any]] = {"source": str, "mix": lambda v: tuple(float(x) for x in v)}
 
 
 def _curve_fields() -> list[_Field]:
-    return [_Field(f.name, str if f.name == "source" else float) for f in fields(Curves)]
+    return [_Field(f.name, _TYPES.get(f.name, float)) for f in fields(Curves)]
 
 
 @cache

@@ -11,16 +11,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import Curves, forms_of
+from .decorrelation import RATES, Curves, forms_of
 from .direction import CUTOFF, EXTRA, SAMPLES
 
 Array = NDArray[np.float64]
 
-GLOBALS = ("waist_mm", "focus_mm", "tail_b", "tail_beta", "kappa")     # waist, b and kappa by their logarithm
+GLOBALS = ("waist_mm", "focus_mm", "kappa", "steering", "tail_b", "tail_beta", *["mix"] * len(RATES))
+LENS, KERNEL = ("waist_mm", "focus_mm", "kappa", "steering"), ("mix",)
+BY_LOG = np.array([name not in ("focus_mm", "tail_beta") for name in GLOBALS])     # the shares up to a factor
+G = len(GLOBALS)
 PARTS = ("floor", "slow", "stretch")       # logit of the floor, logit of the slow share, log of the stretch
-REACH_MM = 1.0
+REACH_MM = 3.0
 CLIP = 2.5                                 # of the signs, beyond which they tell no more
-LIMITS = np.array([[np.log(0.15), 5.0, np.log(0.02), 0.03, -9.0], [np.log(4.0), 150.0, np.log(10.0), 1.3, -1.0]])
+LIMITS = np.array([[np.log(0.15), 5.0, -9.0, 2.0, np.log(0.02), 0.03, *[-9.0] * len(RATES)],
+                   [np.log(4.0), 150.0, -1.0, 8.0, np.log(10.0), 1.3, *[9.0] * len(RATES)]])
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,14 @@ class Sample:
     ----------
     lines : float64 [n, 6], see `decorrelation.beam_lines`.
     xi : float64 [n, 3], true (z mm, tilt rad, yaw rad) of the pair.   signs : float64 [n, F].   rho : float64 [n].
+    turn2 : float64 [n], squared turn of the beam in plane, rad^2.
     """
 
     lines: Array
     xi: Array
     signs: Array
     rho: Array
+    turn2: Array
 
     @property
     def weight(self) -> Array:
@@ -101,18 +107,24 @@ def parts(coefficients: Array, signs: Array) -> tuple[Array, Array, Array]:
 
 
 def to_vector(c: Curves) -> Array:
-    return np.array([np.log(c.waist_mm), c.focus_mm, np.log(c.tail_b), c.tail_beta, np.log(c.kappa)])
+    """Global parameters [G] in the order of `GLOBALS`, most by their logarithm."""
+    mix = c.mix or (1.0,) * len(RATES)
+    x = np.array([c.waist_mm, c.focus_mm, c.kappa, c.steering, c.tail_b, c.tail_beta, *mix])
+    return np.where(BY_LOG, np.log(np.maximum(np.where(BY_LOG, x, 1), 1e-4)), x)
 
 
 def to_curves(x: Array, like: Curves) -> Curves:
-    return replace(like, waist_mm=float(np.exp(x[0])), focus_mm=float(x[1]), tail_b=float(np.exp(x[2])),
-                   tail_beta=float(x[3]), kappa=float(np.exp(x[4])))
+    """Curves of global parameters; their kernel is a mixture where that of `like` is."""
+    waist, focus, kappa, steering, b, beta, *mix = np.where(BY_LOG, np.exp(np.where(BY_LOG, x, 0)), x).tolist()
+    shares = tuple(m / sum(mix) for m in mix) if like.mix else ()
+    return replace(like, waist_mm=waist, focus_mm=focus, kappa=kappa, steering=steering, tail_b=b, tail_beta=beta,
+                   mix=shares)
 
 
 def unit_q(curves: Curves, sample: Sample) -> Array:
     """Q [n] before the stretch."""
     U = forms_of(curves, sample.lines)
-    return np.square(np.einsum("nkm,nm->nk", U, sample.xi)).sum(-1)
+    return np.square(np.einsum("nkm,nm->nk", U, sample.xi)).sum(-1) + curves.steering * sample.turn2
 
 
 def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
@@ -147,13 +159,14 @@ def start_coefficients(n_signs: int, curves: Curves) -> Array:
 
 
 def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), use_signs: bool = True,
-        use_stretch: bool = True, free: Sequence[str] = GLOBALS, max_iterations: int = 25,
+        use_stretch: bool = True, free: Sequence[str] = LENS + KERNEL, max_iterations: int = 25,
         share: float | None = None) -> CurveFit:
     """Fit curves and coefficients to samples, one a scan; every scan counts the same.
 
     Parameters
     ----------
     start : curves to start from; what is not in `free` is kept.
+    free : of `GLOBALS`; the kernel is a mixture if `start`'s is.
     use_signs : False fits one floor and one slow share for all cells.
     use_stretch : False leaves the tissue factor out (its mean is still fitted: it is the scale).
     share : weight of one correlation, since neighbours are not independent; default .01.
@@ -173,9 +186,9 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
     keep = np.concatenate([loose, active.ravel()])
     mean = np.concatenate([to_vector(start), np.zeros(3 * F)])
     mean[:2] = np.log(priors.waist_mm), priors.focus_mm
-    deviation = np.concatenate([[priors.waist_share, priors.focus_share * priors.focus_mm, 2.0, 1.0, 3.0],
-                                np.full(3 * F, priors.coefficient)])
-    deviation[5::F] = 5.0, 5.0, priors.scale
+    deviation = np.concatenate([[priors.waist_share, priors.focus_share * priors.focus_mm, 3.0, 0.7, 2.0, 1.0],
+                                np.full(len(RATES), 2.0), np.full(3 * F, priors.coefficient)])
+    deviation[G::F] = 5.0, 5.0, priors.scale
     precision = 1 / deviation**2
     total_weight = np.array([s.weight.sum() for s in samples])
     counts = total_weight.mean() / total_weight
@@ -205,7 +218,7 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
             d = np.zeros_like(v)
             d[keep] = np.linalg.solve((H + np.diag(damping * np.diag(H)))[np.ix_(keep, keep)], g[keep])
             trial = v + d
-            trial[:5] = np.clip(trial[:5], *LIMITS)
+            trial[:G] = np.clip(trial[:G], *LIMITS)
             new = float((precision * (trial - mean) ** 2).sum()) / 2
             for s, A, w in zip(samples, designs, frozen, strict=True):
                 new += float((w * (s.rho - _expected(trial, s, A, start)[0]) ** 2).sum()) / 2
@@ -218,14 +231,14 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
         if not moved or abs(best - cost) < 1e-5:
             break
         best = cost
-    curves, theta = to_curves(v[:5], start), v[5:].reshape(3, F)
+    curves, theta = to_curves(v[:G], start), v[G:].reshape(3, F)
     residual = np.concatenate([s.rho - predict(curves, theta, s) for s in samples])
     return CurveFit(curves, theta, cost, float(np.sqrt(np.mean(residual**2))), iterations)
 
 
 def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:
-    curves = to_curves(v[:5], like)
-    l0, lw, ls = (A @ v[5:].reshape(3, -1).T).T
+    curves = to_curves(v[:G], like)
+    l0, lw, ls = (A @ v[G:].reshape(3, -1).T).T
     floor, slow, stretch = sigmoid(l0), sigmoid(lw), np.exp(np.clip(ls, -0.7, 0.7))
     unit = unit_q(curves, s)
     q = unit * stretch**2
@@ -235,21 +248,18 @@ def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:
 
 def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.bool_]) -> tuple[Array, Array]:
     f, floor, slow, stretch, q, fast_k, slow_k, unit = _expected(v, s, A, like)
-    curves = to_curves(v[:5], like)
-
-    def q_slope(k, q):                              # Q dK/dQ
-        return -k * q * (1 + q / curves.tail_b) ** (curves.tail_beta - 1)
-
-    by_log_q = floor * ((1 - slow) * q_slope(fast_k, q) + slow * q_slope(slow_k, curves.kappa * q))
+    curves = to_curves(v[:G], like)
+    slow_q = curves.kappa * q
+    by_log_q = floor * ((1 - slow) * q * curves.slope(q) + slow * slow_q * curves.slope(slow_q))
     columns = []
-    for k in range(5):
+    for k in range(G):
         d = np.zeros_like(f)
         if loose[k]:
             h = 1e-3 if k == 1 else 1e-4
-            trial = v[:5].copy()
+            trial = v[:G].copy()
             trial[k] += h
             c = to_curves(trial, like)
-            q2 = (unit_q(c, s) if k < 2 else unit) * stretch**2
+            q2 = (unit_q(c, s) if GLOBALS[k] in ("waist_mm", "focus_mm", "steering") else unit) * stretch**2
             d = (floor * ((1 - slow) * c.kernel(q2) + slow * c.kernel(c.kappa * q2)) - f) / h
         columns.append(d[:, None])
     columns += [(f * (1 - floor))[:, None] * A, (floor * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
-STEERING = 220.0    # Q per rad^2 of a beam's turn in plane: (k2 w)^2 / 8, w = .86 mm across it; two simulated scans
+RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
@@ -38,6 +38,8 @@ class Curves:
         1/e^2 half-width of the one-way intensity at the focus.
     tail_b, tail_beta : kernel K(Q) = exp(-b ((1 + Q/b)^beta - 1) / beta); beta = 1 is exp(-Q), the Gaussian
         beam in ideal speckle, smaller beta a longer tail (METHOD.md (3.5)).
+    mix : shares of `RATES` in the kernel K(Q) = sum mix exp(-rate Q), measured; empty for the tail above.
+    steering : Q per rad^2 of a beam's turn in plane, (k2 w)^2 / 8 for a beam of half-width w (METHOD.md (3.9)).
     slow_share, kappa : share of a cell's correlation that belongs to structure larger than the beam, and how
         much slower in Q it falls (METHOD.md (3.7)).
     floor : correlation of the clearest cells at rest.
@@ -54,6 +56,8 @@ class Curves:
     kappa: float = 1.2e-4
     floor: float = 0.94
     scale_uncertainty: float = 0.25
+    steering: float = 220.0
+    mix: tuple[float, ...] = ()
     source: str = "default: 6 MHz beam, waist 1.07 mm, focus 45 mm, tail of one simulated forearm; not calibrated"
 
     @classmethod
@@ -82,20 +86,33 @@ class Curves:
         rayleigh = np.pi * self.waist_mm**2 / self.wavelength_mm
         return self.waist_mm * np.sqrt(1 + (z / rayleigh) ** 2), z / (z**2 + rayleigh**2)
 
-    def forms(self, geometry: ProbeGeometry, r_mm, u, spread_mm=0.0) -> Array:
-        """U [P, 3, 3] of cells at (r, u), see `forms_of`; their pixels spread by `spread_mm` across the beam."""
-        return forms_of(self, beam_lines(geometry, r_mm, u, spread_mm))
+    def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
+        """U [P, 3, 3] of cells, see `forms_of`."""
+        return forms_of(self, lines_of(geometry, cells))
+
+    def rest(self, speckle: "Correlations") -> NDArray[np.float32]:
+        """Part of Q [M, P] that in-plane motion adds (METHOD.md (3.9))."""
+        return np.float32(self.steering) * speckle.turns
 
     def kernel(self, q) -> Array:
         """K(Q)."""
-        return np.exp(-self.tail_b * ((1 + np.asarray(q) / self.tail_b) ** self.tail_beta - 1) / self.tail_beta)
+        q = np.asarray(q)
+        if self.mix:
+            return np.exp(-q[..., None] * RATES) @ np.array(self.mix)
+        return np.exp(-self.tail_b * ((1 + q / self.tail_b) ** self.tail_beta - 1) / self.tail_beta)
+
+    def slope(self, q) -> Array:
+        """dK/dQ."""
+        q = np.asarray(q)
+        if self.mix:
+            return -(np.exp(-q[..., None] * RATES) @ (RATES * np.array(self.mix)))
+        return -self.kernel(q) * (1 + q / self.tail_b) ** (self.tail_beta - 1)
 
     def table(self) -> Array:
         """K(Q), K(kappa Q) and their derivatives by Q [n, 4] at sqrt(Q) = k / TABLE_PER_UNIT, up to TABLE_REACH."""
         q = np.square(np.arange(TABLE_REACH * TABLE_PER_UNIT + 1) / TABLE_PER_UNIT)
-        fast, slow = self.kernel(q), self.kernel(self.kappa * q)
-        return np.stack([fast, slow, -fast * (1 + q / self.tail_b) ** (self.tail_beta - 1),
-                         -self.kappa * slow * (1 + self.kappa * q / self.tail_b) ** (self.tail_beta - 1)], -1)
+        return np.stack([self.kernel(q), self.kernel(self.kappa * q), self.slope(q),
+                         self.kappa * self.slope(self.kappa * q)], -1)
 
 
 def beam_lines(geometry: ProbeGeometry, r_mm, u, spread_mm=0.0) -> Array:
@@ -106,6 +123,11 @@ def beam_lines(geometry: ProbeGeometry, r_mm, u, spread_mm=0.0) -> Array:
     x, y = geometry.cartesian(r_mm, u)
     sine, cosine = (np.sin(u), np.cos(u)) if geometry.kind == "curvilinear" else (0 * u, 1 + 0 * u)
     return np.stack([r_mm, x - geometry.face_mm[0], y - geometry.face_mm[1], sine, cosine, spread_mm + 0 * x], -1)
+
+
+def lines_of(geometry: ProbeGeometry, cells: Cells) -> Array:
+    """`beam_lines` of the cells."""
+    return beam_lines(geometry, cells.centres[:, 0], cells.centres[:, 1], cells.spread_mm)
 
 
 def forms_of(curves: Curves, lines: Array) -> Array:
@@ -142,15 +164,14 @@ class Correlations:
     turn2: NDArray[np.float32] | None = None
 
     @property
-    def rest(self) -> NDArray[np.float32]:
-        """Part of Q [M, P] that in-plane motion adds (METHOD.md (3.9))."""
-        return np.zeros_like(self.rho) if self.turn2 is None else np.float32(STEERING) * self.turn2
+    def turns(self) -> NDArray[np.float32]:
+        """`turn2`, zeros if there is none."""
+        return np.zeros_like(self.rho) if self.turn2 is None else self.turn2
 
     def joined(self, other: "Correlations") -> "Correlations":
         """These pairs and those of `other`."""
-        turn2 = np.concatenate([np.zeros_like(c.rho) if c.turn2 is None else c.turn2 for c in (self, other)])
         return Correlations(np.concatenate([self.i, other.i]), np.concatenate([self.j, other.j]),
-                            np.concatenate([self.rho, other.rho]), turn2)
+                            np.concatenate([self.rho, other.rho]), np.concatenate([self.turns, other.turns]))
 
 
 def beam_turn2(lines: Array, geometry: ProbeGeometry, twist: Array) -> NDArray[np.float32]:
@@ -258,7 +279,7 @@ class Correlator:
 
     def __init__(self, geometry: ProbeGeometry, cells: Cells, features: Callable):
         self.labels, self.n_cells, self.features = cells.labels, len(cells), features
-        self.geometry, self.lines = geometry, beam_lines(geometry, *cells.centres.T, cells.spread_mm)
+        self.geometry, self.lines = geometry, lines_of(geometry, cells)
         S, face = geometry.scale, geometry.face_mm
         self.mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
                                [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])

@@ -1,4 +1,4 @@
-"""Sign of the out-of-plane motion: each frame against several earlier ones, and mirror tests.
+"""Sign of the out-of-plane motion: each frame against several earlier ones, several hypotheses side by side.
 
 Correlations fix the out-of-plane motion of a pair up to its sign. Frames further apart than one step tell a
 reversal from a continued motion, since the distance to an earlier frame shrinks after a reversal.
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
 from .geometry import exp, log
+from .kernels.hypotheses import extend, go_on, prune
 from .kernels.multilaterate import multilaterate
 
 Array = NDArray[np.float64]
@@ -71,6 +72,10 @@ class MirrorPrior:
 
 MIN_TURN_RAD = 0.5
 MIN_TILT_SHARE = 0.25       # of the scan's largest tilt: what counts as its first
+KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
+LEAST, SHARE = 0.05, 0.03   # difference in sqrt(Q), absolute and of the size, below which two are the same
+MARKS = (1, 2, 4, 8, 16, 24, 32)    # frames back at which two are compared
+EVERY_CELL = 3              # of the cells, weighed up: a step has three unknowns
 START = np.array([0.02, 0.003, 0.003])      # breaks the symmetry of a scan that starts at rest
 
 
@@ -105,7 +110,8 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     first = np.searchsorted(speckle.j, np.arange(N + 1))
     poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
-    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho, speckle.rest,
+    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho,
+                  curves.rest(speckle),
                   forms, strengths.window, strengths.fast, strengths.slow, strengths.stretch, curves.table(),
                   TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses,
                   steps, covariances, costs)
@@ -113,6 +119,58 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     T[:, :3] = poses
     T[:, 3, 3] = 1
     return T, steps, covariances
+
+
+def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
+           hand: Hand = Hand()) -> tuple[Array, Array, Array]:
+    """Multilaterate frame after frame along several trajectories at once, and take the cheapest (METHOD.md (4.5)).
+
+    Whether the motion turned shows only frames later. At each frame every hypothesis goes on both ways where both
+    are minima; the cheapest `KEPT` that differ go on. `sequential`, which decides at once, is the simple version.
+
+    Parameters and returns as `sequential`.
+    """
+    N = len(planar_step)
+    first = np.searchsorted(speckle.j, np.arange(N + 1))
+    some = slice(None, None, EVERY_CELL)
+    fast, slow, stretch = (np.ascontiguousarray(x[strengths.window][:, some])
+                           for x in (strengths.fast, strengths.slow, strengths.stretch))
+    rho, rest = (np.ascontiguousarray(x[:, some]) for x in (speckle.rho, curves.rest(speckle)))
+    U = np.ascontiguousarray(forms[some])
+    gram = np.einsum("pai,paj->ij", U, U) / len(U)
+    planar = np.ascontiguousarray(planar_poses(planar_step)[:, :3])
+    rule = curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA, CUTOFF, TEMPER * EVERY_CELL, hand.precision
+    depth = max(int((speckle.j - speckle.i).max(initial=1)), max(MARKS)) + 1
+    poses, last, total = np.zeros((1, N, 3, 4)), np.zeros((1, 3)), np.zeros(1)
+    poses[0, 0] = np.eye(4)[:3]
+    history = []
+    for k in range(1, N):
+        B, pairs = len(poses), slice(first[k], first[k + 1])
+        steps, costs, covariances = np.empty((B, 2, 3)), np.empty((B, 2)), np.empty((B, 2, 3, 3))
+        extend(k, poses, last, planar[k], speckle.i[pairs], rho[pairs], rest[pairs], U, fast[k], slow[k], stretch[k],
+               *rule, *hand.contact, START, steps, costs, covariances)
+        parent, which, cost = np.empty(KEPT, np.int64), np.empty(KEPT, np.int64), np.empty(KEPT)
+        n = prune(k, poses, total, planar[k], steps, costs, np.array([k - m for m in MARKS if m <= k]), gram,
+                  LEAST, SHARE, GIVE_UP, KEPT, parent, which, cost)
+        parent, which = parent[:n], which[:n]
+        last, total = steps[parent, which], cost[:n].copy()
+        begin = max(k - depth, 0)
+        kept = np.zeros((n, N, 3, 4)) if n > B else poses[:n]
+        kept[:, begin:k] = poses[parent, begin:k]
+        poses = kept
+        go_on(k, poses, planar[k], last)
+        history.append((parent, last, covariances[parent, which]))
+    step, covariance, b = np.zeros((N, 3)), np.zeros((N, 3, 3)), 0
+    for k in range(N - 1, 0, -1):
+        parents, ends, spread = history[k - 1]
+        step[k], covariance[k], b = ends[b], spread[b], parents[b]
+    poses = np.zeros((1, N, 3, 4))
+    poses[0, 0] = np.eye(4)[:3]
+    for k in range(1, N):
+        go_on(k, poses, planar[k], step[k:k + 1])
+    T = np.tile(np.eye(4), (N, 1, 1))
+    T[:, :3] = poses[0]
+    return T, step, covariance
 
 
 def first_tilt(twist: Array) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import protocol
 from .calibration import Calibration
-from .curvefit import CurveFit, Priors, Sample, fit, parts, predict, robust_cost
+from .curvefit import LENS, CurveFit, Priors, Sample, fit, parts, predict, robust_cost
 from .decorrelation import Curves
 from .errors import InputError
 from .heldout import NAMES, PairErrors, judge_pairs, lag_one_excess
@@ -20,33 +20,39 @@ Array = NDArray[np.float64]
 Report = Callable[[str, int, int], None]
 
 # A Gaussian lens of 10 mm at a geometric focus of 60 mm, 6 MHz (PHYSICS: aperture assumed), and a 5 mm one at 20 mm.
-LENS = {"curvilinear": Priors(1.12, 55.8, 0.03, 0.03), "linear": Priors(0.5, 20.0, 0.15, 0.15)}
+LENSES = {"curvilinear": Priors(1.12, 55.8, 0.03, 0.03), "linear": Priors(0.5, 20.0, 0.15, 0.15)}
+START_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
 MAX_FOLDS = 6
 LEAST_UNCERTAINTY, UNJUDGED_UNCERTAINTY = 0.04, 0.15
 
 # The forms that are compared on held-out subjects; the last one is what a calibration uses.
+TAIL = (*LENS, "tail_b", "tail_beta")
 FORMS: dict[str, dict[str, Any]] = {
-    "exp(-Q), one floor": {"use_signs": False, "free": ("waist_mm", "focus_mm", "kappa"), "exponential": True},
-    "exp(-Q), signs": {"use_stretch": False, "free": ("waist_mm", "focus_mm", "kappa"), "exponential": True},
-    "long tail, one floor": {"use_signs": False},
-    "long tail, signs, no tissue factor": {"use_stretch": False},
-    "long tail, signs, tissue factor, free lens": {"free_lens": True},
-    "long tail, signs, tissue factor": {},
+    "exp(-Q), one floor": {"use_signs": False, "free": LENS, "kernel": "exponential"},
+    "exp(-Q), signs": {"use_stretch": False, "free": LENS, "kernel": "exponential"},
+    "long tail, one floor": {"use_signs": False, "free": TAIL, "kernel": "tail"},
+    "long tail, signs, tissue factor": {"free": TAIL, "kernel": "tail"},
+    "mixture, one floor": {"use_signs": False},
+    "mixture, signs, no tissue factor": {"use_stretch": False},
+    "mixture, signs, tissue factor, free lens": {"free_lens": True},
+    "mixture, signs, tissue factor": {},
 }
 
 
 def start_curves(kind: str) -> Curves:
     """Where a fit starts."""
-    lens = LENS[kind]
+    lens = LENSES[kind]
     return replace(Curves.default(kind), waist_mm=lens.waist_mm, focus_mm=lens.focus_mm, tail_b=0.3, tail_beta=0.45,
                    kappa=0.003, slow_share=0.25, floor=0.8)
 
 
-def fit_form(samples: Sequence[Sample], kind: str, *, exponential: bool = False, free_lens: bool = False,
+def fit_form(samples: Sequence[Sample], kind: str, *, kernel: str = "mixture", free_lens: bool = False,
              **options: Any) -> CurveFit:
     """Fit one of `FORMS`."""
-    start, priors = start_curves(kind), LENS[kind]
-    if exponential:
+    start, priors = start_curves(kind), LENSES[kind]
+    if kernel == "mixture":
+        start = replace(start, mix=START_MIX)
+    elif kernel == "exponential":
         start = replace(start, tail_b=1.0, tail_beta=1.0)
     if free_lens:
         priors = replace(priors, waist_share=0.3, focus_share=1.0)

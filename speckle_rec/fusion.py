@@ -135,8 +135,8 @@ class Factors:
             planar = planar.joined(loops.planar)
             speckle = speckle.joined(loops.speckle)
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])
-        return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j,
-                   speckle.rho, speckle.rest, forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
+        return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j, speckle.rho,
+                   curves.rest(speckle), forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
                    strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, ACCELERATION,
                    hand.contact_precision, hand.contact[0])
 

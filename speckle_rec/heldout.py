@@ -22,22 +22,21 @@ NAMES = ("focus", "yaw", "tilt")
 
 
 @numba.njit(nogil=True, cache=True)
-def fit_pairs(start, mean, precision, forms, rho, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff,
-              temper, out):
+def fit_pairs(start, mean, precision, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra,
+              cutoff, temper, out):
     """Levenberg-Marquardt of single pairs: out [M, 3] from start [M, 3] under a Gaussian prior about mean [M, 3].
 
     The variances are held while a pair is solved and taken anew `HELD` times (METHOD.md (3.8)).
     """
     g, H = np.empty(3), np.empty((3, 3))
     gt, Ht = np.empty(3), np.empty((3, 3))
-    rest = np.zeros(rho.shape[1], np.float32)
     for m in range(start.shape[0]):
         x = start[m].copy()
         w = window[m]
         for _ in range(HELD):
             held = x.copy()
             d = x - mean[m]
-            cost = temper * cell_fit(x, held, forms, rho[m], rest, fast[w], slow[w], stretch[w], table, per_unit,
+            cost = temper * cell_fit(x, held, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table, per_unit,
                                      samples, extra, cutoff, g, H) + 0.5 * d @ precision @ d
             damping = 1e-3
             for _ in range(10):
@@ -46,7 +45,7 @@ def fit_pairs(start, mean, precision, forms, rho, window, fast, slow, stretch, t
                     A[k, k] *= 1.0 + damping
                 trial = x - np.linalg.solve(A, temper * g + precision @ (x - mean[m]))
                 d = trial - mean[m]
-                new = temper * cell_fit(trial, held, forms, rho[m], rest, fast[w], slow[w], stretch[w], table,
+                new = temper * cell_fit(trial, held, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table,
                                         per_unit, samples, extra, cutoff, gt, Ht) + 0.5 * d @ precision @ d
                 if new < cost:
                     done = cost - new < 1e-6 * abs(cost)
@@ -88,6 +87,11 @@ def sensitive(record: Record) -> NDArray[np.int64]:
     return np.flatnonzero((top > SENSITIVE[0]) & (top < SENSITIVE[1]) & (lag <= LAGS))
 
 
+def rest_of(curves: Curves, record: Record) -> NDArray[np.float32]:
+    """Part of Q [M, P] that in-plane motion adds."""
+    return np.float32(curves.steering) * np.square(record.turn.astype(np.float32))
+
+
 def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErrors:
     """Estimate the pairs of a record with the contact point and the sign given, and compare."""
     m = sensitive(record)
@@ -96,8 +100,9 @@ def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErro
     truth, out = record.xi[m], np.empty((len(m), 3))
     precision = np.diag([1 / PIVOT_MM**2, 1e-2, 1e-2])
     fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, forms_of(curves, record.lines),
-              record.rho[m].astype(np.float32), record.window[m].astype(np.int64), (1 - slow) * floor, slow * floor,
-              stretch, curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA, CUTOFF, TEMPER, out)
+              record.rho[m].astype(np.float32), rest_of(curves, record)[m], record.window[m].astype(np.int64),
+              (1 - slow) * floor, slow * floor, stretch, curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA,
+              CUTOFF, TEMPER, out)
     to = np.array([[1, curves.focus_mm, 0], [0, 0, 1], [0, 1, 0]])
     e, t = out @ to.T, truth @ to.T
     gain, error = np.full(3, np.nan), np.full(3, np.nan)
@@ -120,7 +125,7 @@ def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple
     floor, slow, stretch = parts(coefficients, record.signs.astype(float))
     U = forms_of(curves, record.lines)
     w = record.window
-    q = np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) * stretch[w] ** 2
+    q = (np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) + rest_of(curves, record)) * stretch[w] ** 2
     f = floor[w] * ((1 - slow[w]) * curves.kernel(q) + slow[w] * curves.kernel(curves.kappa * q))
     e = np.where(floor[w] < WORST_CELL, np.nan, record.rho.astype(float) - f)
     means = []

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 import numpy as np
 
 from . import geometry as se3
+from .adaptation import adapt
 from .calibration import Calibration
 from .confidence import judge
 from .config import Config
 from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths, correlate
-from .direction import Hand, MirrorPrior, choose_mirror, sequential
+from .direction import Hand, MirrorPrior, choose_mirror, search, sequential
 from .fusion import Factors, chained_covariance, smooth, solve, step_measurements
 from .inplane import planar_chain, planar_motion
 from .mirror import ENOUGH_LOOPS, Mended, mend
@@ -61,9 +62,11 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             strengths = calibration.strengths(speckle, scan.n_frames, texture)
         else:
             strengths = cell_strengths(speckle, scan.n_frames, curves)
-        forms = curves.forms(images.geometry, *grid.centres.T, grid.spread_mm)
+        forms = curves.forms(images.geometry, grid)
     with clock.stage("direction"):
-        T, _, step_covariance = sequential(planar_step, speckle, forms, strengths, curves, hand)
+        T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand)
+        strengths = adapt(strengths, T, speckle, forms, curves)
+        T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
     if config.fusion != "smooth":
         with clock.stage("batch solve"):
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand))

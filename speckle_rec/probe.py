@@ -207,8 +207,9 @@ def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *
     centres_mm = np.stack(geometry.cartesian(centres[:, 0], centres[:, 1]), -1)
     off = u[inside] - centres[at, 1]
     spread = np.sqrt(np.bincount(at, off * off, minlength=len(n_px)) / n_px)
-    arm = 1.0 if geometry.kind == "linear" else geometry.radius_mm + centres[:, 0]
-    return Cells(labels, centres, centres_mm, n_px, spread * arm)
+    if geometry.kind == "curvilinear":
+        spread = spread * (geometry.radius_mm + centres[:, 0])
+    return Cells(labels, centres, centres_mm, n_px, spread)
 
 
 def plot(geometry: ProbeGeometry, frame: NDArray[np.uint8], path: str | Path, *,

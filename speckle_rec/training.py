@@ -20,7 +20,7 @@ from . import geometry as se3
 from . import protocol
 from .calibration import SIGNS, signs_of
 from .curvefit import Sample
-from .decorrelation import GREY_PER_NEPER, Correlations, beam_lines, correlate
+from .decorrelation import GREY_PER_NEPER, Correlations, correlate, lines_of
 from .errors import InputError
 from .inplane import planar_chain, planar_motion
 from .io.source import open_h5
@@ -31,7 +31,7 @@ from .working import WorkingImages, sample_frames
 
 Array = NDArray[np.float64]
 
-FORMAT, VERSION = "speckle_rec training statistics", 1
+FORMAT, VERSION = "speckle_rec training statistics", 2
 PAIRS = 640                  # pairs kept of a scan, all their cells
 DRAWN = 40_000               # correlations of a scan that enter a fit
 MIN_PAIRS = 20
@@ -47,7 +47,7 @@ class Record:
     name, subject : of the scan.   kind : of the probe.   n_frames : of the scan.
     lines : float64 [P, 6], see `decorrelation.beam_lines`.
     i, j : int32 [M], frames of the pairs.   xi : float64 [M, 3], true motion (z mm, tilt rad, yaw rad) about the face.
-    rho : float16 [M, P], NaN where a cell is empty.
+    rho : float16 [M, P], NaN where a cell is empty.   turn : float16 [M, P], of the beams in plane, rad.
     signs : float16 [W, P, F] of the windows in use.   window : int32 [M].
     motion : statistics of `protocol.measure`.
     planar_rms : [3], error of the planar chain (mm, mm, rad) against the tracker.
@@ -62,6 +62,7 @@ class Record:
     j: NDArray[np.int32]
     xi: Array
     rho: NDArray[np.float16]
+    turn: NDArray[np.float16]
     signs: NDArray[np.float16]
     window: NDArray[np.int32]
     motion: dict[str, float]
@@ -137,10 +138,12 @@ def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlation
     i, j = speckle.i[m], speckle.j[m]
     used, row = np.unique(window[j], return_inverse=True)
     half = np.float16
-    return Record(name, subject_of(name), geometry.kind, len(T), beam_lines(geometry, *grid.centres.T, grid.spread_mm),
-                  i.astype(np.int32), j.astype(np.int32), se3.log(se3.inverse(T[i]) @ T[j])[:, 2:5],
-                  speckle.rho[m].astype(half), np.clip(signs[used], -6e4, 6e4).astype(half),
-                  row.astype(np.int32), protocol.measure(T), np.zeros(3) if planar_rms is None else planar_rms)
+    lines = lines_of(geometry, grid)
+    xi = se3.log(se3.inverse(T[i]) @ T[j])[:, 2:5]
+    return Record(name, subject_of(name), geometry.kind, len(T), lines, i.astype(np.int32), j.astype(np.int32), xi,
+                  speckle.rho[m].astype(half), np.sqrt(speckle.turns[m]).astype(half),
+                  np.clip(signs[used], -6e4, 6e4).astype(half), row.astype(np.int32), protocol.measure(T),
+                  np.zeros(3) if planar_rms is None else planar_rms)
 
 
 def drawn(record: Record, seed: int = 0, count: int = DRAWN) -> Sample:
@@ -150,7 +153,7 @@ def drawn(record: Record, seed: int = 0, count: int = DRAWN) -> Sample:
     pick = rng.choice(len(m), min(count, len(m)), replace=False)
     m, c = m[pick], c[pick]
     return Sample(record.lines[c], record.xi[m], record.signs[record.window[m], c].astype(float),
-                  record.rho[m, c].astype(float))
+                  record.rho[m, c].astype(float), np.square(record.turn[m, c].astype(float)))
 
 
 def merge(groups: Iterable[Sequence[Record]]) -> list[Record]:
@@ -181,7 +184,7 @@ def write(path: Path, records: Sequence[Record]) -> None:
         for r in records:
             group = file.create_group(f"scans/{r.name}")
             group.attrs.update(subject=r.subject, kind=r.kind, n_frames=r.n_frames, motion=json.dumps(r.motion))
-            for field in ("lines", "i", "j", "xi", "rho", "signs", "window", "planar_rms"):
+            for field in ("lines", "i", "j", "xi", "rho", "turn", "signs", "window", "planar_rms"):
                 value = getattr(r, field)
                 big = value.size > 10_000
                 group.create_dataset(field, data=value, compression="gzip" if big else None)
@@ -209,5 +212,5 @@ def read(path: Path) -> list[Record]:
 
 def _read(name: str, group: Any) -> Record:
     a = group.attrs
-    arrays = {key: group[key][:] for key in ("lines", "i", "j", "xi", "rho", "signs", "window", "planar_rms")}
+    arrays = {key: group[key][:] for key in ("lines", "i", "j", "xi", "rho", "turn", "signs", "window", "planar_rms")}
     return Record(name, str(a["subject"]), str(a["kind"]), int(a["n_frames"]), motion=json.loads(a["motion"]), **arrays)

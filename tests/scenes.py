@@ -85,7 +85,7 @@ def model_scan(T, seed: int = 0, samples: float = 25.0, strength: float = 0.9, e
     pairs : frames (i, j) instead of all at `LAGS`.
     """
     curves = matched_curves()
-    forms = curves.forms(SECTOR, *CELLS.centres.T)
+    forms = curves.forms(SECTOR, CELLS)
     n = len(T)
     i, j = frame_pairs(n, LAGS, np.zeros(n, bool)) if pairs is None else pairs
     xi = se3.log(se3.inverse(T[i]) @ T[j])[:, 2:5]

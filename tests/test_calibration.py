@@ -11,8 +11,8 @@ from small_scans import random_poses, speckle
 from speckle_rec import cli, fit_machine, protocol, training
 from speckle_rec import geometry as se3
 from speckle_rec.calibration import SIGNS, Calibration
-from speckle_rec.curvefit import PARTS, Sample, design, fit, parts, predict
-from speckle_rec.decorrelation import Curves, beam_lines
+from speckle_rec.curvefit import LENS, PARTS, Sample, design, fit, parts, predict
+from speckle_rec.decorrelation import Curves, lines_of
 from speckle_rec.errors import InputError
 from speckle_rec.heldout import judge_pairs
 from speckle_rec.io import tusrec
@@ -20,7 +20,7 @@ from speckle_rec.probe import cells
 from speckle_rec.report import calibration as plots
 
 GRID = cells(SECTOR)
-LINES = beam_lines(SECTOR, *GRID.centres.T)
+LINES = lines_of(SECTOR, GRID)
 TRUTH = Curves(waist_mm=1.0, focus_mm=35.0, tail_b=0.4, tail_beta=0.6, kappa=0.01, floor=0.9, slow_share=0.2)
 
 
@@ -40,14 +40,15 @@ def record(name: str, seed: int, pairs: int = 150) -> training.Record:
     signs = rng.normal(size=(3, len(GRID), len(SIGNS))) * 0.6
     window = rng.integers(0, 3, pairs).astype(np.int32)
     every = Sample(np.tile(LINES, (pairs, 1)), np.repeat(xi, len(GRID), 0), signs[window].reshape(-1, len(SIGNS)),
-                   np.zeros(pairs * len(GRID)))
+                   np.zeros(pairs * len(GRID)), np.zeros(pairs * len(GRID)))
     f = predict(TRUTH, true_coefficients(), every)
     rho = (f + (1 - f**2) / 5 * rng.normal(size=f.shape)).reshape(pairs, -1)
     lag = rng.integers(1, 9, pairs)
     j = np.sort(rng.integers(10, 100, pairs))
     T = se3.exp(np.cumsum(rng.normal(size=(100, 6)) * 1e-3, 0))
     return training.Record(name, training.subject_of(name), "curvilinear", 100, LINES, (j - lag).astype(np.int32),
-                           j.astype(np.int32), xi, rho.astype(np.float16), signs.astype(np.float16), window,
+                           j.astype(np.int32), xi, rho.astype(np.float16), np.zeros(rho.shape, np.float16),
+                           signs.astype(np.float16), window,
                            protocol.measure(T), np.zeros(3))
 
 
@@ -59,7 +60,7 @@ def records():
 def test_known_curves_come_back(records):
     samples = [training.drawn(r, count=8000) for r in records]
     start = dataclasses.replace(TRUTH, waist_mm=1.3, focus_mm=45.0, tail_b=1.0, tail_beta=0.9, kappa=0.003)
-    found = fit(samples, start, share=1.0)
+    found = fit(samples, start, share=1.0, free=(*LENS, "tail_b", "tail_beta"))
     assert found.curves.focus_mm == pytest.approx(TRUTH.focus_mm, rel=0.10)
     effective = found.curves.waist_mm * np.exp(-found.coefficients[2, 0])
     assert effective == pytest.approx(TRUTH.waist_mm, rel=0.10)
@@ -69,6 +70,10 @@ def test_known_curves_come_back(records):
     one = samples[0]
     residual = predict(found.curves, found.coefficients, one) - predict(TRUTH, theta, one)
     assert np.sqrt(np.mean(residual**2)) < 0.02
+    mixed = fit(samples, dataclasses.replace(start, mix=fit_machine.START_MIX), share=1.0)
+    residual = predict(mixed.curves, mixed.coefficients, one) - predict(TRUTH, theta, one)
+    assert np.sqrt(np.mean(residual**2)) < 0.03
+    assert sum(mixed.curves.mix) == pytest.approx(1)
 
 
 def test_pairs_are_estimated_without_bias_by_the_true_curves(records):

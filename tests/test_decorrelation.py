@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from speckle_rec import decorrelation, features
 from speckle_rec import geometry as se3
-from speckle_rec.decorrelation import Correlations, Correlator, Curves, cell_strengths, correlate, frame_pairs
+from speckle_rec.decorrelation import (
+    Correlations,
+    Correlator,
+    Curves,
+    beam_lines,
+    cell_strengths,
+    correlate,
+    forms_of,
+    frame_pairs,
+)
 from speckle_rec.kernels import cpu
 from speckle_rec.probe import cells, ultrasonix_4dc7
 from speckle_rec.scan import Scan
@@ -86,7 +95,7 @@ def test_alignment_brings_the_correlation_back(correlator):
 def test_correlations_of_simulated_speckle_follow_the_curves(correlator, grid, twist):
     """Measured amplitude correlation over what the same pair without motion has, against rho_A(exp(-Q))."""
     ratios, expected = [], []
-    forms = scenes.matched_curves().forms(scenes.SECTOR, *grid.centres.T)
+    forms = forms_of(scenes.matched_curves(), beam_lines(scenes.SECTOR, *grid.centres.T))
     q = np.square(forms @ np.array(twist)).sum(1)
     for z in (-3.0, 0.0, 3.0):
         a, rest, b = (correlator.features(scenes.frame(t, seed)) for seed, t in enumerate(
@@ -107,7 +116,7 @@ def test_forms_are_the_simulators_theory(beam, geometry):
     curves = dataclasses.replace(Curves(), wavelength_mm=beam.wavelength_mm, waist_mm=waist, focus_mm=focus)
     grid = cells(geometry)
     r, u = grid.centres.T
-    forms = curves.forms(geometry, r, u)
+    forms = forms_of(curves, beam_lines(geometry, r, u))
     if geometry.kind == "linear":
         u_axis, cosine = u, np.ones_like(u)
     else:
@@ -130,7 +139,7 @@ def test_forms_hold_for_rigid_motions(xi):
     curves, grid = scenes.matched_curves(), cells(scenes.SECTOR)
     face = np.array([*scenes.SECTOR.face_mm, 0])
     T = se3.translation(face) @ se3.exp(np.array([0, 0, *xi, 0])) @ se3.translation(-face)
-    q = np.square(curves.forms(scenes.SECTOR, *grid.centres.T) @ xi).sum(1)
+    q = np.square(forms_of(curves, beam_lines(scenes.SECTOR, *grid.centres.T)) @ xi).sum(1)
     expected = -np.log(expected_intensity_correlation(scenes.SECTOR_BEAM, scenes.SECTOR, *grid.centres.T, T))
     np.testing.assert_allclose(q, expected, rtol=0.02, atol=2e-3)
 
@@ -156,7 +165,7 @@ def test_a_lens_by_its_data_sheet_is_near_the_simulators():
 def test_a_tilt_moves_the_focus_as_a_shift_does():
     """At the waist, where wavefronts are flat, a shift and the tilt that makes it differ by the turn alone."""
     curves = scenes.matched_curves()
-    forms = curves.forms(scenes.SECTOR, np.array([curves.focus_mm]), np.zeros(1))[0]
+    forms = forms_of(curves, beam_lines(scenes.SECTOR, np.array([curves.focus_mm]), np.zeros(1)))[0]
     theta = 0.004
     shift, tilt = np.square(forms @ [theta * curves.focus_mm, 0, 0]), np.square(forms @ [0, theta, 0])
     assert shift[0] == pytest.approx(tilt[0]) and shift[1] == pytest.approx(0, abs=1e-12)
@@ -167,7 +176,7 @@ def test_shift_and_tilt_decorrelate_alike_at_every_depth():
     """METHOD.md (4.3): on the axis nothing but the shift of the waist and the turn can be seen."""
     curves = scenes.matched_curves()
     r = np.linspace(2, 50, 20)
-    q = np.square(curves.forms(scenes.SECTOR, r, 0 * r) @ [0.2, 0.006, 0]).sum(1)
+    q = np.square(forms_of(curves, beam_lines(scenes.SECTOR, r, 0 * r)) @ [0.2, 0.006, 0]).sum(1)
     waist_shift = 0.2 + curves.focus_mm * 0.006
     expected = (2 * waist_shift**2 / curves.waist_mm**2
                 + (4 * np.pi / curves.wavelength_mm * curves.waist_mm * 0.006) ** 2 / 8)

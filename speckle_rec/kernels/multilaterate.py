@@ -168,6 +168,40 @@ def pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per
 
 
 @njit
+def minimum(x, held, expected, precision, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
+            extra, cutoff, temper, iterations, covariance):
+    """Levenberg-Marquardt from x [3], which is changed; variances taken at `held`. Returns the cost."""
+    g, H, gt, Ht = np.empty(3), np.empty((3, 3)), np.empty(3), np.empty((3, 3))
+    d = x - expected
+    cost = pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff,
+                     temper, g, H) + 0.5 * d @ precision @ d
+    damping = 1e-2
+    for _ in range(iterations):
+        A = H + precision
+        for m in range(3):
+            A[m, m] *= 1.0 + damping
+        trial = x - np.linalg.solve(A, g + precision @ (x - expected))
+        d = trial - expected
+        new = pair_cost(trial, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra,
+                        cutoff, temper, gt, Ht) + 0.5 * d @ precision @ d
+        if new < cost:
+            gain = cost - new
+            x[:] = trial
+            cost = new
+            g[:] = gt
+            H[:] = Ht
+            damping = max(damping * 0.2, 1e-6)
+            if gain < 1e-4 * (1.0 + abs(cost)):
+                break
+        else:
+            damping *= 8.0
+            if damping > 1e6:
+                break
+    covariance[:] = np.linalg.inv(H + precision)
+    return cost
+
+
+@njit
 def best_step(starts, expected, precision, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
               extra, cutoff, temper, iterations, result, covariance):
     """Levenberg-Marquardt from several starts; the cheapest step wins.
@@ -177,8 +211,6 @@ def best_step(starts, expected, precision, before, forms, rho, rest, fast, slow,
     """
     g = np.empty(3)
     H = np.empty((3, 3))
-    gt = np.empty(3)
-    Ht = np.empty((3, 3))
     best = np.inf
     x = np.empty(3)
     at_start = np.empty(starts.shape[0])
@@ -188,41 +220,28 @@ def best_step(starts, expected, precision, before, forms, rho, rest, fast, slow,
                                 samples, extra, cutoff, temper, g, H) + 0.5 * d @ precision @ d
     order = np.argsort(at_start)
     held = starts[order[0]].copy()
+    trial = np.empty((3, 3))
     for k in order[:3]:
         x[:] = starts[k]
-        d = x - expected
-        cost = pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra,
-                         cutoff, temper, g, H)
-        cost += 0.5 * d @ precision @ d
-        damping = 1e-2
-        for _ in range(iterations):
-            A = H + precision
-            for m in range(3):
-                A[m, m] *= 1.0 + damping
-            change = np.linalg.solve(A, g + precision @ (x - expected))
-            trial = x - change
-            d = trial - expected
-            new = pair_cost(trial, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra,
-                            cutoff, temper, gt, Ht)
-            new += 0.5 * d @ precision @ d
-            if new < cost:
-                gain = cost - new
-                x[:] = trial
-                cost = new
-                g[:] = gt
-                H[:] = Ht
-                damping = max(damping * 0.2, 1e-6)
-                if gain < 1e-4 * (1.0 + abs(cost)):
-                    break
-            else:
-                damping *= 8.0
-                if damping > 1e6:
-                    break
+        cost = minimum(x, held, expected, precision, before, forms, rho, rest, fast, slow, stretch, table, per_unit,
+                       samples, extra, cutoff, temper, iterations, trial)
         if cost < best:
             best = cost
             result[:] = x
-            covariance[:] = np.linalg.inv(H + precision)
+            covariance[:] = trial
     return best
+
+
+@njit
+def relative(poses, i, k, out):
+    """out [3, 4] = inverse(poses[i]) @ poses[k]."""
+    inverse = np.empty((3, 4))
+    Q = poses[i]
+    for r in range(3):
+        for c in range(3):
+            inverse[r, c] = Q[c, r]
+        inverse[r, 3] = -(Q[0, r] * Q[0, 3] + Q[1, r] * Q[1, 3] + Q[2, r] * Q[2, 3])
+    compose(inverse, poses[k], out)
 
 
 @njit
@@ -250,20 +269,14 @@ def multilaterate(planar, first, sources, rho, rest, forms, window, fast, slow, 
     covariances[0] = 0.0
     S = np.empty((3, 4))
     P = np.empty((3, 4))
-    inverse = np.empty((3, 4))
-    relative = np.empty((3, 4))
+    between = np.empty((3, 4))
     starts = np.empty((5, 3))
     for k in range(1, N):
         lo, hi = first[k], first[k + 1]
         before = np.empty((hi - lo, 3, 4))
         for s in range(lo, hi):
-            Q = poses[sources[s]]
-            for r in range(3):
-                for c in range(3):
-                    inverse[r, c] = Q[c, r]
-                inverse[r, 3] = -(Q[0, r] * Q[0, 3] + Q[1, r] * Q[1, 3] + Q[2, r] * Q[2, 3])
-            compose(inverse, poses[k - 1], relative)
-            compose(relative, planar[k], before[s - lo])
+            relative(poses, sources[s], k - 1, between)
+            compose(between, planar[k], before[s - lo])
         last = steps[k - 1]
         starts[0] = last
         starts[1] = last + start_step

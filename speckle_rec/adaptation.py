@@ -1,0 +1,66 @@
+"""The slow share of every cell, measured on the scan itself where the probe has moved far.
+
+A regression over texture (METHOD.md (7.2)) knows how much of a cell's correlation belongs to structure that outlasts
+the beam only on average: tissue that runs along the arm stays alike through a fan across it, and not through a turn.
+Pairs far apart show it, once the motion is known roughly (METHOD.md (7.8)).
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from . import geometry as se3
+from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
+from .tissue import WINDOW_HALF, windows
+
+Array = NDArray[np.float64]
+
+FAR = 8.0              # Q from which a pair counts: a scale that is wrong by a fifth matters little there
+REGRESSION_SD = 0.15   # of the share that the regression gives
+INFORMATION = 2.0      # of one correlation about the share: neighbours in place and time are not independent
+MOST = 0.9
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _sums(xi, j, rho, rest, forms, floor, stretch, table, per_unit, middle, half, far, product, square):
+    last = table.shape[0] - 1
+    for w in numba.prange(middle.size):
+        for m in range(j.size):
+            if abs(j[m] - middle[w]) > half:
+                continue
+            for p in range(forms.shape[0]):
+                r = rho[m, p]
+                if not np.isfinite(r) or floor[w, p] <= 0.0:
+                    continue
+                q = rest[m, p]
+                for a in range(3):
+                    v = forms[p, a, 0] * xi[m, 0] + forms[p, a, 1] * xi[m, 1] + forms[p, a, 2] * xi[m, 2]
+                    q += v * v
+                q *= stretch[w, p] * stretch[w, p]
+                if q < far:
+                    continue
+                at = min(int(np.sqrt(q) * per_unit), last)
+                x = floor[w, p] * (table[at, 1] - table[at, 0])
+                product[w, p] += x * (r - floor[w, p] * table[at, 0])
+                square[w, p] += x * x
+
+
+def adapt(strengths: CellStrengths, T: Array, speckle: Correlations, forms: Array, curves: Curves) -> CellStrengths:
+    """Strengths with the slow share of each cell and window measured on pairs that `T` puts far apart.
+
+    Least squares of (3.7) for the share, about the one given: f = floor ((1 - s) K(Q) + s K(kappa Q)).
+
+    Parameters
+    ----------
+    strengths : by regression, or bare.   T : [N, 4, 4] first estimate of the poses.   forms : [P, 3, 3].
+    """
+    middle, _ = windows(len(T))
+    floor = strengths.fast + strengths.slow
+    given = strengths.slow / np.maximum(floor, 1e-6)
+    xi = np.ascontiguousarray(se3.log(se3.inverse(T[speckle.i]) @ T[speckle.j])[:, 2:5])
+    product, square = np.zeros(floor.shape), np.zeros(floor.shape)
+    _sums(xi, speckle.j, speckle.rho, curves.rest(speckle), forms, floor, strengths.stretch, curves.table(),
+          float(TABLE_PER_UNIT), middle, WINDOW_HALF, FAR, product, square)
+    share = (INFORMATION * product + given / REGRESSION_SD**2) / (INFORMATION * square + 1 / REGRESSION_SD**2)
+    share = np.clip(share, 0, MOST)
+    return CellStrengths((1 - share) * floor, share * floor, strengths.window, strengths.stretch)
