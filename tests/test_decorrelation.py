@@ -144,6 +144,27 @@ def test_forms_hold_for_rigid_motions(xi):
     np.testing.assert_allclose(q, expected, rtol=0.02, atol=2e-3)
 
 
+def test_a_turned_cell_sees_the_mean_of_its_pixels():
+    """To second order: the mean of Q over a cell's width is Q of its centre and its spread (METHOD.md (3.10))."""
+    curves, R = scenes.matched_curves(), scenes.SECTOR.radius_mm
+    r, u, spread = np.array([50.0]), np.array([0.2]), 1.3
+    xi = np.array([0.05, 0.004, 0.02])
+    whole = np.square(forms_of(curves, beam_lines(scenes.SECTOR, r, u, spread)) @ xi).sum()
+    offsets = spread * np.array([-1, 1])
+    pixels = forms_of(curves, beam_lines(scenes.SECTOR, np.repeat(r, 2), u + offsets / (R + r)))[:, :1]
+    centre = forms_of(curves, beam_lines(scenes.SECTOR, r, u))
+    extra = np.square(pixels @ xi).sum(1).mean() - np.square(centre[:, :1] @ xi).sum()
+    assert whole - np.square(centre @ xi).sum() == pytest.approx(extra, rel=0.02)
+
+
+def test_a_mixture_is_a_kernel():
+    curves = dataclasses.replace(Curves(), mix=(0.4, 0.3, 0.2, 0.05, 0.05))
+    q = np.linspace(0, 50, 400)
+    assert curves.kernel(0.0) == pytest.approx(1)
+    assert (np.diff(curves.kernel(q)) < 0).all()
+    np.testing.assert_allclose(np.gradient(curves.kernel(q), q)[1:-1], curves.slope(q)[1:-1], atol=2e-3)
+
+
 def test_beam_is_that_of_the_simulator():
     waist, focus = beams.elevation_waist(Beam())
     curves = dataclasses.replace(Curves(), wavelength_mm=Beam().wavelength_mm, waist_mm=waist, focus_mm=focus)
