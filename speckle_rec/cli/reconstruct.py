@@ -1,7 +1,6 @@
 """``reconstruct SCAN...``: the main job."""
 
 import dataclasses
-import hashlib
 import traceback
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from .. import config as config_file
 from .. import geometry
+from ..calibration import DEFAULT_FILE, Calibration, file_hash
 from ..errors import InputError, SpeckleRecError
 from ..io import results
 from ..io.staging import check_free, is_complete
@@ -114,16 +114,14 @@ def single_frame() -> Reconstruction:
                           warnings=["the scan has one frame: there is no motion to reconstruct"])
 
 
-def load_calibration(path: Path | None) -> tuple[Any, str]:
+def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
     """The speckle calibration of a file (None: the one shipped) and what tells it from others."""
     if path is None:
-        return None, "built-in"
+        return None, file_hash(DEFAULT_FILE)
     if not path.is_file():
         raise InputError(f"{path}: no such calibration file")
-    module = results.available("calibration")
-    if module is None:
-        raise InputError(f"{path}: this version has its built-in calibration only; leave --calibration out")
-    return module.Calibration.load(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    made = Calibration.load(path)
+    return made, made.hash
 
 
 def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
