@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", nargs="+", type=Path)
     parser.add_argument("-j", "--jobs", type=int, default=0)
-    parser.add_argument("--fusion", choices=FUSIONS, default="smooth", help="the batch solve, for comparison")
+    parser.add_argument("--fusion", choices=FUSIONS, default=sr.Config().fusion, help="how poses are fused")
     args = parser.parse_args()
     paths = [p for s in args.scans for p in ([e.path for e in tusrec.entries(s)] if s.is_dir() else [s])]
     sr.reconstruct(sr.Scan.from_arrays(np.random.default_rng(0).integers(0, 255, (40, 480, 640), dtype=np.uint8)))

@@ -21,14 +21,15 @@ class Config:
     device : "auto", "cpu" or "gpu".
     jobs : threads of the kernels; 0 takes all cores.
     seed : of whatever draws random numbers.
-    fusion : "smooth", Kalman/RTS over the steps; "batch", Gauss-Newton over all pairs; "revisits", that with loop
-        closures and mirror tests, slow. docs/BENCHMARKS.md says what each measures.
+    fusion : "smooth", Kalman/RTS over the steps, the fastest; "batch", Gauss-Newton over all pairs; "revisits", that
+        with loop closures, several starts and mirror tests (as "smooth" where too little is seen twice).
+        docs/BENCHMARKS.md says what each measures.
     """
 
     device: str = "auto"
     jobs: int = 0
     seed: int = 0
-    fusion: str = "smooth"
+    fusion: str = "revisits"
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:

@@ -21,6 +21,11 @@ EXTRA = 0.04          # misfit of the curves, in correlation
 CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
 TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
+KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
+LEAST, SHARE = 0.05, 0.03   # difference in sqrt(Q), absolute and of the size, below which two are the same
+MARKS = (1, 2, 4, 8, 16, 24, 32)    # frames back at which two are compared
+EVERY_CELL = 3              # of the cells, weighed up: a step has three unknowns
+
 
 @dataclass(frozen=True)
 class Hand:
@@ -72,10 +77,6 @@ class MirrorPrior:
 
 MIN_TURN_RAD = 0.5
 MIN_TILT_SHARE = 0.25       # of the scan's largest tilt: what counts as its first
-KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
-LEAST, SHARE = 0.05, 0.03   # difference in sqrt(Q), absolute and of the size, below which two are the same
-MARKS = (1, 2, 4, 8, 16, 24, 32)    # frames back at which two are compared
-EVERY_CELL = 3              # of the cells, weighed up: a step has three unknowns
 START = np.array([0.02, 0.003, 0.003])      # breaks the symmetry of a scan that starts at rest
 
 
@@ -122,24 +123,25 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
 
 
 def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
-           hand: Hand = Hand()) -> tuple[Array, Array, Array]:
+           hand: Hand = Hand(), temper: float = TEMPER, every: int = EVERY_CELL) -> tuple[Array, Array, Array]:
     """Multilaterate frame after frame along several trajectories at once, and take the cheapest (METHOD.md (4.5)).
 
     Whether the motion turned shows only frames later. At each frame every hypothesis goes on both ways where both
     are minima; the cheapest `KEPT` that differ go on. `sequential`, which decides at once, is the simple version.
 
-    Parameters and returns as `sequential`.
+    Parameters and returns as `sequential`, and
+    temper, every : weight of a correlation, and of which cells: one of so many.
     """
     N = len(planar_step)
     first = np.searchsorted(speckle.j, np.arange(N + 1))
-    some = slice(None, None, EVERY_CELL)
+    some = slice(None, None, every)
     fast, slow, stretch = (np.ascontiguousarray(x[strengths.window][:, some])
                            for x in (strengths.fast, strengths.slow, strengths.stretch))
     rho, rest = (np.ascontiguousarray(x[:, some]) for x in (speckle.rho, curves.rest(speckle)))
     U = np.ascontiguousarray(forms[some])
     gram = np.einsum("pai,paj->ij", U, U) / len(U)
     planar = np.ascontiguousarray(planar_poses(planar_step)[:, :3])
-    rule = curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA, CUTOFF, TEMPER * EVERY_CELL, hand.precision
+    rule = curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA, CUTOFF, temper * every, hand.precision
     depth = max(int((speckle.j - speckle.i).max(initial=1)), max(MARKS)) + 1
     poses, last, total = np.zeros((1, N, 3, 4)), np.zeros((1, 3)), np.zeros(1)
     poses[0, 0] = np.eye(4)[:3]
@@ -171,6 +173,13 @@ def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: C
     T = np.tile(np.eye(4), (N, 1, 1))
     T[:, :3] = poses[0]
     return T, step, covariance
+
+
+def other_starts(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
+                 hand: Hand) -> list[Array]:
+    """Trajectories [N, 4, 4] that went other ways where signs were nearly even: by other weights and cells."""
+    scan = planar_step, speckle, forms, strengths, curves, hand
+    return [sequential(*scan)[0], search(*scan, temper=4 * TEMPER, every=EVERY_CELL + 1)[0]]
 
 
 def first_tilt(twist: Array) -> float:

@@ -5,6 +5,7 @@ T_k -> T_t M T_t^-1 T_k M, M = diag(1, 1, -1) (METHOD.md (8.2)). Pairs within ei
 that straddle t do, above all revisits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
@@ -139,6 +140,12 @@ def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
         X = flip(T, s, t)
         turned.append((float((pair_costs(X, f, touched) - before[touched]).sum()), (s, t)))
     return single, sorted(turned)
+
+
+def cheapest(starts: Sequence[Array], f: Factors) -> Array:
+    """The trajectory [N, 4, 4] of `starts` that costs least once solved: revisits tell which signs hold together."""
+    solved = [solve(T, f, ITERATIONS, LEAST_GAIN) for T in starts]
+    return min(solved, key=lambda T: total_cost(T, f))
 
 
 def mend(T: Array, f: Factors) -> Mended:

@@ -12,10 +12,10 @@ from .calibration import Calibration
 from .confidence import judge
 from .config import Config
 from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths, correlate
-from .direction import Hand, MirrorPrior, choose_mirror, search, sequential
+from .direction import Hand, MirrorPrior, choose_mirror, other_starts, search, sequential
 from .fusion import Factors, chained_covariance, smooth, solve, step_measurements
 from .inplane import planar_chain, planar_motion
-from .mirror import ENOUGH_LOOPS, Mended, mend
+from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend
 from .probe import cells, find
 from .result import Reconstruction
 from .revisit import NO_LOOPS, find_loops
@@ -67,22 +67,24 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand)
         strengths = adapt(strengths, T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
-    if config.fusion != "smooth":
+    loops, mended, solved = NO_LOOPS, Mended(T), config.fusion == "batch"
+    if config.fusion == "batch":
         with clock.stage("batch solve"):
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand))
-    loops, mended = NO_LOOPS, Mended(T)
-    if config.fusion == "revisits":
+    elif config.fusion == "revisits":
         with clock.stage("revisits") as report:
             loops = find_loops(images, grid, planar_step, duplicate, jobs=config.jobs, progress=report)
-        if len(loops) >= ENOUGH_LOOPS:
+        if solved := len(loops) >= ENOUGH_LOOPS:
+            factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops)
+            with clock.stage("starts"):
+                T = cheapest([T, *other_starts(planar_step, speckle, forms, strengths, curves, hand)], factors)
             with clock.stage("mirror tests"):
-                factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops)
                 mended = mend(T, factors)
                 T = solve(mended.T, factors)
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
         increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance))
-        if config.fusion == "smooth":
+        if not solved:
             T = se3.chain(se3.exp(increment))
     T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
     T_first_frame = T_image_face @ T @ se3.inverse(T_image_face)

@@ -130,3 +130,10 @@ def test_a_part_is_solved_with_the_rest_held():
     np.testing.assert_array_equal(part[:100], start[:100])
     np.testing.assert_array_equal(part[131:], start[131:])
     assert np.abs(se3.log(se3.inverse(T) @ part))[:, 3].max() < 0.02
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_starts_the_one_whose_revisits_hold_together_is_taken(order):
+    T, (s, t) = three_strokes()
+    starts = [mirror.flip(T, s), T, mirror.flip(T, t)][::order]
+    assert tilt_error(mirror.cheapest(starts, problem(T)), T) < 0.03
