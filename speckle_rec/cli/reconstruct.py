@@ -10,7 +10,7 @@ import typer
 
 from .. import config as config_file
 from .. import geometry
-from ..calibration import DEFAULT_FILE, Calibration, file_hash
+from ..calibration import Calibration
 from ..errors import InputError, SpeckleRecError
 from ..io import results
 from ..io.staging import check_free, is_complete
@@ -117,7 +117,7 @@ def single_frame() -> Reconstruction:
 def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
     """The speckle calibration of a file (None: the one shipped) and what tells it from others."""
     if path is None:
-        return None, file_hash(DEFAULT_FILE)
+        return None, Calibration.shipped().hash
     if not path.is_file():
         raise InputError(f"{path}: no such calibration file")
     made = Calibration.load(path)

@@ -7,7 +7,7 @@ where the motion may have turned). Bodies are scalar loops over arrays, compiled
 import numba
 import numpy as np
 
-from .multilaterate import compose, minimum, out_of_plane, pair_cost, relative, step_pose
+from .multilaterate import compose, minimum, out_of_plane, outlook, pair_cost, relative, step_pose
 
 njit = numba.njit(nogil=True, cache=True)
 
@@ -21,23 +21,11 @@ def extend(k, poses, last, planar, sources, rho, rest, forms, fast, slow, stretc
     ----------
     poses : [B, N, 3, 4], of frames before k.   last : [B, 3], step into frame k - 1.   planar : [3, 4].
     sources : int64 [S], earlier frames.   rho, rest : [S, P].   fast, slow, stretch : [P].
-    steps : [B, 2, 3], filled; costs : [B, 2], what each adds, inf where there is none; covariances : [B, 2, 3, 3].
+    steps : [B, 2, 3], filled; costs : [B, 2], what each adds; covariances : [B, 2, 3, 3].
     """
     for b in numba.prange(poses.shape[0]):
-        S = sources.size
-        X = np.empty((3, 4))
-        before = np.empty((S, 3, 4))
-        for s in range(S):
-            relative(poses[b], sources[s], k - 1, X)
-            compose(X, planar, before[s])
-        offset = 0.0
-        for r in range(3):
-            offset += poses[b, k - 1, r, 2] * poses[b, k - 1, r, 3]
-        joint = precision.copy()
-        joint[0, 0] += still
-        expected = precision @ last[b]
-        expected[0] -= still * pull * offset
-        expected = np.linalg.solve(joint, expected)
+        before, expected = np.empty((sources.size, 3, 4)), np.empty(3)
+        joint = outlook(poses[b], k, sources, planar, last[b], precision, still, pull, before, expected)
         starts = np.empty((4, 3))
         starts[0] = last[b]
         starts[1] = 0.3 * last[b] + start_step

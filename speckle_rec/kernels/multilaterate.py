@@ -245,6 +245,27 @@ def relative(poses, i, k, out):
 
 
 @njit
+def outlook(poses, k, sources, planar, last, precision, still, pull, before, expected):
+    """What is known of frame k before its correlations: fills `before` [S, 3, 4] of `pair_cost`, `expected` [3].
+
+    Returns the precision [3, 3] of the step about `expected`: that of its change, and of the contact point.
+    """
+    between = np.empty((3, 4))
+    for s in range(sources.size):
+        relative(poses, sources[s], k - 1, between)
+        compose(between, planar, before[s])
+    offset = 0.0
+    for r in range(3):
+        offset += poses[k - 1, r, 2] * poses[k - 1, r, 3]
+    joint = precision.copy()
+    joint[0, 0] += still
+    pulled = precision @ last
+    pulled[0] -= still * pull * offset
+    expected[:] = np.linalg.solve(joint, pulled)
+    return joint
+
+
+@njit
 def multilaterate(planar, first, sources, rho, rest, forms, window, fast, slow, stretch, table, per_unit, samples,
                   extra, cutoff, temper, precision, still, pull, start_step, poses, steps, covariances, costs):
     """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
@@ -269,28 +290,18 @@ def multilaterate(planar, first, sources, rho, rest, forms, window, fast, slow, 
     covariances[0] = 0.0
     S = np.empty((3, 4))
     P = np.empty((3, 4))
-    between = np.empty((3, 4))
+    expected = np.empty(3)
     starts = np.empty((5, 3))
     for k in range(1, N):
         lo, hi = first[k], first[k + 1]
         before = np.empty((hi - lo, 3, 4))
-        for s in range(lo, hi):
-            relative(poses, sources[s], k - 1, between)
-            compose(between, planar[k], before[s - lo])
         last = steps[k - 1]
+        joint = outlook(poses, k, sources[lo:hi], planar[k], last, precision, still, pull, before, expected)
         starts[0] = last
         starts[1] = last + start_step
         starts[2] = -last
         starts[3] = 0.3 * last - start_step
         starts[4] = 2.0 * last + start_step
-        offset = 0.0
-        for r in range(3):
-            offset += poses[k - 1, r, 2] * poses[k - 1, r, 3]
-        joint = precision.copy()
-        joint[0, 0] += still
-        expected = precision @ last
-        expected[0] -= still * pull * offset
-        expected = np.linalg.solve(joint, expected)
         costs[k] = best_step(starts, expected, joint, before, forms, rho[lo:hi], rest[lo:hi], fast[window[k]],
                              slow[window[k]], stretch[window[k]], table, per_unit, samples, extra,
                              cutoff, temper, 12, steps[k], covariances[k])
