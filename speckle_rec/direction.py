@@ -36,6 +36,8 @@ class Hand:
     z_mm, tilt_rad, yaw_rad : standard deviations of the change of the step from frame to frame.
     pivot : True where the probe is turned about a contact point that only drifts, by `drift_mm`, correlated over
         `drift_frames`; False where it is swept along. Speckle hardly tells a shift from a tilt (METHOD.md (4.3)).
+    lean_rad : how far the beam's axis leans from where it started, correlated over `lean_frames`: a probe on the
+        skin cannot lie down.
     """
 
     z_mm: float = 0.05
@@ -43,6 +45,8 @@ class Hand:
     yaw_rad: float = 0.004
     drift_mm: float = 2.0
     drift_frames: float = 50.0
+    lean_rad: float = 0.35
+    lean_frames: float = 60.0
     pivot: bool = True
 
     @property
@@ -60,6 +64,11 @@ class Hand:
     def contact_precision(self) -> float:
         """Precision (1/mm^2) a frame of the contact point about its first place: it holds once per `drift_frames`."""
         return 1 / (self.drift_mm**2 * self.drift_frames) if self.pivot else 0.0
+
+    @property
+    def lean_precision(self) -> float:
+        """Precision (1/rad^2) a frame of the beam's axis about its first direction."""
+        return 1 / (self.lean_rad**2 * self.lean_frames)
 
     @property
     def precision(self) -> Array:

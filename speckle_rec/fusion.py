@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 PLANAR = np.array([0, 1, 5])       # x, y, roll of a twist
 OUT_OF_PLANE = np.array([2, 3, 4])  # z, tilt, yaw
 MOST_LAG = 36       # frames: pairs further apart are loops, outside the band
+DRAW = 10.0
+REACHES = (12.0, 6.0, 3.0)  # in sqrt(Q), of the revisits that are drawn together
 LOOP_TEMPER = 0.3   # loops share cells with their neighbours, but no lags
 HOLD = 4             # steps for which the variances of the correlations are held
 ACCELERATION = np.array([0.06, 0.06, 0.05, 0.003, 0.003, 0.003])   # mm, rad per frame^2: prior of the hand
@@ -101,6 +103,8 @@ class Factors:
     acceleration : [6] standard deviations of the change of the step.
     contact_precision : 1/mm^2, a frame, of the face's centre about where it started; 0 for sweeps.
     contact_rate_precision : 1/mm^2, of its step along z; 0 for sweeps.
+    lean_precision : 1/rad^2, a frame, of the beam's axis about where it started.
+    most_lag : frames; pairs further apart are revisits.
     """
 
     planar_i: NDArray[np.int64]
@@ -125,6 +129,8 @@ class Factors:
     acceleration: NDArray[np.float64]
     contact_precision: float = 0.0
     contact_rate_precision: float = 0.0
+    lean_precision: float = 0.0
+    most_lag: int = MOST_LAG
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
@@ -138,7 +144,18 @@ class Factors:
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j, speckle.rho,
                    curves.rest(speckle), forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
                    strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, ACCELERATION,
-                   hand.contact_precision, hand.contact[0])
+                   hand.contact_precision, hand.contact[0], hand.lean_precision)
+
+
+    @property
+    def gram(self) -> Array:
+        """Mean [3, 3] of U^T U over the cells: xi^T gram xi is the mean Q of a motion."""
+        return np.einsum("pai,paj->ij", self.forms, self.forms) / len(self.forms)
+
+    @property
+    def revisits(self) -> NDArray[np.bool_]:
+        """Which pairs [M] are revisits."""
+        return self.j - self.i > self.most_lag
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
@@ -175,6 +192,7 @@ def total_cost(T: Array, f: Factors) -> float:
     return float(pair_costs(T, f).sum() + 4.5 * np.log1p(chi2 / 9).sum()
                  + 10 * np.log1p(np.square(change / f.acceleration).sum(1) / 20).sum()
                  + 0.5 * f.contact_precision * np.square(T[1:, :3, 3]).sum()
+                 + 0.5 * f.lean_precision * np.square(T[1:, :3, 1] - T[0, :3, 1]).sum()
                  + 0.5 * f.contact_rate_precision * np.square(se3.log(se3.steps(T))[1:, 2]).sum())
 
 
@@ -197,19 +215,19 @@ def touching(f: Factors, first: int, last: int) -> Factors:
 
 
 def linearise(T: Array, f: Factors, T_held: Array | None = None,
-              part: tuple[int, int] | None = None) -> tuple[float, Normal]:
+              part: tuple[int, int] | None = None, reach: float | None = None) -> tuple[float, Normal]:
     """Cost of a trajectory [N, 4, 4] under the factors, and its normal equations.
 
     Parameters
     ----------
     T_held : [N, 4, 4], trajectory at which the variances of the correlations are taken; T by default.
     part : first and last frame that may move, all by default; `f` then holds the pairs that touch them.
+    reach : if given, revisits count by their distance, METHOD.md (8.3), not by their correlations.
     """
     N = len(T)
     begin, end = part or (0, N - 1)
     lag = np.concatenate([f.j - f.i, f.planar_j - f.planar_i])
-    reach = int(max(lag[lag <= MOST_LAG].max(initial=1), 2))
-    normal = Normal(end - begin + 1, reach, begin)
+    normal = Normal(end - begin + 1, int(max(lag[lag <= f.most_lag].max(initial=1), 2)), begin)
     total = 0.0
 
     def twist(i, j):
@@ -224,6 +242,13 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
         now, then = (np.ascontiguousarray(x[:, OUT_OF_PLANE]) for x in (xi, held))
         _all_fits(now, then, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
                   f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
+        if reach:
+            far, gram = f.revisits, f.gram
+            pull = now[far] @ gram
+            Q = (pull * now[far]).sum(1)
+            weight = DRAW / f.temper[far] / (1 + Q / reach**2)                                          # (8.3)
+            cost[far] = DRAW / f.temper[far] * reach**2 / 2 * np.log1p(Q / reach**2)
+            g[far], H[far] = weight[:, None] * pull, weight[:, None, None] * gram
         total += (f.temper * cost).sum()
         normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper[:, None] * g,
                    f.temper[:, None, None] * H)
@@ -249,6 +274,15 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
         normal.add([(k - 1, Ji[:, 2:3]), (k, Jj[:, 2:3])], f.contact_rate_precision * xi[:, 2:3],
                    np.full((len(k), 1, 1), f.contact_rate_precision))
 
+    if f.lean_precision:
+        k = np.arange(max(begin, 1), end + 1)
+        e = T[k, :3, 1] - T[0, :3, 1]
+        total += 0.5 * f.lean_precision * np.square(e).sum()
+        J = np.zeros((len(k), 3, 6))
+        J[:, :, 3], J[:, :, 5] = T[k, :3, 2], -T[k, :3, 0]
+        W = f.lean_precision * np.eye(3)
+        normal.add([(k, J)], e @ W, np.broadcast_to(W, (len(k), 3, 3)))
+
     k = np.arange(max(begin - 1, 1), min(end + 2, N - 1))
     if len(k):
         before, Ja, Jb = twist(k - 1, k)
@@ -262,7 +296,7 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
 
 
 def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: float = 1e-4,
-          part: tuple[int, int] | None = None) -> Array:
+          part: tuple[int, int] | None = None, reach: float | None = None) -> Array:
     """Levenberg-Marquardt over all poses, or those of a `part` (first, last frame); frame 0 keeps its pose.
 
     The variances of the correlations are held for `HOLD` steps at a time, then taken anew (METHOD.md (3.8)).
@@ -274,13 +308,13 @@ def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: fl
     damping, left = 1e-4, iterations
     while left > 0:
         held = T
-        first, normal = linearise(T, factors, held, part)
+        first, normal = linearise(T, factors, held, part, reach)
         cost = first
         for _ in range(min(HOLD, left)):
             left -= 1
             trial = T.copy()
             trial[moving] = T[moving] @ se3.exp(normal.step(damping))
-            new, next_normal = linearise(trial, factors, held, part)
+            new, next_normal = linearise(trial, factors, held, part, reach)
             if new < cost:
                 gain, T, cost, normal = cost - new, trial, new, next_normal
                 damping = max(damping / 10, 1e-7)
@@ -292,4 +326,15 @@ def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: fl
             break
     T = T_start[:1] @ se3.inverse(T[:1]) @ T
     T[:1] = T_start[:1]
+    return T
+
+
+def drawn(T: Array, factors: Factors, iterations: int = 8) -> Array:
+    """Poses whose revisits have been drawn together, those within a shrinking reach (METHOD.md (8.3)).
+
+    A correlation hardly changes where the trajectory puts a revisit far away, so that `solve` alone leaves it there;
+    a distance always pulls (graduated non-convexity: Yang, Antonante, Tzoumas & Carlone 2020).
+    """
+    for reach in REACHES:
+        T = solve(T, factors, iterations, reach=reach)
     return T

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .fusion import Factors, pair_costs, solve, total_cost
+from .fusion import OUT_OF_PLANE, REACHES, Factors, drawn, pair_costs, solve, total_cost
 from .kernels.multilaterate import cell_cost, compose, out_of_plane
+from .revisit import STRIDE
 
 Array = NDArray[np.float64]
 
@@ -32,6 +33,10 @@ ITERATIONS = 8          # of a solve between tests, up to a gain of LEAST_GAIN o
 CLEAR = 50.0            # gain in cost at which a mirror is taken before anything is solved anew
 LEAST_GAIN = 1e-3
 MARGIN = 20.0           # gain in cost below which a proposal is not taken: what solving further still gains
+
+MOST_MIRRORS, MOST_PLACES = 16, 24
+LEAST_CHANGE = 5.0      # in cost, of a mirror that revisits ask for
+TOLERANT = 3.0          # weight of a revisit by its distance, 1 / unit of Q
 
 Proposal = tuple[float, tuple[int, ...]]
 
@@ -142,10 +147,86 @@ def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
     return single, sorted(turned)
 
 
+def decimated(f: Factors, every: int = STRIDE) -> Factors:
+    """Factors among every few frames only, which hold all revisits: enough to find the signs.
+
+    A step is `every` steps, and its change the sum of `every`^2 weighed changes: variances grow by 44 for 4.
+    """
+    p = (f.planar_i % every == 0) & (f.planar_j % every == 0)
+    s = (f.i % every == 0) & (f.j % every == 0)
+    ramp = np.convolve(np.ones(every), np.ones(every))
+    return replace(f, planar_i=f.planar_i[p] // every, planar_j=f.planar_j[p] // every, planar=f.planar[p],
+                   planar_information=f.planar_information[p], i=f.i[s] // every, j=f.j[s] // every,
+                   rho=np.ascontiguousarray(f.rho[s]), rest=np.ascontiguousarray(f.rest[s]), window=f.window[s],
+                   temper=f.temper[s] * np.where(f.revisits[s], 1, every),
+                   acceleration=f.acceleration * np.sqrt(np.square(ramp).sum()),
+                   contact_precision=f.contact_precision * every,
+                   contact_rate_precision=f.contact_rate_precision / every, lean_precision=f.lean_precision * every,
+                   most_lag=f.most_lag // every)
+
+
+def tolerant_costs(T: Array, f: Factors, which: NDArray[np.bool_]) -> Array:
+    """Costs of the pairs of `which` [M]; revisits count by their distance, so that what has drifted still tells."""
+    far = f.revisits & which
+    cost = np.zeros(len(f.i))
+    cost[which & ~far] = pair_costs(T, f, which & ~far)
+    xi = se3.log(se3.inverse(T[f.i[far]]) @ T[f.j[far]])[:, OUT_OF_PLANE]
+    Q = np.einsum("mi,ij,mj->m", xi, f.gram, xi)
+    cost[far] = TOLERANT * REACHES[0]**2 / 2 * np.log1p(Q / REACHES[0]**2)                              # (8.3)
+    return cost[which]
+
+
+def leaning(T: Array, f: Factors) -> float:
+    """Cost of where the trajectory stands and leans."""
+    return 0.5 * float(f.contact_precision * np.square(T[1:, :3, 3]).sum()
+                       + f.lean_precision * np.square(T[1:, :3, 1] - T[0, :3, 1]).sum())
+
+
+def consistent(T: Array, f: Factors) -> tuple[Array, list[tuple[int, ...]]]:
+    """Mirror what revisits contradict, cheapest first, with nothing solved anew (METHOD.md (8.3)).
+
+    Parameters
+    ----------
+    T : [N, 4, 4], whose signs are to be settled.   f : factors, revisits among them.
+
+    Returns
+    -------
+    T : [N, 4, 4].   mirrors : frames of each decision.
+    """
+    every = np.arange(0, len(T), STRIDE)
+    f = sampled(decimated(f), 2 * EVERY_CELL)
+    mirrors: list[tuple[int, ...]] = []
+    for _ in range(MOST_MIRRORS):
+        S = T[every]
+        before, lean = tolerant_costs(S, f, np.ones(len(f.i), bool)), leaning(S, f)
+
+        def change(*at: int, S=S, before=before, lean=lean) -> float:
+            touched = np.logical_or.reduce([(f.i < t) & (f.j > t) for t in at])
+            X = flip(S, *at)
+            return float((tolerant_costs(X, f, touched) - before[touched]).sum() + leaning(X, f) - lean)
+
+        places = np.arange(2, len(S) - 2)
+        single = np.array([change(int(t)) for t in places])
+        lowest = [int(places[p]) for p in local_minima(single, 2)[:MOST_PLACES]]
+        options: list[Proposal] = [(float(single[t - 2]), (t,)) for t in lowest]
+        options += [(change(*pair), pair) for pair in combinations(sorted(lowest), 2)]
+        best = min(options, default=(0.0, ()))
+        if best[0] > -LEAST_CHANGE:
+            break
+        mirrors.append(tuple(STRIDE * t for t in best[1]))
+        T = flip(T, *mirrors[-1])
+    return T, mirrors
+
+
 def cheapest(starts: Sequence[Array], f: Factors) -> Array:
-    """The trajectory [N, 4, 4] of `starts` that costs least once solved: revisits tell which signs hold together."""
-    solved = [solve(T, f, ITERATIONS, LEAST_GAIN) for T in starts]
-    return min(solved, key=lambda T: total_cost(T, f))
+    """The trajectory [N, 4, 4] of `starts`, its signs made consistent, that costs least once solved."""
+    signed = [consistent(T, f)[0] for T in starts]
+    some = sampled(decimated(f), 2 * EVERY_CELL)
+
+    def cost(T: Array) -> float:
+        return total_cost(solve(drawn(T[::STRIDE], some), some, ITERATIONS, LEAST_GAIN), some)
+
+    return min(signed, key=cost)
 
 
 def mend(T: Array, f: Factors) -> Mended:

@@ -13,9 +13,9 @@ from .confidence import judge
 from .config import Config
 from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths, correlate
 from .direction import Hand, MirrorPrior, choose_mirror, other_starts, search, sequential
-from .fusion import Factors, chained_covariance, smooth, solve, step_measurements
+from .fusion import Factors, chained_covariance, drawn, smooth, solve, step_measurements
 from .inplane import planar_chain, planar_motion
-from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend
+from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled
 from .probe import cells, find
 from .result import Reconstruction
 from .revisit import NO_LOOPS, find_loops
@@ -79,7 +79,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             with clock.stage("starts"):
                 T = cheapest([T, *other_starts(planar_step, speckle, forms, strengths, curves, hand)], factors)
             with clock.stage("mirror tests"):
-                mended = mend(T, factors)
+                mended = mend(solve(drawn(T, some := sampled(factors)), some), some)
                 T = solve(mended.T, factors)
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())

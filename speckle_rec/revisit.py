@@ -23,9 +23,12 @@ Array = NDArray[np.float64]
 STRIDE = 4                # frames between those that are compared: a third of a beam's width at usual speeds
 GAP = 40                  # frames: nearer ones are tied by the correlations of neighbours
 THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
+SHIFT_MM = 1.2            # between the shifts that are tried: half of it costs less than half the similarity
+MOST_SHIFT_MM = 4.8       # that the planar chain drifts by while the probe turns out of the plane
 MIN_SIMILARITY = 0.10     # of two thumbnails
 MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
 MIN_SHARE = 0.18          # of the blocks, that agree with the rigid fit
+MIN_CORRELATION = 0.15    # mean over the cells: blocks also agree on layers that look alike, at .04 to .14
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ def chain_poses(planar_step: Array) -> Array:
     return np.array(out)
 
 
+def thumbnail_factor(geometry, pixel_mm: float = THUMBNAIL_MM) -> int:
+    """Working pixels to a pixel of a thumbnail."""
+    return max(1, round(pixel_mm / float(np.sqrt(geometry.scale[0, 0] * geometry.scale[1, 1]))))
+
+
 def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel_mm: float = THUMBNAIL_MM,
                jobs: int = 0) -> FloatImage:
     """Small high-passed images [K, rows, columns] moved to where the first frame was; each of unit norm.
@@ -66,7 +74,7 @@ def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel
     frames : working images.   chain : [K, 3, 3] planar pose of each, mm about the face's centre.
     """
     S, face = geometry.scale, geometry.face_mm
-    factor = max(1, round(pixel_mm / float(np.sqrt(S[0, 0] * S[1, 1]))))
+    factor = thumbnail_factor(geometry, pixel_mm)
     mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
                       [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
     mm_px = mm_px @ np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
@@ -84,10 +92,30 @@ def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel
         return np.stack(list(pool.map(one, frames, chain)))
 
 
-def similarity(images: FloatImage) -> NDArray[np.float32]:
-    """Correlation [K, K] of every pair of thumbnails: one matrix product."""
+def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None
+               ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Largest correlation of every pair of thumbnails over shifts of the second, one matrix product each.
+
+    Parameters
+    ----------
+    images : [K, rows, columns] of unit norm.   shifts : (down, right) in pixels; no shift by default.
+
+    Returns
+    -------
+    alike : [K, K].   best : [K, K], row of `shifts`.
+    """
     flat = images.reshape(len(images), -1)
-    return flat @ flat.T
+    alike = np.full((len(images),) * 2, -1, np.float32)
+    best = np.zeros(alike.shape, np.int64)
+    for n, shift in enumerate(shifts or [(0, 0)]):
+        moved = np.zeros_like(images)
+        to, source = ((slice(None), *(slice(max(m, 0), min(m, 0) or None) for m in way))
+                      for way in (shift, (-shift[0], -shift[1])))
+        moved[to] = images[source]
+        now = flat @ moved.reshape(flat.shape).T
+        better = now > alike
+        alike[better], best[better] = now[better], n
+    return alike, best
 
 
 def peaks(alike: NDArray[np.float32], gap: int, least: float = MIN_SIMILARITY,
@@ -126,7 +154,12 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
     at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
     frames = [frame for start, block in images.blocks()
               for k, frame in enumerate(block, start) if k % stride == 0 and not skip[k]]
-    a, b = peaks(similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs)), -(-gap // stride))
+    small_mm = np.diag(images.geometry.scale)[[1, 0]] * thumbnail_factor(images.geometry)
+    reach = [np.arange(-n, n + 1) * s for s in np.maximum(np.round(SHIFT_MM / small_mm), 1).astype(int)
+             for n in [int(MOST_SHIFT_MM / SHIFT_MM)]]
+    shifts = [(int(down), int(right)) for down in reach[0] for right in reach[1]]
+    alike, shifted = similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs), shifts)
+    a, b = peaks(alike, -(-gap // stride))
     matcher = Matcher(images.geometry)
     correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
 
@@ -135,11 +168,14 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
         first = matcher.pyramid(frames[row]), correlator.features(frames[row])
         out = []
         for other in b[a == row]:
-            guess = se2_log(np.linalg.solve(chain[at[row]], chain[at[other]]))
+            drift = np.eye(3)
+            drift[:2, 2] = (np.array(shifts[shifted[row, other]]) * small_mm)[::-1]
+            guess = se2_log(np.linalg.solve(chain[at[row]], drift @ chain[at[other]]))
             twist, covariance, ncc, share = matcher.match(first[0], matcher.pyramid(frames[other]), guess)
             if share >= MIN_SHARE:
                 rho = correlator.pair(first[1], correlator.features(frames[other]), twist)
-                out.append((at[row], at[other], twist, covariance, ncc, share, rho))
+                if np.nanmean(rho) >= MIN_CORRELATION:
+                    out.append((at[row], at[other], twist, covariance, ncc, share, rho))
         return out
 
     found: list[tuple] = []

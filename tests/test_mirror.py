@@ -8,7 +8,7 @@ from scenes import model_scan, trajectory
 from speckle_rec import geometry as se3
 from speckle_rec import mirror
 from speckle_rec.direction import Hand
-from speckle_rec.fusion import Factors, solve, total_cost
+from speckle_rec.fusion import Factors, drawn, solve, total_cost
 from speckle_rec.inplane import PlanarMotion
 from speckle_rec.revisit import Loops
 
@@ -130,6 +130,37 @@ def test_a_part_is_solved_with_the_rest_held():
     np.testing.assert_array_equal(part[:100], start[:100])
     np.testing.assert_array_equal(part[131:], start[131:])
     assert np.abs(se3.log(se3.inverse(T) @ part))[:, 3].max() < 0.02
+
+
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1)])
+def test_revisits_settle_signs_of_a_trajectory_that_drifts(which):
+    """A scale error moves revisits far apart on the scale of speckle; their distances still tell the signs."""
+    T, places = three_strokes()
+    factors = problem(T)
+    drifted = se3.chain(se3.exp(se3.log(se3.steps(T)) * [1, 1, 1.08, 1.08, 1.08, 1]))
+    signed, mirrors = mirror.consistent(mirror.flip(drifted, *(places[w] for w in which)), factors)
+    assert mirrors
+    assert tilt_error(signed, T) < 0.06
+    assert mirror.consistent(drifted, factors)[1] == []
+
+
+def test_every_fourth_frame_tells_the_same_cost_of_where_the_probe_stands():
+    T, _ = three_strokes()
+    factors = problem(T)
+    few = mirror.decimated(factors)
+    assert few.revisits.sum() == factors.revisits.sum() > 0
+    moved = se3.translation(np.array([0, 0, 0.5])) @ T
+    moved[0] = T[0]
+    assert np.isclose(mirror.leaning(moved[::4], few), mirror.leaning(moved, factors), rtol=0.1)
+
+
+def test_far_revisits_are_drawn_together():
+    """Shifted by some beam widths half way, a trajectory is stuck with correlations alone."""
+    T, _ = three_strokes()
+    factors = problem(T)
+    ramp = np.clip(np.arange(len(T)) - 100, 0, 30) / 30
+    away = T @ se3.exp(np.outer(ramp, [0, 0, 4.0, 0.12, 0, 0]))
+    assert tilt_error(drawn(away, factors), T) < 0.03
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -76,9 +76,34 @@ def test_thumbnails_of_a_moving_image_stay_in_place(scan):
     frame = scenes.frame(seed=5)
     moved = scenes.frame((1.2, -0.6, 0, 0, 0, 0.03), seed=6)
     chain = np.stack([np.eye(3), se2_exp(np.array([1.2, -0.6, 0.03]))])
-    right = revisit.similarity(revisit.thumbnails([frame, moved], chain, images.geometry))[0, 1]
-    still = revisit.similarity(revisit.thumbnails([frame, moved], np.stack([np.eye(3)] * 2), images.geometry))[0, 1]
+    right = revisit.similarity(revisit.thumbnails([frame, moved], chain, images.geometry))[0][0, 1]
+    still = revisit.similarity(revisit.thumbnails([frame, moved], np.stack([np.eye(3)] * 2), images.geometry))[0][0, 1]
     assert right > 0.45 and right > still + 0.15
+
+
+@pytest.mark.parametrize("shift", [(3, -2), (-2, 0), (0, 4), (0, 0)])
+def test_similarity_finds_the_shift(shift):
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=(40, 50)).astype(np.float32)
+    first = whole[8:32, 8:42]
+    second = whole[8 + shift[0]:32 + shift[0], 8 + shift[1]:42 + shift[1]]
+    images = np.stack([x / np.linalg.norm(x) for x in (first, second)])
+    shifts = [(down, right) for down in range(-4, 5) for right in range(-4, 5)]
+    alike, best = revisit.similarity(images, shifts)
+    assert shifts[best[0, 1]] == shift and alike[0, 1] > 0.7
+    assert shifts[best[1, 0]] == (-shift[0], -shift[1])
+
+
+def test_revisits_are_found_where_the_planar_chain_has_drifted(scan):
+    T, images, step = scan
+    drifting = step.copy()
+    drifting[1:, 0] += 0.06
+    loops = revisit.find_loops(images, cells(images.geometry), drifting, np.zeros(len(T), bool), stride=2, gap=10,
+                               jobs=1)
+    far = loops.planar.j - loops.planar.i > 24
+    assert far.any()
+    true = se3.log(se3.inverse(T[loops.planar.i]) @ T[loops.planar.j])[:, [0, 1, 5]]
+    scenes.within(loops.planar.twist[far], true[far], [0.1, 0.1, 0.01])
 
 
 def test_normal_equations_with_far_blocks_are_the_dense_ones():
