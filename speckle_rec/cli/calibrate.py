@@ -104,6 +104,8 @@ def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config
     def fails(path: Path, error: BaseException) -> None:
         if not isinstance(error, SpeckleRecError | OSError | MemoryError):
             raise error
+        if len(paths) == 1:
+            raise error
         text = common.one_line_of(error)
         failed.append(text if str(path) in text else f"{path}: {text}")
         common.complain(failed[-1])
@@ -127,7 +129,7 @@ def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config
             progress("scans", number, len(tasks))
     chosen = [r for r in records.values() if r.name in wanted]
     if not chosen:
-        raise InputError(failed[0] if failed else "no scan in this shard: choose a smaller n")
+        raise InputError("none of the scans can be used" if failed else "no scan in this shard: choose a smaller n")
     return training.merge([chosen]), failed
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .source import ArrayFrames, check_shape, one_line
+from .source import ArrayFrames, check_file, check_shape, one_line
 
 MAX_HEADER_BYTES = 1 << 27
+MAX_HEADER_LINES = 2_000_000     # 100,000 frames of 20
 IN_MEMORY_BYTES = 1 << 26
 MAX_DEFLATE_RATIO = 1100
 
@@ -37,8 +38,7 @@ def read_header(path: Path) -> Header:
     InputError
         If it is not the header of a local, 8-bit, single-channel MetaImage sequence.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file" if not path.exists() else f"{path}: expected a file, found a folder")
+    check_file(path)
     fields: dict[str, str] = {}
     frames: dict[int, dict[str, str]] = {}
     try:
@@ -57,7 +57,9 @@ def read_header(path: Path) -> Header:
 
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
-    while file.tell() < MAX_HEADER_BYTES:
+    for _ in range(MAX_HEADER_LINES):
+        if file.tell() > MAX_HEADER_BYTES:
+            break
         line = file.readline(1 << 16)
         key, equals, value = line.decode("latin-1").partition("=")
         if not equals or not line.endswith(b"\n"):
@@ -66,7 +68,8 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
         yield key.strip(), value.strip()
         if key.strip() == "ElementDataFile":
             return
-    raise InputError(f"{path}: the header is longer than {MAX_HEADER_BYTES >> 20} MiB")
+    raise InputError(f"{path}: the header is longer than {MAX_HEADER_BYTES >> 20} MiB or "
+                     f"{MAX_HEADER_LINES} lines")
 
 
 def _size(fields: dict[str, str], path: Path) -> tuple[int, int, int]:

@@ -183,9 +183,10 @@ def read(folder: Path) -> Stored:
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         shape = int(summary["rows"]), int(summary["columns"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        _check_summary(summary)
+    except (ValueError, KeyError, TypeError, OSError, RecursionError, OverflowError) as error:
         raise InputError(f"{folder / SUMMARY}: expected the summary of a result ({type(error).__name__})") from error
-    data = {key: read_dataset(poses, key, 1 << 31) for key in (
+    data = {key: read_dataset(poses, key, 1 << 29) for key in (
         "T_first_frame", "T_prev_frame", "covariance", "confidence", "scale", "timestamps_s")}
     n_frames = len(data["T_first_frame"])
     for key, tail in (("T_first_frame", (4, 4)), ("T_prev_frame", (4, 4)), ("covariance", (6, 6)), ("confidence", ()),
@@ -196,6 +197,18 @@ def read(folder: Path) -> Stored:
         data[key] = check_rigid(data[key], f"{poses}: dataset '{key}'")
     calib_files.check_scale(data["scale"], f"{poses}: dataset 'scale'")
     return Stored(folder=folder, shape=shape, summary=summary, **data)
+
+
+def _check_summary(summary: dict[str, Any]) -> None:
+    kinds: dict[str, Any] = {"scan": str, "n_frames": int, "numbers": dict, "warnings": list, "path": str | None,
+                             "score": dict | None, "run_times_s": dict, "path_length_mm": float | int | None,
+                             "confidence_mean": float | int | None}
+    wrong = [key for key, kind in kinds.items() if not isinstance(summary[key], kind)]
+    flat = [*summary["warnings"], *summary["numbers"].values()] if not wrong else []
+    score = summary["score"] or {} if not wrong else {}
+    if wrong or not all(isinstance(v, str | float | int | None) for v in flat) or not isinstance(
+            score.get("steps") or {}, dict) or any(isinstance(v, str | list) for v in score.values()):
+        raise ValueError(f"{', '.join(wrong) or 'a value'} of another type")
 
 
 def available(name: str) -> ModuleType | None:

@@ -30,7 +30,7 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     check_free(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    partial = folder.with_name(f".{folder.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    partial = _partial(folder)
     partial.mkdir()
     try:
         yield partial
@@ -61,11 +61,15 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove what earlier runs on this machine left behind when they were killed."""
-    prefix = f".{folder.name}.partial-{socket.gethostname()}-"
+    prefix = _partial(folder).name.removesuffix(str(os.getpid()))
     for left in folder.parent.glob(f".{_glob_escape(folder.name)}.partial-*"):
         owner = left.name.removeprefix(prefix).removesuffix("-old")
         if left.name.startswith(prefix) and owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
 
 
 def _glob_escape(name: str) -> str:
@@ -97,7 +101,8 @@ def staged_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     if path.exists() and not overwrite:
         raise InputError(f"{path}: the file is there; give --overwrite to replace it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    _sweep(path)
+    partial = _partial(path)
     try:
         yield partial
         partial.replace(path)

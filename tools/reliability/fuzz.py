@@ -2,9 +2,9 @@
 
     python -m tools.reliability.fuzz --cases 2000 --seed 0 -o report.json
 
-A case is sound if the program ends within 10 s below 2 GiB, writes nothing outside the output folder, and says in
-one line what is wrong (exit status 2), or gives a whole result. A damaged scan among several that are evaluated
-may end with status 1 and the scan listed as failed.
+A case is sound if the program ends at most 10 s later than with the undamaged file and below 2 GiB, writes
+nothing outside the output folder, and says in one line what is wrong (exit status 2), or gives a whole result. A
+damaged scan among several that are evaluated may end with status 1 and the scan listed as failed.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def verdict(case: Case, outcome: Outcome, out: Path) -> str | None:
     if outcome.alarms:
         return f"reaches out: {outcome.alarms[0]}"
     lines = outcome.stderr.splitlines()
-    if any("Traceback" in line or "unexpected" in line or "Warning:" in line for line in [*lines, outcome.stdout]):
+    if any("Traceback" in line or "a defect" in line or "Warning:" in line for line in [*lines, outcome.stdout]):
         return f"not told plainly: {outcome.stderr.strip()[-300:]}"
     if any(not line.startswith("speckle-rec: ") or not line.isprintable() for line in lines):
         return f"something else than messages on stderr: {outcome.stderr[:300]!r}"
@@ -100,6 +100,8 @@ def run(some: Iterable[Case], folder: Path, show: bool = False, figures: bool = 
                                     if "{out" in word else word for word in target.arguments], warm)
             if told.status != 0:
                 raise SystemExit(f"the undamaged {target.label} fails: {told.status} {told.stderr}")
+        again = ["calibrate", "--merge", "statistics.h5", "-o", "out/again.h5", "--no-report"]     # the slowest
+        sandbox.limit_s += sandbox.warm_up(again, warm).seconds
         for k, case in enumerate(some, 1):
             wrong, outcome = play(case, sandbox, world, folder / "case")
             rows.append({"case": case.name, "wrong": wrong, "status": outcome.status,

@@ -195,7 +195,7 @@ def _serve(figures: bool) -> None:
         left = [os.path.join(temporary, name) for name in os.listdir(temporary)]
         shutil.rmtree(temporary)
         os.chdir(ROOT)
-        answer = {"status": status, "stdout": out.getvalue()[-4000:], "stderr": err.getvalue()[-4000:],
+        answer = {"status": status, "stdout": out.getvalue()[-4000:], "stderr": err.getvalue()[-1_000_000:],
                   "peak_mib": _peak_mib(), "changed": [*watch.changed, *left], "alarms": [*watch.alarms]}
         print(json.dumps(answer), file=answers, flush=True)
 
