@@ -14,6 +14,7 @@ from ..errors import InputError, SpeckleRecError
 from ..fit_machine import calibrate as fit
 from ..heldout import NAMES
 from ..io.results import available, version
+from ..io.staging import staged_file
 from ..scan import Scan
 from ..workers import run_all
 from . import common
@@ -77,7 +78,8 @@ def calibrate(
                           provenance={"version": version(), "planar": "tracked" if tracked_plane else "estimated"})
     saved = calibration.save(out)
     if report and (plots := available("report.calibration")):
-        plots.write(out.with_suffix(".png"), saved, records)
+        with staged_file(out.with_suffix(".png"), overwrite=True) as partial:
+            plots.write(partial, saved, records)
     if not quiet:
         _show(out, saved)
     return 1 if failed else 0

@@ -63,7 +63,7 @@ def _sweep(folder: Path) -> None:
     """Remove what earlier runs on this machine left behind when they were killed."""
     prefix = _partial(folder).name.removesuffix(str(os.getpid()))
     for left in folder.parent.glob(f".{_glob_escape(folder.name)}.partial-*"):
-        owner = left.name.removeprefix(prefix).removesuffix("-old")
+        owner = left.name.removeprefix(prefix).removesuffix("-old").partition(".")[0]
         if left.name.startswith(prefix) and owner.isdigit() and not _alive(int(owner)):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
@@ -103,6 +103,7 @@ def staged_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     partial = _partial(path)
+    partial = partial.with_name(partial.name + path.suffix)     # by which some writers know the format
     try:
         yield partial
         partial.replace(path)

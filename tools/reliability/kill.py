@@ -45,7 +45,8 @@ class Job:
 def jobs(data: Path, subjects: int = 1, frames: int = 20) -> list[Job]:
     """One job a verb, on a data set at `data`."""
     scan = next((data / "frames_transfs").glob("*/*.h5"))
-    return [Job("simulate", ("simulate", "{out}/d", "--frames", str(max(10, frames // 2)), "--subjects", str(subjects),
+    return [Job("simulate", ("simulate", "{out}/d", "--frames", "10", "--tissue", "phantom", "--scans", "RH*",
+                             "--subjects", str(subjects + 1),
                              "-j", "2", "--no-progress")),
             Job("reconstruct", ("reconstruct", str(scan), "-o", "{out}/r", "--no-progress")),
             Job("evaluate", ("evaluate", str(data), "-o", "{out}/e", "--no-progress")),
