@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +26,9 @@ from .decorrelation import (
 )
 from .direction import MirrorPrior
 from .errors import InputError
+from .io import h5write
 from .io.source import attributes, one_line, open_h5, read_dataset
+from .io.staging import staged_file
 from .probe import KINDS
 from .tissue import TEXTURE, Texture, windows
 
@@ -86,8 +87,7 @@ class Calibration:
         """Write the file; returns the calibration with its hash."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with h5py.File(part, "w") as file:
+        with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
             file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind)
             for name, value in asdict(self.curves).items():
                 file.attrs[f"curves.{name}"] = value
@@ -97,7 +97,6 @@ class Calibration:
             for name, value in (("mirror", asdict(self.mirror)), ("priors", self.priors), ("figures", self.figures),
                                 ("provenance", self.provenance)):
                 file.attrs[name] = json.dumps(value, sort_keys=True)
-        part.replace(path)
         return replace(self, hash=file_hash(path))
 
     @classmethod

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +23,7 @@ from .challenge import Submission
 from .config import Config
 from .engines import Setup, engine
 from .errors import InputError, SpeckleRecError
-from .io import results, tusrec
+from .io import h5write, results, tusrec
 from .io.source import H5_ERRORS, one_line, open_h5
 from .io.staging import SUMMARY, is_complete, staged_file
 from .scan import Scan
@@ -363,7 +362,7 @@ def table(columns: Sequence[str], lines: Iterable[tuple[str, Mapping[str, Any]]]
 
 def write_metrics_h5(path: Path, evaluation: Evaluation) -> None:
     """The five arrays of the organisers' script, in the order of the scans' names; NaN for failed scans."""
-    with staged_file(path, overwrite=True) as partial, h5py.File(partial, "w") as file:
+    with staged_file(path, overwrite=True) as partial, h5write.create(partial) as file:
         for name, key in (*((name, name) for name in score.ERRORS), ("time_elapsed", "runtime_s")):
             values = [row.score.get(key) for row in evaluation.rows]
             file[name] = np.array([np.nan if value is None else value for value in values], np.float64)

@@ -23,7 +23,9 @@ from .curvefit import Sample
 from .decorrelation import GREY_PER_NEPER, Correlations, correlate, lines_of
 from .errors import InputError
 from .inplane import planar_chain, planar_motion
+from .io import h5write
 from .io.source import H5_ERRORS, attributes, check_name, one_line, open_h5, read_array
+from .io.staging import staged_file
 from .probe import KINDS, Cells, ProbeGeometry, cells, find
 from .scan import Scan
 from .tissue import measure
@@ -179,8 +181,7 @@ def write(path: Path, records: Sequence[Record]) -> None:
     """Write records to an HDF5 file, all or nothing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
         file.attrs.update(format=FORMAT, version=VERSION, signs=json.dumps(SIGNS))
         for r in records:
             group = file.create_group(f"scans/{r.name}")
@@ -189,7 +190,6 @@ def write(path: Path, records: Sequence[Record]) -> None:
                 value = getattr(r, field)
                 big = value.size > 10_000
                 group.create_dataset(field, data=value, compression="gzip" if big else None)
-    part.replace(path)
 
 
 def read(path: Path) -> list[Record]:

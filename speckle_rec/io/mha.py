@@ -1,5 +1,6 @@
 """MetaImage sequences: the header, and 8-bit frames by block whether they are compressed or not."""
 
+import errno
 import re
 import tempfile
 import zlib
@@ -11,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, SpeckleRecError
 from .source import ArrayFrames, check_file, check_shape, one_line
 
 MAX_HEADER_BYTES = 1 << 27
@@ -135,13 +136,17 @@ class SequenceFrames:
 
     def _inflate(self) -> NDArray[np.uint8]:
         size = int(np.prod(self._header.size, dtype=np.int64))
-        out: NDArray[np.uint8]
         if size <= IN_MEMORY_BYTES:
-            out = np.empty(size, np.uint8)
-        else:
-            with tempfile.TemporaryFile(prefix="speckle_rec_") as file:
-                file.truncate(size)
-                out = np.memmap(file, np.uint8, "r+", shape=(size,))  # keeps the file alive once closed
+            whole = bytearray()
+            self._inflate_to(whole.extend, size)
+            return np.frombuffer(whole, np.uint8).reshape(self._header.size)
+        # Written, not mapped: a page that a full disk cannot hold would end the process without a word.
+        with tempfile.TemporaryFile(prefix="speckle_rec_") as file:
+            self._inflate_to(file.write, size)
+            file.flush()
+            return np.memmap(file, np.uint8, "r", shape=self._header.size)  # keeps the file alive once closed
+
+    def _inflate_to(self, write: Callable[[bytes], object], size: int) -> None:
         inflate, filled = zlib.decompressobj(), 0
         try:
             with open(self._path, "rb") as file:
@@ -151,13 +156,15 @@ class SequenceFrames:
                     if not packed:
                         break
                     block = inflate.decompress(packed, min(1 << 22, size - filled))
-                    out[filled:filled + len(block)] = np.frombuffer(block, np.uint8)
+                    write(block)
                     filled += len(block)
-        except (zlib.error, OSError) as error:
+        except OSError as error:
+            where = f"{tempfile.gettempdir()}, where it is inflated" if error.errno == errno.ENOSPC else "it"
+            raise SpeckleRecError(f"{self._path}: {where}: {error.strerror}") from error
+        except zlib.error as error:
             raise InputError(f"{self._path}: the compressed pixels are damaged ({one_line(error)})") from error
         if filled < size:
             raise InputError(f"{self._path}: expected {size} bytes of pixels, found {filled}; the file is truncated")
-        return out.reshape(self._header.size)
 
 
 def reorientation(code: str, path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:

@@ -33,13 +33,12 @@ def _write(path: Path, data: NDArray[np.uint8] | NDArray[np.float32], volume: Vo
         f"space directions: {' '.join(_vector(axis) for axis in directions)}", "kinds: domain domain domain",
         "endian: little", "encoding: gzip", 'space units: "mm" "mm" "mm"',
         f"space origin: {_vector(np.asarray(volume.origin_mm))}"]
-    data = np.ascontiguousarray(data, data.dtype.newbyteorder("<"))
+    flat = np.ascontiguousarray(data).astype(data.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8)
     pack = zlib.compressobj(1, zlib.DEFLATED, GZIP)
     with open(path, "wb") as file:
         file.write(("\n".join(header) + "\n\n").encode("ascii"))
-        flat = memoryview(data.reshape(-1)).cast("B")
         for start in range(0, len(flat), BLOCK_BYTES):
-            file.write(pack.compress(flat[start:start + BLOCK_BYTES]))
+            file.write(pack.compress(flat[start:start + BLOCK_BYTES].tobytes()))
         file.write(pack.flush())
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import h5py
 import numpy as np
 import tomli_w
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from ..probe import ProbeGeometry
 from ..result import Reconstruction
 from ..scan import Scan
 from . import calib as calib_files
-from . import plus, trajectory
+from . import h5write, plus, trajectory
 from .source import read_dataset
 from .staging import POSES, SUMMARY, is_complete, staged
 
@@ -122,7 +121,7 @@ def timestamps(scan: Scan) -> Array:
 
 def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash: str, geometry: ProbeGeometry) -> None:
     """Write ``poses.h5``: the poses, and what `export` and `report` need to know of the scan."""
-    with h5py.File(path, "w") as file:
+    with h5write.create(path) as file:
         file["T_first_frame"] = np.asarray(result.T_first_frame, np.float64)
         file["T_prev_frame"] = np.asarray(result.T_prev_frame, np.float64)
         file["covariance"] = np.asarray(result.covariance, np.float64)

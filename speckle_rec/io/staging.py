@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..errors import InputError
 
+_open: set[Path] = set()      # staged and not finished
+
 POSES, SUMMARY = "poses.h5", "summary.json"
 
 
@@ -32,6 +34,7 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     _sweep(folder)
     partial = _partial(folder)
     partial.mkdir()
+    _open.add(partial)
     try:
         yield partial
         if folder.exists() and any(folder.iterdir()):
@@ -42,6 +45,13 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
         else:
             partial.rename(folder)
     finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        _open.discard(partial)
+
+
+def abandon() -> None:
+    """Remove what is staged: for a process that ends without unwinding."""
+    for partial in list(_open):
         shutil.rmtree(partial, ignore_errors=True)
 
 

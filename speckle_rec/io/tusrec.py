@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import check_rigid
 from . import calib as calib_files
+from . import h5write
 from .calib import ImageCalibration
 from .source import H5_ERRORS, H5Frames, ScanContent, check_name, h5_dataset, one_line, open_h5, read_dataset
 
@@ -197,7 +197,7 @@ def validated_poses(poses: NDArray, what: str, tracked_ok: NDArray[np.bool_] | N
 
 def write_scan(path: Path, frames: NDArray[np.uint8], T_world_tool: NDArray[np.float64] | None = None) -> None:
     """Write a scan in the training layout's file format (``tforms`` as float32, as the challenge has it)."""
-    with h5py.File(path, "w") as file:
+    with h5write.create(path) as file:
         file.create_dataset("frames", data=np.asarray(frames, np.uint8))
         if T_world_tool is not None:
             file.create_dataset("tforms", data=np.asarray(T_world_tool, np.float32))
