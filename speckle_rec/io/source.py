@@ -19,6 +19,7 @@ BLOCK = 64
 MAX_SIDE_PX = 8192
 MAX_CHUNK_BYTES = 1 << 29
 MAX_ATTRIBUTE_BYTES = 1 << 20
+MAX_WITH_TEXTS_BYTES = 1 << 29     # calibrations and training statistics
 
 # What h5py raises for damaged files; TypeError for types that numpy lacks.
 H5_ERRORS = (KeyError, OSError, RuntimeError, ValueError, TypeError, OverflowError, SystemError)
@@ -200,13 +201,15 @@ def read_array(group: h5py.Group, key: str, path: Path, max_bytes: int = 1 << 28
 
 
 def attributes(item: h5py.HLObject, path: Path) -> dict[str, Any]:
-    """Attributes of a file, a group or a dataset.
+    """Attributes of a file, a group or a dataset; ask for those of the file first.
 
     Raises
     ------
     InputError
         If one is damaged or as large as data.
     """
+    if isinstance(item, h5py.File):
+        _check_heaps(path)
     try:
         for name in item.attrs:
             stored = item.attrs.get_id(name)
@@ -216,6 +219,28 @@ def attributes(item: h5py.HLObject, path: Path) -> dict[str, Any]:
         return dict(item.attrs)
     except H5_ERRORS as error:
         raise InputError(f"{path}: the attributes cannot be read ({one_line(error)})") from error
+
+
+def _check_heaps(path: Path) -> None:
+    """Raise `InputError` if HDF5 would walk one of the file's global heaps, where texts lie, for ever.
+
+    The library strides by the sizes it finds, without a look at whether they are zero or so large that they wrap.
+    """
+    if path.stat().st_size > MAX_WITH_TEXTS_BYTES:
+        raise InputError(f"{path}: expected a file of up to {MAX_WITH_TEXTS_BYTES >> 20} MiB, found one of "
+                         f"{path.stat().st_size >> 20} MiB")
+    data = path.read_bytes()
+    heap = data.find(b"GCOL")
+    while heap >= 0:
+        end = min(heap + int.from_bytes(data[heap + 8:heap + 16], "little"), len(data))
+        at = heap + 16
+        while at + 16 <= end:
+            size = int.from_bytes(data[at + 8:at + 16], "little")
+            stride = size if data[at:at + 2] == b"\0\0" else 16 + -(-size // 8) * 8
+            if not 0 < stride <= end - at:
+                raise InputError(f"{path}: the HDF5 file is damaged (a heap of no end)")
+            at += stride
+        heap = data.find(b"GCOL", heap + 4)
 
 
 def check_shape(shape: tuple[int, ...] | None, what: str) -> None:
