@@ -76,10 +76,10 @@ def calibrate(
     with common.progress_bar(not (no_progress or quiet)) as progress:
         calibration = fit(records, seed=settings.seed, name=name, compare=compare, progress=progress,
                           provenance={"version": version(), "planar": "tracked" if tracked_plane else "estimated"})
-    saved = calibration.save(out)
     if report and (plots := available("report.calibration")):
         with staged_file(out.with_suffix(".png"), overwrite=True) as partial:
-            plots.write(partial, saved, records)
+            plots.write(partial, calibration, records)
+    saved = calibration.save(out)      # last: a calibration that is there is a run that ended
     if not quiet:
         _show(out, saved)
     return 1 if failed else 0
