@@ -11,15 +11,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from .curvefit import PARTS, parts
-from .decorrelation import WORST_CELL, CellStrengths, Correlations, Curves, relative_strength, typical_correlation
+from .decorrelation import (
+    RATES,
+    WORST_CELL,
+    CellStrengths,
+    Correlations,
+    Curves,
+    relative_strength,
+    typical_correlation,
+)
 from .direction import MirrorPrior
 from .errors import InputError
-from .io.source import open_h5, read_dataset
+from .io import h5write
+from .io.source import attributes, one_line, open_h5, read_dataset
+from .io.staging import staged_file
+from .probe import KINDS
 from .tissue import TEXTURE, Texture, windows
 
 Array = NDArray[np.float64]
@@ -77,8 +87,7 @@ class Calibration:
         """Write the file; returns the calibration with its hash."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with h5py.File(part, "w") as file:
+        with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
             file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind)
             for name, value in asdict(self.curves).items():
                 file.attrs[f"curves.{name}"] = value
@@ -88,7 +97,6 @@ class Calibration:
             for name, value in (("mirror", asdict(self.mirror)), ("priors", self.priors), ("figures", self.figures),
                                 ("provenance", self.provenance)):
                 file.attrs[name] = json.dumps(value, sort_keys=True)
-        part.replace(path)
         return replace(self, hash=file_hash(path))
 
     @classmethod
@@ -102,26 +110,29 @@ class Calibration:
         """
         path = Path(path)
         with open_h5(path) as file:
-            attributes = dict(file.attrs)
-        if attributes.get("format") != FORMAT:
+            found = attributes(file, path)
+        if str(found.get("format")) != FORMAT:
             raise InputError(f"{path}: expected a calibration written by `calibrate`, found another HDF5 file")
-        if attributes.get("version") != VERSION:
-            raise InputError(f"{path}: expected calibration version {VERSION}, found {attributes.get('version')}; "
+        if str(found.get("version")) != str(VERSION):
+            raise InputError(f"{path}: expected calibration version {VERSION}, found {found.get('version')}; "
                              "make it again with `calibrate`")
         try:
-            curves = Curves(**{f.name: f.type_of(attributes[f"curves.{f.name}"]) for f in _curve_fields()})
-            mirror = MirrorPrior(**json.loads(attributes["mirror"]))
-            told = [json.loads(attributes[name]) for name in ("priors", "figures", "provenance")]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: the calibration is damaged ({type(error).__name__}: {error})") from error
+            curves = Curves(**{f.name: f.type_of(found[f"curves.{f.name}"]) for f in _curve_fields()})
+            mirror = MirrorPrior(**json.loads(found["mirror"]))
+            priors, figures, provenance = (_mapping(found, name) for name in ("priors", "figures", "provenance"))
+            kind = str(found["kind"])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: the calibration is damaged ({type(error).__name__}: {one_line(error)})"
+                             ) from error
+        _check_values(curves, mirror, kind, path)
         coefficients = read_dataset(path, "coefficients")
         expected = (len(PARTS), 1 + 2 * len(SIGNS))
-        if coefficients.shape != expected or coefficients.dtype.kind != "f" or not np.isfinite(coefficients).all():
-            raise InputError(f"{path}: dataset 'coefficients': expected finite numbers {list(expected)}, "
-                             f"found {coefficients.dtype} {list(coefficients.shape)}")
-        priors, figures, provenance = told
-        return cls(curves, np.asarray(coefficients, np.float64), str(attributes.get("kind", "curvilinear")), mirror,
-                   priors, figures, provenance, file_hash(path))
+        if coefficients.shape != expected or coefficients.dtype.kind != "f" or not _all_within(
+                coefficients, -LARGEST_COEFFICIENT, LARGEST_COEFFICIENT):
+            raise InputError(f"{path}: dataset 'coefficients': expected numbers {list(expected)} up to "
+                             f"{LARGEST_COEFFICIENT:g}, found {coefficients.dtype} {list(coefficients.shape)}")
+        return cls(curves, np.asarray(coefficients, np.float64), kind, mirror, priors, figures, provenance,
+                   file_hash(path))
 
     @classmethod
     def shipped(cls) -> "Calibration":
@@ -135,7 +146,45 @@ class _Field:
     type_of: Callable[[Any], Any]
 
 
-_TYPES: dict[str, Callable[[Any], Any]] = {"source": str, "mix": lambda v: tuple(float(x) for x in v)}
+# What any probe and any tissue can have; outside them numbers overflow.
+LARGEST_COEFFICIENT = 1e3
+RANGES = {"wavelength_mm": (0.01, 2), "waist_mm": (0.05, 20), "focus_mm": (-500, 500), "tail_b": (1e-4, 1e4),
+          "tail_beta": (1e-3, 1), "slow_share": (0, 1), "kappa": (0, 1), "floor": (0.01, 1.5),
+          "scale_uncertainty": (0, 10), "steering": (0, 1e6)}
+
+
+def _all_within(values: Any, low: float, high: float) -> bool:
+    return bool(((np.asarray(values) >= low) & (np.asarray(values) <= high)).all())     # NaN is within nothing
+
+
+def _check_values(curves: Curves, mirror: MirrorPrior, kind: str, path: Path) -> None:
+    for name, (low, high) in RANGES.items():
+        if not _all_within(getattr(curves, name), low, high):
+            raise InputError(f"{path}: expected curves.{name} in {low:g}..{high:g}, found {getattr(curves, name)}")
+    if curves.mix and not (len(curves.mix) == len(RATES) and _all_within(curves.mix, -1e-6, 2)
+                           and 0.5 < sum(curves.mix) < 2):
+        raise InputError(f"{path}: expected curves.mix of {len(RATES)} shares that add up to 1, found "
+                         f"{str(curves.mix)[:80]}")
+    if {mirror.turn_sign, mirror.tilt_sign} - {-1, 1} or not isinstance(mirror.source, str):
+        raise InputError(f"{path}: expected mirror signs of 1 or -1, found {str(mirror)[:80]}")
+    if kind not in KINDS:
+        raise InputError(f"{path}: expected a calibration of a {' or '.join(KINDS)} probe, found '{kind[:40]}'")
+
+
+def _mapping(found: dict[str, Any], name: str) -> dict[str, Any]:
+    value = json.loads(found[name])
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is no mapping")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError("a text is expected")
+    return value
+
+
+_TYPES: dict[str, Callable[[Any], Any]] = {"source": _text, "mix": lambda v: tuple(float(x) for x in v)}
 
 
 def _curve_fields() -> list[_Field]:

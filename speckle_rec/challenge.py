@@ -82,6 +82,8 @@ class Submission:
         with tempfile.TemporaryDirectory(prefix="speckle_rec_") as name:
             work = Path(name)
             frames = np.lib.format.open_memmap(work / "frames.npy", "w+", np.uint8, (scan.n_frames, *scan.shape))
+            with open(work / "frames.npy", "r+b") as file:     # a mapped page without room would end the process
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
             for start, block in scan.blocks():
                 frames[start:start + len(block)] = block
             frames.flush()

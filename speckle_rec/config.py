@@ -9,6 +9,8 @@ from typing import Any
 from .errors import InputError
 
 DEVICES = ("auto", "cpu", "gpu")
+MAX_BYTES = 1 << 20
+MAX_JOBS = 4096
 FUSIONS = ("smooth", "batch", "revisits")
 
 
@@ -38,10 +40,10 @@ class Config:
         if self.fusion not in FUSIONS:
             raise InputError(f"fusion: expected one of {', '.join(FUSIONS)}, found '{self.fusion}'"
                              f"{did_you_mean(self.fusion, FUSIONS)}")
-        if self.jobs < 0:
-            raise InputError(f"jobs: expected 0 (all cores) or more, found {self.jobs}")
-        if self.seed < 0:
-            raise InputError(f"seed: expected 0 or more, found {self.seed}")
+        if not 0 <= self.jobs <= MAX_JOBS:
+            raise InputError(f"jobs: expected 0 (all cores) to {MAX_JOBS}, found {self.jobs}")
+        if not 0 <= self.seed < 1 << 63:
+            raise InputError(f"seed: expected 0 or more, below 2^63, found {self.seed}")
 
     def resolved(self) -> dict[str, Any]:
         """All parameters by name, fit for TOML."""
@@ -71,13 +73,17 @@ def did_you_mean(word: str, known: Any) -> str:
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: expected TOML, found a file of {path.stat().st_size} bytes")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: expected a file, found a folder, a pipe or a device")
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such configuration file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: expected TOML, {' '.join(str(error).split())}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected TOML, {' '.join(str(error).split())[:160]}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     defaults = {field.name: getattr(Config(), field.name) for field in fields(Config)}

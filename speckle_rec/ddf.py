@@ -8,11 +8,11 @@ so that a value costs one multiply-add.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .io.h5write import H5Writer
 from .kernels import cpu_fields
 
 Array = NDArray[np.float64]
@@ -79,7 +79,8 @@ def write(path: str | Path, T_first_frame: Array, T_prev_frame: Array, scale: Ar
     """
     n, values = len(T_first_frame) - 1, shape[0] * shape[1]
     buffer = np.empty((max(1, min(frames_per_block, n)), 3, values), np.float32)
-    with h5py.File(path, "w") as file:
+    with H5Writer(Path(path)) as writer:
+        file = writer.file
         for scope, T in (("G", T_first_frame), ("L", T_prev_frame)):
             A = _affine(T, scale)[1:]
             dataset = file.create_dataset(f"{scope}P", (n, 3, values), np.float32,
@@ -89,6 +90,7 @@ def write(path: str | Path, T_first_frame: Array, T_prev_frame: Array, scale: Ar
                 part = buffer[: min(len(buffer), n - start)]
                 cpu_fields.affine_fields(A[start : start + len(part)], *shape, part)
                 dataset.write_direct(part, dest_sel=np.s_[start : start + len(part)])
+                writer.check()
                 if progress is not None:
                     progress(len(part))
             if marks is not None and len(marks):

@@ -6,6 +6,7 @@ import fnmatch
 import io
 import json
 import math
+import re
 import shutil
 import threading
 import time
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +23,8 @@ from .challenge import Submission
 from .config import Config
 from .engines import Setup, engine
 from .errors import InputError, SpeckleRecError
-from .io import results, tusrec
-from .io.source import open_h5
+from .io import h5write, results, tusrec
+from .io.source import H5_ERRORS, one_line, open_h5
 from .io.staging import SUMMARY, is_complete, staged_file
 from .scan import Scan
 from .workers import run_all
@@ -38,6 +38,7 @@ COLUMNS = ("scan", *score.ERRORS, *IDENTITY, *NORMALISED, *SCORES, "final_mirror
 DRIFTS = tuple(f.name for f in dataclasses.fields(drift.Drift))
 STAMP = "evaluation.json"
 MEAN = "mean"
+KEY = r"sub\w+__\w[\w .+-]*"     # of a scan in dataset_keys.h5; nothing that leads elsewhere
 
 _one_at_a_time = threading.Lock()     # kernels are parallel already; a dask worker may have several threads
 
@@ -160,16 +161,26 @@ def scans_of(root: Path, pattern: str = "*") -> list[tusrec.Entry]:
     entries = {entry.name: entry for entry in tusrec.entries(root)}
     keys = root / "dataset_keys.h5"
     if keys.is_file():
-        with open_h5(keys) as file:
-            names = list(file.keys())
+        names = _names_in(keys)
         for name in names:
             subject, _, scan = name.removeprefix("sub").partition("__")
+            if name not in entries and not re.fullmatch(KEY, name):
+                raise InputError(f"{keys}: expected names of scans such as sub001__RH_rotation, found "
+                                 f"{name[:40]!r}")
             entries.setdefault(name, tusrec.Entry(name, root / "frames" / subject / f"{scan}.h5"))
         entries = {name: entries[name] for name in names}
     chosen = [entries[name] for name in sorted(fnmatch.filter(entries, pattern))]
     if not chosen:
         raise InputError(f"{root}: no scan fits '{pattern}'; there are {', '.join(sorted(entries)[:4])} ...")
     return chosen
+
+
+def _names_in(keys: Path) -> list[str]:
+    with open_h5(keys) as file:
+        try:
+            return list(file.keys())
+        except H5_ERRORS as error:
+            raise InputError(f"{keys}: the HDF5 file is damaged ({one_line(error)})") from error
 
 
 def evaluate_scan(task: Task) -> Row:
@@ -351,7 +362,7 @@ def table(columns: Sequence[str], lines: Iterable[tuple[str, Mapping[str, Any]]]
 
 def write_metrics_h5(path: Path, evaluation: Evaluation) -> None:
     """The five arrays of the organisers' script, in the order of the scans' names; NaN for failed scans."""
-    with staged_file(path, overwrite=True) as partial, h5py.File(partial, "w") as file:
+    with staged_file(path, overwrite=True) as partial, h5write.create(partial) as file:
         for name, key in (*((name, name) for name in score.ERRORS), ("time_elapsed", "runtime_s")):
             values = [row.score.get(key) for row in evaluation.rows]
             file[name] = np.array([np.nan if value is None else value for value in values], np.float64)

@@ -16,6 +16,7 @@ from .errors import InputError
 Array = NDArray[np.float64]
 
 RIGID_TOLERANCE = 1e-3
+FARTHEST_MM = 1e6     # no tracker sees a kilometre; farther poses would overflow what is made of them
 
 
 def hat(w: Array) -> Array:
@@ -145,14 +146,17 @@ def check_rigid(T: Array, what: str) -> Array:
     Raises
     ------
     InputError
-        If an entry is not finite, the last row is not (0, 0, 0, 1), or the rotation part is not a
-        right-handed rotation within 1e-3. `what` names the file and dataset in the message.
+        If an entry is not finite or beyond `FARTHEST_MM`, the last row is not (0, 0, 0, 1), or the rotation part
+        is not a right-handed rotation within 1e-3. `what` names the file and dataset in the message.
     """
-    T = np.asarray(T, dtype=np.float64)
+    with np.errstate(invalid="ignore"):     # signalling NaN
+        T = np.asarray(T, dtype=np.float64)
     if T.shape[-2:] != (4, 4):
         raise InputError(f"{what}: expected 4x4 transforms, found shape {T.shape}")
     if not np.isfinite(T).all():
         raise InputError(f"{what}: expected finite transforms, found NaN or infinity")
+    if np.abs(T).max(initial=0.0) > FARTHEST_MM:
+        raise InputError(f"{what}: expected distances below {FARTHEST_MM:g} mm, found {np.abs(T).max():.3g}")
     R = T[..., :3, :3]
     error = np.abs(np.swapaxes(R, -1, -2) @ R - np.eye(3)).max(initial=0.0)
     last = np.abs(T[..., 3, :] - np.array([0, 0, 0, 1])).max(initial=0.0)

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _sector_fit
+from .errors import InputError
 
+KINDS = ("curvilinear", "linear")
 MAX_FIT_ERROR_MM = 1.0
 MAX_OUTSIDE = 0.08  # share of the lit pixels that may lie outside a geometry that is believed
 
@@ -198,6 +200,10 @@ def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *
     n_px = np.bincount(labels[inside], minlength=start[-1])
     full_px = np.repeat(ring_mm * width * arm / per_ring, per_ring) / (sx * sy)
     kept = n_px >= min_fill * full_px
+    if not kept.any():
+        raise InputError(f"images of {rows} rows x {columns} columns: expected a field of view with room for a cell of "
+                         f"{r_mm:g} x {lateral_mm:g} mm, found {sy * rows:.3g} x {sx * columns:.3g} mm in all; is the "
+                         "pixel size right?")
     index = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)
     labels = index[labels].astype(np.int32)
     n_px = n_px[kept]

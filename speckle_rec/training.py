@@ -23,8 +23,10 @@ from .curvefit import Sample
 from .decorrelation import GREY_PER_NEPER, Correlations, correlate, lines_of
 from .errors import InputError
 from .inplane import planar_chain, planar_motion
-from .io.source import open_h5
-from .probe import Cells, ProbeGeometry, cells, find
+from .io import h5write
+from .io.source import H5_ERRORS, attributes, check_name, one_line, open_h5, read_array
+from .io.staging import staged_file
+from .probe import KINDS, Cells, ProbeGeometry, cells, find
 from .scan import Scan
 from .tissue import measure
 from .working import WorkingImages, sample_frames
@@ -35,6 +37,7 @@ FORMAT, VERSION = "speckle_rec training statistics", 2
 PAIRS = 640                  # pairs kept of a scan, all their cells
 DRAWN = 40_000               # correlations of a scan that enter a fit
 MIN_PAIRS = 20
+MOST_RHO = 2.0               # what is more is no correlation, not even a noisy one
 NEAR_LAGS = 8                # half of the pairs kept are no further apart
 
 
@@ -178,8 +181,7 @@ def write(path: Path, records: Sequence[Record]) -> None:
     """Write records to an HDF5 file, all or nothing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
         file.attrs.update(format=FORMAT, version=VERSION, signs=json.dumps(SIGNS))
         for r in records:
             group = file.create_group(f"scans/{r.name}")
@@ -188,7 +190,6 @@ def write(path: Path, records: Sequence[Record]) -> None:
                 value = getattr(r, field)
                 big = value.size > 10_000
                 group.create_dataset(field, data=value, compression="gzip" if big else None)
-    part.replace(path)
 
 
 def read(path: Path) -> list[Record]:
@@ -201,16 +202,47 @@ def read(path: Path) -> list[Record]:
     """
     path = Path(path)
     with open_h5(path) as file:
-        if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
+        found = attributes(file, path)
+        if str(found.get("format")) != FORMAT or str(found.get("version")) != str(VERSION):
             raise InputError(f"{path}: expected training statistics written by `calibrate`, version {VERSION}; "
                              "found something else")
         try:
-            return [_read(name, group) for name, group in file["scans"].items()]
-        except (KeyError, OSError, ValueError) as error:
-            raise InputError(f"{path}: the statistics are damaged ({type(error).__name__}: {error})") from error
+            scans = _group(file, "scans")
+            return [_read(name, _group(scans, name), path) for name in scans]
+        except H5_ERRORS as error:
+            raise InputError(f"{path}: the statistics are damaged ({type(error).__name__}: {one_line(error)})"
+                             ) from error
 
 
-def _read(name: str, group: Any) -> Record:
-    a = group.attrs
-    arrays = {key: group[key][:] for key in ("lines", "i", "j", "xi", "rho", "turn", "signs", "window", "planar_rms")}
-    return Record(name, str(a["subject"]), str(a["kind"]), int(a["n_frames"]), motion=json.loads(a["motion"]), **arrays)
+def _most(values: NDArray[Any]) -> float:
+    there = np.abs(values[np.isfinite(values)])
+    return float(there.max()) if len(there) else np.inf
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    if not isinstance(parent.get(name, getlink=True), h5py.HardLink) or not isinstance(parent[name], h5py.Group):
+        raise ValueError(f"'{name}' is no group of this file")
+    return parent[name]
+
+
+def _read(name: str, group: h5py.Group, path: Path) -> Record:
+    a = attributes(group, path)
+    arrays = {key: read_array(group, key, path) for key in ("lines", "i", "j", "xi", "rho", "turn", "signs", "window",
+                                                            "planar_rms")}
+    motion = json.loads(a["motion"])
+    record = Record(check_name(name, path), str(a["subject"]), str(a["kind"]), int(a["n_frames"]), motion=motion,
+                    **arrays)
+    M, P, W = len(record.i), len(record.lines), len(record.signs)
+    shapes = {"lines": (P, 6), "i": (M,), "j": (M,), "xi": (M, 3), "rho": (M, P), "turn": (M, P),
+              "signs": (W, P, len(SIGNS)), "window": (M,), "planar_rms": (3,)}
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape or arrays[key].dtype.kind not in ("iu" if key in ("i", "j", "window") else "f"):
+            raise ValueError(f"{name}/{key}: expected {shape}, found {arrays[key].dtype} {arrays[key].shape}")
+    whole = all(np.isfinite(arrays[key]).all() for key in ("lines", "xi", "turn", "signs", "planar_rms"))
+    sound = whole and M and P and W and isinstance(motion, dict) and all(
+        isinstance(value, int | float) and np.isfinite(value) for value in motion.values())
+    if not sound or record.kind not in KINDS or not _most(record.rho) < MOST_RHO or not (
+            (0 <= record.i) & (record.i < record.j) & (record.j < record.n_frames)
+            & (0 <= record.window) & (record.window < W)).all():
+        raise ValueError(f"{name}: numbers that no scan gives")
+    return record

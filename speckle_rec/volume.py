@@ -1,5 +1,6 @@
 """Compounding: frames with poses pasted into a regular grid in the image mm of frame 0."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -50,7 +51,7 @@ class Grid:
 
     @property
     def memory_bytes(self) -> int:
-        return int(np.prod(self.size, dtype=np.int64)) * BYTES_PER_VOXEL
+        return math.prod(self.size) * BYTES_PER_VOXEL
 
 
 def plan(T_first_frame: Array, geometry: ProbeGeometry, spacing_mm: float | None = None, *,

@@ -1,9 +1,11 @@
 """Independent tasks on several processes or on a dask cluster: results as they come, failures among them."""
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -48,6 +50,12 @@ def set_threads(threads: int) -> int:
     return threads
 
 
+def _quiet(share: int) -> None:
+    """Start of a worker process: Ctrl-C is for the parent to hear, who ends the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_threads(share)
+
+
 def _attempt(work: Callable[[Any], Any], task: Any) -> Any:
     try:
         return work(task)
@@ -57,11 +65,12 @@ def _attempt(work: Callable[[Any], Any], task: Any) -> Any:
 
 def _on_processes(work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int) -> Iterator[Outcome]:
     """As many tasks at a time as processes. If a process dies, those that ran are tried again one by one."""
+    jobs = min(jobs, len(tasks))
     waiting, suspects = list(range(len(tasks))), list[int]()
     while waiting or suspects:
         alone = bool(suspects)
         todo = suspects if alone else waiting
-        with _pool(1 if alone else jobs) as pool:
+        with _ended_early(_pool(1 if alone else jobs)) as pool:
             running: dict[Future, int] = {}
             broken = False
             while (todo and not broken) or running:
@@ -85,9 +94,22 @@ def _on_processes(work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int) -
                         suspects.append(i)
 
 
+@contextmanager
+def _ended_early(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """The pool, whose processes are killed where the block is left early: by Ctrl-C or a caller that stops."""
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _pool(jobs: int) -> ProcessPoolExecutor:
     share = max(1, int(numba.config.NUMBA_NUM_THREADS) // jobs)  # type: ignore[attr-defined]
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), set_threads, (share,))
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _quiet, (share,))
 
 
 def _on_cluster(work: Callable[[Any], Any], tasks: Sequence[Any], scheduler: str) -> Iterator[Outcome]:

@@ -10,6 +10,7 @@ import pytest
 from small_scans import random_poses, speckle
 
 from speckle_rec import config
+from speckle_rec.calibration import DEFAULT_FILE, Calibration
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError
 from speckle_rec.io import calib, plus, trajectory, tusrec
@@ -187,3 +188,13 @@ def test_no_traceback_from_a_shell(tmp_path):
     run = subprocess.run([sys.executable, str(root / "cli.py"), "reconstruct", "missing.h5"], cwd=tmp_path,
                          capture_output=True, text=True, check=False)
     assert run.returncode == 2 and run.stderr == "speckle-rec: missing.h5: no such file\n" and run.stdout == ""
+
+
+@pytest.mark.parametrize("at, byte", [(16, 0), (24, 255), (24, 127)])
+def test_a_heap_that_hdf5_would_walk_for_ever(tmp_path, at, byte):
+    data = bytearray(DEFAULT_FILE.read_bytes())
+    heap = data.index(b"GCOL")
+    data[heap + at:heap + 32] = bytes([byte]) * (32 - at)
+    (tmp_path / "c.h5").write_bytes(data)
+    with pytest.raises(InputError, match=r"c\.h5: the HDF5 file is damaged"):
+        Calibration.load(tmp_path / "c.h5")

@@ -8,7 +8,20 @@ import typer
 
 from ..errors import InputError, SpeckleRecError
 from ..io.results import available
-from . import benchmark, calibrate, check, common, compound, demo, doctor, evaluate, export, reconstruct, report
+from . import (
+    benchmark,
+    calibrate,
+    check,
+    common,
+    compound,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    interrupt,
+    reconstruct,
+    report,
+)
 
 # click.ClickException, wherever this version of typer keeps it.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -41,15 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status; known errors are one line on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        return int(build()(args=arguments, prog_name="speckle-rec", standalone_mode=False) or 0)
+        with interrupt.prompt():
+            status = int(build()(args=arguments, prog_name="speckle-rec", standalone_mode=False) or 0)
+            if status == interrupt.STATUS:      # typer may have heard it first
+                common.complain("interrupted")
+            return status
     except CommandLineError as error:
         common.complain(f"{error.format_message()} (see --help)")  # type: ignore[attr-defined]
         return 2
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         common.complain("interrupted")
-        return 130
+        return interrupt.STATUS
     except InputError as error:
         common.complain(str(error))
         return 2

@@ -47,7 +47,8 @@ def benchmark(dataset: Dataset, out: Out,
     for file, content in (("benchmark.csv", report.csv(found)), ("benchmark.md", report.markdown(found))):
         with staged_file(out / file, overwrite=True) as partial:
             partial.write_text(content, encoding="utf-8")
-    report.figure(out / "benchmark.png", found)
+    with staged_file(out / "benchmark.png", overwrite=True) as partial:
+        report.figure(partial, found)
     if not quiet:
         show(found)
         print((out / "benchmark.png").absolute())

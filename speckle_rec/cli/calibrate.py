@@ -14,6 +14,7 @@ from ..errors import InputError, SpeckleRecError
 from ..fit_machine import calibrate as fit
 from ..heldout import NAMES
 from ..io.results import available, version
+from ..io.staging import staged_file
 from ..scan import Scan
 from ..workers import run_all
 from . import common
@@ -75,9 +76,10 @@ def calibrate(
     with common.progress_bar(not (no_progress or quiet)) as progress:
         calibration = fit(records, seed=settings.seed, name=name, compare=compare, progress=progress,
                           provenance={"version": version(), "planar": "tracked" if tracked_plane else "estimated"})
-    saved = calibration.save(out)
     if report and (plots := available("report.calibration")):
-        plots.write(out.with_suffix(".png"), saved, records)
+        with staged_file(out.with_suffix(".png"), overwrite=True) as partial:
+            plots.write(partial, calibration, records)
+    saved = calibration.save(out)      # last: a calibration that is there is a run that ended
     if not quiet:
         _show(out, saved)
     return 1 if failed else 0
@@ -104,6 +106,8 @@ def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config
     def fails(path: Path, error: BaseException) -> None:
         if not isinstance(error, SpeckleRecError | OSError | MemoryError):
             raise error
+        if len(paths) == 1:
+            raise error
         text = common.one_line_of(error)
         failed.append(text if str(path) in text else f"{path}: {text}")
         common.complain(failed[-1])
@@ -127,7 +131,7 @@ def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config
             progress("scans", number, len(tasks))
     chosen = [r for r in records.values() if r.name in wanted]
     if not chosen:
-        raise InputError(failed[0] if failed else "no scan in this shard: choose a smaller n")
+        raise InputError("none of the scans can be used" if failed else "no scan in this shard: choose a smaller n")
     return training.merge([chosen]), failed
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import check_rigid
-from .source import one_line
+from ..geometry import FARTHEST_MM, check_rigid
+from .source import check_file, one_line
 
 Array = NDArray[np.float64]
 
@@ -90,6 +90,8 @@ def from_plus(M: Array, shape: tuple[int, int], source: str) -> ImageCalibration
     M = np.asarray(M, np.float64)
     if M.shape != (4, 4) or not np.isfinite(M).all():
         raise InputError(f"{source}: expected a finite 4x4 matrix from image to probe")
+    if np.abs(M).max() > FARTHEST_MM:
+        raise InputError(f"{source}: expected numbers up to {FARTHEST_MM:g} mm, found {np.abs(M).max():.3g}")
     if np.abs(M[3] - (0, 0, 0, 1)).max() > 1e-6:
         raise InputError(f"{source}: expected a last row 0 0 0 1, found {M[3].tolist()}")
     sx, sy = np.linalg.norm(M[:3, 0]), np.linalg.norm(M[:3, 1])
@@ -121,8 +123,7 @@ def to_plus(scale: Array, T_tool_image: Array) -> Array:
 
 
 def _text(path: Path) -> str:
-    if not path.exists():
-        raise InputError(f"{path}: no such calibration file")
+    check_file(path, "calibration file")
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)

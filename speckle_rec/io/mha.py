@@ -1,5 +1,6 @@
 """MetaImage sequences: the header, and 8-bit frames by block whether they are compressed or not."""
 
+import errno
 import re
 import tempfile
 import zlib
@@ -11,10 +12,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .source import ArrayFrames, check_shape, one_line
+from ..errors import InputError, SpeckleRecError
+from .source import ArrayFrames, check_file, check_shape, one_line
 
 MAX_HEADER_BYTES = 1 << 27
+MAX_HEADER_LINES = 2_000_000     # 100,000 frames of 20
 IN_MEMORY_BYTES = 1 << 26
 MAX_DEFLATE_RATIO = 1100
 
@@ -37,8 +39,7 @@ def read_header(path: Path) -> Header:
     InputError
         If it is not the header of a local, 8-bit, single-channel MetaImage sequence.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file" if not path.exists() else f"{path}: expected a file, found a folder")
+    check_file(path)
     fields: dict[str, str] = {}
     frames: dict[int, dict[str, str]] = {}
     try:
@@ -57,7 +58,9 @@ def read_header(path: Path) -> Header:
 
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
-    while file.tell() < MAX_HEADER_BYTES:
+    for _ in range(MAX_HEADER_LINES):
+        if file.tell() > MAX_HEADER_BYTES:
+            break
         line = file.readline(1 << 16)
         key, equals, value = line.decode("latin-1").partition("=")
         if not equals or not line.endswith(b"\n"):
@@ -66,7 +69,8 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
         yield key.strip(), value.strip()
         if key.strip() == "ElementDataFile":
             return
-    raise InputError(f"{path}: the header is longer than {MAX_HEADER_BYTES >> 20} MiB")
+    raise InputError(f"{path}: the header is longer than {MAX_HEADER_BYTES >> 20} MiB or "
+                     f"{MAX_HEADER_LINES} lines")
 
 
 def _size(fields: dict[str, str], path: Path) -> tuple[int, int, int]:
@@ -132,13 +136,17 @@ class SequenceFrames:
 
     def _inflate(self) -> NDArray[np.uint8]:
         size = int(np.prod(self._header.size, dtype=np.int64))
-        out: NDArray[np.uint8]
         if size <= IN_MEMORY_BYTES:
-            out = np.empty(size, np.uint8)
-        else:
-            with tempfile.TemporaryFile(prefix="speckle_rec_") as file:
-                file.truncate(size)
-                out = np.memmap(file, np.uint8, "r+", shape=(size,))  # keeps the file alive once closed
+            whole = bytearray()
+            self._inflate_to(whole.extend, size)
+            return np.frombuffer(whole, np.uint8).reshape(self._header.size)
+        # Written, not mapped: a page that a full disk cannot hold would end the process without a word.
+        with tempfile.TemporaryFile(prefix="speckle_rec_") as file:
+            self._inflate_to(file.write, size)
+            file.flush()
+            return np.memmap(file, np.uint8, "r", shape=self._header.size)  # keeps the file alive once closed
+
+    def _inflate_to(self, write: Callable[[bytes], object], size: int) -> None:
         inflate, filled = zlib.decompressobj(), 0
         try:
             with open(self._path, "rb") as file:
@@ -148,13 +156,15 @@ class SequenceFrames:
                     if not packed:
                         break
                     block = inflate.decompress(packed, min(1 << 22, size - filled))
-                    out[filled:filled + len(block)] = np.frombuffer(block, np.uint8)
+                    write(block)
                     filled += len(block)
-        except (zlib.error, OSError) as error:
+        except OSError as error:
+            where = f"{tempfile.gettempdir()}, where it is inflated" if error.errno == errno.ENOSPC else "it"
+            raise SpeckleRecError(f"{self._path}: {where}: {error.strerror}") from error
+        except zlib.error as error:
             raise InputError(f"{self._path}: the compressed pixels are damaged ({one_line(error)})") from error
         if filled < size:
             raise InputError(f"{self._path}: expected {size} bytes of pixels, found {filled}; the file is truncated")
-        return out.reshape(self._header.size)
 
 
 def reorientation(code: str, path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:

@@ -18,7 +18,7 @@ from ..geometry import inverse
 from . import calib as calib_files
 from .calib import ImageCalibration
 from .mha import Header, SequenceFrames, read_header
-from .source import ScanContent, one_line
+from .source import ScanContent, check_name, one_line
 from .tusrec import find_landmarks, validated_poses
 
 Array = NDArray[np.float64]
@@ -45,6 +45,7 @@ def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = No
     InputError
         If the file is missing, truncated, not 8-bit greyscale, or a given calibration is not rigid.
     """
+    name = check_name(scan_name(path), path)
     header = read_header(path)
     source = SequenceFrames(path, header)
     n_frames = source.n_frames
@@ -61,7 +62,7 @@ def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = No
     rate = DEFAULT_RATE_HZ if timestamps is None or n_frames < 2 else 1 / float(np.median(np.diff(timestamps)))
     points, more = find_landmarks(path, n_frames, source.shape, landmarks)
     return ScanContent(
-        name=scan_name(path), path=path, source=source, scale=calibration.scale,
+        name=name, path=path, source=source, scale=calibration.scale,
         T_tool_image=calibration.T_tool_image, T_world_tool=T_world_tool, tracked_ok=tracked_ok,
         timestamps_s=timestamps, frame_rate_hz=rate, landmarks=points,
         calibration_source=calibration.source, warnings=[*warnings, *notes, *more])

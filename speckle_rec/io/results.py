@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import h5py
 import numpy as np
 import tomli_w
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from ..probe import ProbeGeometry
 from ..result import Reconstruction
 from ..scan import Scan
 from . import calib as calib_files
-from . import plus, trajectory
+from . import h5write, plus, trajectory
 from .source import read_dataset
 from .staging import POSES, SUMMARY, is_complete, staged
 
@@ -122,7 +121,7 @@ def timestamps(scan: Scan) -> Array:
 
 def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash: str, geometry: ProbeGeometry) -> None:
     """Write ``poses.h5``: the poses, and what `export` and `report` need to know of the scan."""
-    with h5py.File(path, "w") as file:
+    with h5write.create(path) as file:
         file["T_first_frame"] = np.asarray(result.T_first_frame, np.float64)
         file["T_prev_frame"] = np.asarray(result.T_prev_frame, np.float64)
         file["covariance"] = np.asarray(result.covariance, np.float64)
@@ -183,9 +182,10 @@ def read(folder: Path) -> Stored:
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         shape = int(summary["rows"]), int(summary["columns"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        _check_summary(summary)
+    except (ValueError, KeyError, TypeError, OSError, RecursionError, OverflowError) as error:
         raise InputError(f"{folder / SUMMARY}: expected the summary of a result ({type(error).__name__})") from error
-    data = {key: read_dataset(poses, key, 1 << 31) for key in (
+    data = {key: read_dataset(poses, key, 1 << 29) for key in (
         "T_first_frame", "T_prev_frame", "covariance", "confidence", "scale", "timestamps_s")}
     n_frames = len(data["T_first_frame"])
     for key, tail in (("T_first_frame", (4, 4)), ("T_prev_frame", (4, 4)), ("covariance", (6, 6)), ("confidence", ()),
@@ -196,6 +196,18 @@ def read(folder: Path) -> Stored:
         data[key] = check_rigid(data[key], f"{poses}: dataset '{key}'")
     calib_files.check_scale(data["scale"], f"{poses}: dataset 'scale'")
     return Stored(folder=folder, shape=shape, summary=summary, **data)
+
+
+def _check_summary(summary: dict[str, Any]) -> None:
+    kinds: dict[str, Any] = {"scan": str, "n_frames": int, "numbers": dict, "warnings": list, "path": str | None,
+                             "score": dict | None, "run_times_s": dict, "path_length_mm": float | int | None,
+                             "confidence_mean": float | int | None}
+    wrong = [key for key, kind in kinds.items() if not isinstance(summary[key], kind)]
+    flat = [*summary["warnings"], *summary["numbers"].values()] if not wrong else []
+    score = summary["score"] or {} if not wrong else {}
+    if wrong or not all(isinstance(v, str | float | int | None) for v in flat) or not isinstance(
+            score.get("steps") or {}, dict) or any(isinstance(v, str | list) for v in score.values()):
+        raise ValueError(f"{', '.join(wrong) or 'a value'} of another type")
 
 
 def available(name: str) -> ModuleType | None:

@@ -1,5 +1,7 @@
 """Where a scan's frames come from, and what a reader hands over: read by block, always uint8."""
 
+import math
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,12 @@ Array = NDArray[np.float64]
 
 BLOCK = 64
 MAX_SIDE_PX = 8192
-MAX_CHUNK_BYTES = 1 << 30
+MAX_CHUNK_BYTES = 1 << 29
+MAX_ATTRIBUTE_BYTES = 1 << 20
+MAX_WITH_TEXTS_BYTES = 1 << 29     # calibrations and training statistics
+
+# What h5py raises for damaged files; TypeError for types that numpy lacks.
+H5_ERRORS = (KeyError, OSError, RuntimeError, ValueError, TypeError, OverflowError, SystemError)
 
 
 class FrameSource(Protocol):
@@ -84,7 +91,7 @@ class H5Frames:
         with open_h5(self._path) as file:
             try:
                 block = file[self._key][start:stop]
-            except (OSError, KeyError, RuntimeError, ValueError) as error:
+            except H5_ERRORS as error:
                 raise InputError(f"{self._path}: dataset '{self._key}': frames {start}..{stop - 1} cannot be "
                                  f"read ({one_line(error)}); is the file truncated?") from error
         return self._to_uint8(block)
@@ -96,6 +103,33 @@ def one_line(error: BaseException, limit: int = 160) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def check_file(path: Path, what: str = "file") -> None:
+    """Raise `InputError` unless `path` is a regular file: to open a pipe or a device may wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: no such {what}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or one_line(error)})") from error
+    if not stat.S_ISREG(mode):
+        found = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise InputError(f"{path}: expected a file, found {found}")
+
+
+def check_name(name: str, path: Path) -> str:
+    """`name` if it can name a folder of results.
+
+    Raises
+    ------
+    InputError
+        If it is empty, hidden, leads elsewhere, or cannot be printed on a line.
+    """
+    if name.startswith(".") or not name.isprintable() or not name.strip() or "/" in name or len(name) > 200:
+        raise InputError(f"{path}: expected a scan with a plain name of up to 200 characters that does not "
+                         f"begin with a dot, found {name[:40]!r}; rename the file")
+    return name
+
+
 def open_h5(path: Path) -> h5py.File:
     """Open an HDF5 file to read.
 
@@ -104,10 +138,7 @@ def open_h5(path: Path) -> h5py.File:
     InputError
         If there is no such file, or it is not HDF5.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: expected an HDF5 file, found a folder")
+    check_file(path)
     try:
         return h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
@@ -117,8 +148,10 @@ def open_h5(path: Path) -> h5py.File:
                          f"({one_line(error)})") from error
 
 
-def h5_dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
-    """The dataset `key` that lies in this very file (links that lead elsewhere are refused).
+def h5_dataset(file: h5py.Group, key: str, path: Path) -> h5py.Dataset:
+    """The dataset `key` that lies in this very file.
+
+    Links that lead elsewhere are refused without a look at where: that may be a pipe, or not for us to read.
 
     Raises
     ------
@@ -126,30 +159,88 @@ def h5_dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
         If it is missing, not a dataset, or stored in another file.
     """
     try:
-        if key not in file:
-            found = ", ".join(list(file.keys())[:8]) or "nothing"
-            raise InputError(f"{path}: expected a dataset '{key}', found {found}")
+        names = list(file.keys())
+        if key not in names:
+            raise InputError(f"{path}: expected a dataset '{key}', found {', '.join(names[:8]) or 'nothing'}")
         link = file.get(key, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise InputError(f"{path}: dataset '{key}' is a link to another place; copy the data into the file")
         data = file[key]
         if not isinstance(data, h5py.Dataset):
             raise InputError(f"{path}: '{key}' is a group, expected a dataset")
-        if not isinstance(link, h5py.HardLink) or data.external or data.is_virtual:
-            raise InputError(f"{path}: dataset '{key}' is a link to another place; copy the data into the file")
+        if data.external or data.is_virtual:
+            raise InputError(f"{path}: dataset '{key}' lies in another file; copy the data into this one")
         return data
-    except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
+    except H5_ERRORS as error:
         raise InputError(f"{path}: dataset '{key}' cannot be opened ({one_line(error)})") from error
 
 
 def read_dataset(path: Path, key: str, max_bytes: int = 1 << 28) -> NDArray[Any]:
-    """A small dataset whole."""
+    """A small dataset of numbers whole.
+
+    Raises
+    ------
+    InputError
+        If it is missing, damaged, too large, stored in another file, or holds something else than numbers.
+    """
     with open_h5(path) as file:
-        data = h5_dataset(file, key, path)
-        try:
-            if data.size is None or data.size * data.dtype.itemsize > max_bytes:
-                raise InputError(f"{path}: dataset '{key}' is too large or empty: shape {data.shape}")
-            return np.asarray(data[()])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: dataset '{key}' cannot be read ({one_line(error)})") from error
+        return read_array(file, key, path, max_bytes)
+
+
+def read_array(group: h5py.Group, key: str, path: Path, max_bytes: int = 1 << 28) -> NDArray[Any]:
+    """The same as `read_dataset`, of a file or a group of it that is open."""
+    data = h5_dataset(group, key, path)
+    try:
+        if data.size is None or data.size * data.dtype.itemsize > max_bytes:
+            raise InputError(f"{path}: dataset '{key}' is too large or empty: shape {data.shape}")
+        if data.dtype.kind not in "fiub":
+            raise InputError(f"{path}: dataset '{key}': expected numbers, found {data.dtype}")
+        return np.asarray(data[()])
+    except H5_ERRORS as error:
+        raise InputError(f"{path}: dataset '{key}' cannot be read ({one_line(error)})") from error
+
+
+def attributes(item: h5py.HLObject, path: Path) -> dict[str, Any]:
+    """Attributes of a file, a group or a dataset; ask for those of the file first.
+
+    Raises
+    ------
+    InputError
+        If one is damaged or as large as data.
+    """
+    if isinstance(item, h5py.File):
+        _check_heaps(path)
+    try:
+        for name in item.attrs:
+            stored = item.attrs.get_id(name)
+            size = math.prod(stored.shape or ()) * stored.dtype.itemsize
+            if size > MAX_ATTRIBUTE_BYTES:
+                raise InputError(f"{path}: attribute '{name}' has {size} bytes, which no attribute of ours has")
+        return dict(item.attrs)
+    except H5_ERRORS as error:
+        raise InputError(f"{path}: the attributes cannot be read ({one_line(error)})") from error
+
+
+def _check_heaps(path: Path) -> None:
+    """Raise `InputError` if HDF5 would walk one of the file's global heaps, where texts lie, for ever.
+
+    The library strides by the sizes it finds, without a look at whether they are zero or so large that they wrap.
+    """
+    if path.stat().st_size > MAX_WITH_TEXTS_BYTES:
+        raise InputError(f"{path}: expected a file of up to {MAX_WITH_TEXTS_BYTES >> 20} MiB, found one of "
+                         f"{path.stat().st_size >> 20} MiB")
+    data = path.read_bytes()
+    heap = data.find(b"GCOL")
+    while heap >= 0:
+        end = min(heap + int.from_bytes(data[heap + 8:heap + 16], "little"), len(data))
+        at = heap + 16
+        while at + 16 <= end:
+            size = int.from_bytes(data[at + 8:at + 16], "little")
+            stride = size if data[at:at + 2] == b"\0\0" else 16 + -(-size // 8) * 8
+            if not 0 < stride <= end - at:
+                raise InputError(f"{path}: the HDF5 file is damaged (a heap of no end)")
+            at += stride
+        heap = data.find(b"GCOL", heap + 4)
 
 
 def check_shape(shape: tuple[int, ...] | None, what: str) -> None:
@@ -202,7 +293,7 @@ def converter(data: Any, what: str) -> tuple[Callable[[NDArray[Any]], NDArray[np
     for start in range(0, data.shape[0], BLOCK):
         try:
             block = np.asarray(data[start:start + BLOCK])
-        except (OSError, RuntimeError, ValueError) as error:
+        except H5_ERRORS as error:
             raise InputError(f"{what}: cannot be read ({one_line(error)})") from error
         if dtype.kind == "f":
             bad = ~np.isfinite(block).all(axis=(1, 2))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..errors import InputError
 
+_open: set[Path] = set()      # staged and not finished
+
 POSES, SUMMARY = "poses.h5", "summary.json"
 
 
@@ -30,8 +32,9 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     check_free(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    partial = folder.with_name(f".{folder.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    partial = _partial(folder)
     partial.mkdir()
+    _open.add(partial)
     try:
         yield partial
         if folder.exists() and any(folder.iterdir()):
@@ -42,6 +45,13 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
         else:
             partial.rename(folder)
     finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        _open.discard(partial)
+
+
+def abandon() -> None:
+    """Remove what is staged: for a process that ends without unwinding."""
+    for partial in list(_open):
         shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -61,11 +71,15 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove what earlier runs on this machine left behind when they were killed."""
-    prefix = f".{folder.name}.partial-{socket.gethostname()}-"
+    prefix = _partial(folder).name.removesuffix(str(os.getpid()))
     for left in folder.parent.glob(f".{_glob_escape(folder.name)}.partial-*"):
-        owner = left.name.removeprefix(prefix).removesuffix("-old")
+        owner = left.name.removeprefix(prefix).removesuffix("-old").partition(".")[0]
         if left.name.startswith(prefix) and owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
 
 
 def _glob_escape(name: str) -> str:
@@ -97,7 +111,9 @@ def staged_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     if path.exists() and not overwrite:
         raise InputError(f"{path}: the file is there; give --overwrite to replace it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    _sweep(path)
+    partial = _partial(path)
+    partial = partial.with_name(partial.name + path.suffix)     # by which some writers know the format
     try:
         yield partial
         partial.replace(path)

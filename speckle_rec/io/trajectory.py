@@ -13,12 +13,13 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
 from ..geometry import check_rigid, pixel_points
-from .source import one_line, read_dataset
+from .source import check_file, one_line, read_dataset
 
 Array = NDArray[np.float64]
 
 MM = 1000.0
 MAX_BYTES = 1 << 28
+FARTHEST_S = 1e12     # seconds since 1970 are 1.8e9
 
 
 def write_tum(path: Path, T_first_frame: Array, timestamps_s: Array) -> None:
@@ -37,6 +38,8 @@ def read_tum(path: Path) -> tuple[Array, Array]:
         If a line does not hold eight finite numbers, or a quaternion is not of unit length.
     """
     rows = _table(path, 8)
+    if np.abs(rows).max() > FARTHEST_S:
+        raise InputError(f"{path}: expected metres and seconds, found {np.abs(rows).max():.3g}")
     norms = np.linalg.norm(rows[:, 4:], axis=1)
     worst = norms[np.argmax(np.abs(norms - 1))]
     if abs(worst - 1) > 1e-2:
@@ -44,7 +47,7 @@ def read_tum(path: Path) -> tuple[Array, Array]:
     T = np.tile(np.eye(4), (len(rows), 1, 1))
     T[:, :3, :3] = Rotation.from_quat(rows[:, 4:]).as_matrix()
     T[:, :3, 3] = rows[:, 1:4] * MM
-    return T, rows[:, 0]
+    return check_rigid(T, str(path)), rows[:, 0]
 
 
 def write_kitti(path: Path, T_first_frame: Array) -> None:
@@ -94,15 +97,16 @@ def read(path: Path) -> Array:
 
 
 def _table(path: Path, n_columns: int | None) -> Array:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_file(path)
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path}: expected a trajectory as text, found a file of {path.stat().st_size} bytes")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")     # an empty file is told below
             rows = np.loadtxt(path, ndmin=2, encoding="ascii")
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
         raise InputError(f"{path}: expected numbers, {one_line(error)}") from error
     if not rows.size or (n_columns is not None and rows.shape[1] != n_columns) or not np.isfinite(rows).all():
         raise InputError(f"{path}: expected lines of {n_columns or 'equally many'} finite numbers, found {rows.shape}")

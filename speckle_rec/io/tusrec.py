@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import check_rigid
 from . import calib as calib_files
+from . import h5write
 from .calib import ImageCalibration
-from .source import H5Frames, ScanContent, h5_dataset, open_h5, read_dataset
+from .source import H5_ERRORS, H5Frames, ScanContent, check_name, h5_dataset, one_line, open_h5, read_dataset
 
 FRAME_RATE_HZ = 20.0
 CALIB_NAME = "calib_matrix.csv"
@@ -69,8 +69,8 @@ def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = No
     InputError
         If the file is not HDF5, has no usable ``frames``, or a calibration or landmark file is damaged.
     """
-    if path.exists() and path.is_file():
-        _refuse_pose_file(path)
+    name = check_name(scan_name(path), path)
+    _refuse_pose_file(path)
     source = H5Frames(path)
     warnings = [] if source.note is None else [source.note]
     calibration = find_calibration(path, source.shape, calib)
@@ -78,7 +78,7 @@ def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = No
     T_world_tool, tracked_ok, notes = _tracked(path, source.n_frames)
     points, more = find_landmarks(path, source.n_frames, source.shape, landmarks)
     return ScanContent(
-        name=scan_name(path), path=path, source=source, scale=calibration.scale,
+        name=name, path=path, source=source, scale=calibration.scale,
         T_tool_image=calibration.T_tool_image, T_world_tool=T_world_tool, tracked_ok=tracked_ok,
         frame_rate_hz=FRAME_RATE_HZ, landmarks=points, calibration_source=calibration.source,
         warnings=[*warnings, *notes, *more])
@@ -142,8 +142,8 @@ def _refuse_pose_file(path: Path) -> None:
     with open_h5(path) as file:
         try:
             names = set(file.keys())
-        except RuntimeError as error:
-            raise InputError(f"{path}: the HDF5 file is damaged ({error})") from error
+        except H5_ERRORS as error:
+            raise InputError(f"{path}: the HDF5 file is damaged ({one_line(error)})") from error
     if "frames" not in names and "tforms" in names:
         raise InputError(f"{path}: expected a dataset 'frames', found only 'tforms'; "
                          "give the file of the same name under frames/")
@@ -152,7 +152,7 @@ def _refuse_pose_file(path: Path) -> None:
 def pose_file(path: Path) -> Path | None:
     """The file with the ``tforms`` of a scan: the scan itself, or its twin under ``transfs/``."""
     with open_h5(path) as file:
-        if "tforms" in file:
+        if "tforms" in list(file.keys()):
             return path
     absolute = path.absolute()
     if absolute.parent.parent.name == "frames":
@@ -197,7 +197,7 @@ def validated_poses(poses: NDArray, what: str, tracked_ok: NDArray[np.bool_] | N
 
 def write_scan(path: Path, frames: NDArray[np.uint8], T_world_tool: NDArray[np.float64] | None = None) -> None:
     """Write a scan in the training layout's file format (``tforms`` as float32, as the challenge has it)."""
-    with h5py.File(path, "w") as file:
+    with h5write.create(path) as file:
         file.create_dataset("frames", data=np.asarray(frames, np.uint8))
         if T_world_tool is not None:
             file.create_dataset("tforms", data=np.asarray(T_world_tool, np.float32))

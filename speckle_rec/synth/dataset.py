@@ -10,6 +10,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +21,9 @@ import h5py
 import numpy as np
 
 from ..errors import InputError, SpeckleRecError
+from ..io import h5write
 from ..io.calib import built_in, write_challenge
+from ..io.staging import staged_file
 from .scan import FrameFile, Landmarks, ScanSettings, frames, plan, renderer_of
 from .trajectory import SWEEPS
 
@@ -161,12 +164,10 @@ def make_scan(root: Path, layout: str, settings: ScanSettings, threads: int,
 
 def _write(path: Path, datasets: dict, attributes: dict | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
         for name, value in datasets.items():
             file[name] = value
         file.attrs.update(attributes or {})
-    os.replace(part, path)
 
 
 def _run(root: Path, layout: str, todo: list[ScanSettings], jobs: int, progress) -> tuple[list[str], dict[str, str]]:
@@ -204,6 +205,8 @@ def _run(root: Path, layout: str, todo: list[ScanSettings], jobs: int, progress)
                 if progress:
                     progress(counter.value, total, last)
         except BaseException:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return sorted(made), failed
@@ -211,6 +214,7 @@ def _run(root: Path, layout: str, todo: list[ScanSettings], jobs: int, progress)
 
 def _start(counter) -> None:
     global _done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)     # the parent hears it and ends its workers
     _done = counter
     os.environ["OMP_NUM_THREADS"] = "1"
 

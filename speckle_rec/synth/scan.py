@@ -1,5 +1,6 @@
 """One simulated scan: a subject, a motion, a machine, and the file that they make."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
@@ -15,6 +15,7 @@ from scipy.ndimage import uniform_filter
 from .. import geometry as se3
 from ..errors import InputError
 from ..io.calib import built_in
+from ..io.h5write import H5Writer
 from ..probe import ProbeGeometry, ultrasonix_4dc7
 from . import machine as effects
 from .anatomy import Forearm, Phantom
@@ -266,24 +267,26 @@ class FrameFile:
     def __init__(self, path: Path, n_frames: int, shape: tuple[int, int]):
         self.path, self._part = path, path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5py.File(self._part, "w", track_order=False)
-        self._frames = self._file.create_dataset("frames", (n_frames, *shape), np.uint8, chunks=(1, *shape),
+        self._writer = H5Writer(self._part)
+        self._frames = self._writer.file.create_dataset("frames", (n_frames, *shape), np.uint8, chunks=(1, *shape),
                                                  compression="gzip", compression_opts=1)
         self._next = 0
 
     def append(self, frame: Frame) -> None:
         """Write the next frame."""
         self._frames[self._next] = frame
+        self._writer.check()
         self._next += 1
 
     def finish(self, **datasets: NDArray) -> None:
         """Add other datasets and put the file in its place."""
         for key, value in datasets.items():
-            self._file[key] = value
-        self._file.close()
+            self._writer.file[key] = value
+        self._writer.close()
         os.replace(self._part, self.path)
 
     def close(self) -> None:
         """Close the file; what is not finished is removed."""
-        self._file.close()
+        with contextlib.suppress(OSError):      # told where it was written
+            self._writer.close()
         self._part.unlink(missing_ok=True)
