@@ -59,6 +59,7 @@ class Stored:
     shape: tuple[int, int]
     timestamps_s: Array
     summary: dict[str, Any]
+    outline_mm: Array | None = None
 
 
 def version() -> str:
@@ -87,7 +88,7 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
     """
     outputs = outputs or Outputs()
     report = progress or (lambda stage, done, total: None)
-    times = dict(result.run_times_s)
+    times, agreed = dict(result.run_times_s), {}
     with staged(folder, overwrite) as out:
         stamps = timestamps(scan)
         geometry = probe_geometry(scan, result)
@@ -98,17 +99,17 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
         extras: list[tuple[str, bool, Callable[[], None]]] = [
             ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result)),
             ("sequence", outputs.sequence, lambda: write_sequence(out / "scan.igs.mha", scan, result.T_first_frame)),
-            ("volume", outputs.volume, lambda: _write_volume(out, scan, result, geometry)),
+            ("volume", outputs.volume, lambda: agreed.update(_write_volume(out, scan, result, geometry, report))),
             ("plots", outputs.report, lambda: _write_plots(out, scan, result, geometry)),
         ]
         wanted = [(name, job) for name, enabled, job in extras if enabled]
-        for i, (name, job) in enumerate(wanted):
-            report(f"writing {name}", i, len(wanted))
+        for name, job in wanted:
+            report(f"writing {name}", 0, 1)
             started = time.perf_counter()
             job()
             times[name] = time.perf_counter() - started
-        report("writing", len(wanted), max(len(wanted), 1))
-        summary = summarise(scan, result, score, times, calibration_hash)
+            report(f"writing {name}", 1, 1)
+        summary = summarise(scan, result, score, times, calibration_hash) | _plain(agreed, none=True)
         (out / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if outputs.report:
             write_report(out)
@@ -132,6 +133,8 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
         file["outline_mm"] = geometry.outline()
         if (tracked := scan.T_first_frame_tracked) is not None:
             file["T_first_frame_tracked"] = tracked
+        for name, values in result.evidence.items():
+            file[f"evidence/{name}"] = values.astype(bytes) if values.dtype.kind == "U" else values
         file["covariance"].attrs.update(order=COVARIANCE_ORDER, units="mm and rad", about=COVARIANCE_ABOUT)
         file.attrs.update(units="mm", convention=CONVENTION, version=version(), calibration_hash=calibration_hash,
                           scan=scan.name, rows=scan.shape[0], columns=scan.shape[1])
@@ -195,7 +198,9 @@ def read(folder: Path) -> Stored:
     for key in ("T_first_frame", "T_prev_frame"):
         data[key] = check_rigid(data[key], f"{poses}: dataset '{key}'")
     calib_files.check_scale(data["scale"], f"{poses}: dataset 'scale'")
-    return Stored(folder=folder, shape=shape, summary=summary, **data)
+    with h5py.File(poses) as file:
+        outline = np.asarray(file["outline_mm"], np.float64) if "outline_mm" in file else None
+    return Stored(folder=folder, shape=shape, summary=summary, outline_mm=outline, **data)
 
 
 def available(name: str) -> ModuleType | None:
@@ -238,19 +243,32 @@ def _write_ddf(out: Path, scan: Scan, result: Reconstruction) -> None:
         module.write(out / "ddf.h5", result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape, scan.landmarks)
 
 
-def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
+def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry,
+                  progress: Progress) -> dict[str, Any]:
+    """Write the volume; returns what the summary says of it, and of its likeness to that of the tracked poses."""
     compounding, nrrd, plots = available("volume"), available("io.nrrd"), available("report.plots")
-    if compounding and nrrd:
-        volume = compounding.compound_scan(scan, result.T_first_frame, geometry)
-        nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
-        if plots:
-            plots.slices(out / "slices.png", volume)
+    if not (compounding and nrrd):
+        return {}
+    T, truth = result.T_first_frame, scan.T_first_frame_tracked
+    volume = compounding.compound_scan(scan, T, geometry,
+                                       progress=lambda done, total: progress("writing volume", done, total))
+    nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
+    told: dict[str, Any] = {"voxels": volume.data.shape[::-1], "spacing_mm": volume.spacing_mm}
+    shown = [("estimated", volume)]
+    if truth is not None and (comparing := available("agreement")):
+        estimated, tracked, agreed = comparing.of_trajectories(scan, T, truth, geometry)
+        told["against_tracked"] = vars(agreed)
+        shown = [("estimated", estimated), ("tracked", tracked)]
+    if plots:
+        plots.slices(out / "slices.png", *shown)
+    return {"volume": told}
 
 
 def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
     middle = scan.n_frames // 2
     probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png")
     if plots := available("report.plots"):
+        plots.montage(out / "montage.png", scan, geometry, timestamps(scan))
         plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.T_first_frame_tracked, result.confidence,
                          geometry=geometry, covariance=result.covariance, timestamps_s=timestamps(scan),
                          evidence=result.evidence)
