@@ -65,7 +65,7 @@ def of_trajectories(scan: Any | Iterable[tuple[int, NDArray[np.uint8]]], T_a: Ar
     InputError
         If no frame has a pose in both.
     """
-    known = (np.isfinite(T_a) & np.isfinite(T_b)).all((1, 2))[:, None, None]
+    known = np.asarray((np.isfinite(T_a) & np.isfinite(T_b)).all((1, 2)))[:, None, None]
     a, b = np.where(known, T_a, np.nan), np.where(known, T_b, np.nan)
     grid = plan(np.concatenate([a, b]), geometry)
     spacing_mm = max(spacing_mm, grid.spacing_mm)

@@ -48,7 +48,7 @@ def reversals(increment: Array, depth_mm: float) -> NDArray[np.int64]:
 
 
 def correlation(curves: Curves, geometry: ProbeGeometry, depth_mm: Array, motion: Array, axis: int) -> Array:
-    """Correlation [D, K] of the clearest cells on the axis of the probe, for a motion [K] along `axis` of (z, tilt, yaw).
+    """Correlation [D, K] of the clearest cells on the probe's axis for a motion [K] along `axis` of (z, tilt, yaw).
 
     rho = floor ((1 - s) K(Q) + s K(kappa Q))     METHOD.md (3.7)
     """

@@ -7,6 +7,7 @@ result of that size lies in a temporary file.
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,7 +67,7 @@ class Grid:
         at_a_time = max(1, max_bytes * layers // self.memory_bytes - 2 * halo)
         n = 1 if self.memory_bytes <= max_bytes else -(-layers // at_a_time)
         edges = [k * layers // n for k in range(n + 1)]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
 
 def plan(T_first_frame: Array, geometry: ProbeGeometry, spacing_mm: float | None = None, *,
@@ -118,7 +119,7 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
                   geometry: ProbeGeometry, spacing_mm: float | None = None, *, interpolation: str = "LINEAR",
                   compounding: str = "MEAN", hole_radius: int = 2, clip_to_fan: bool = True,
                   roi_mm: tuple[Array, Array] | None = None, max_bytes: int = DEFAULT_BYTES,
-                  progress: Callable[[int], None] | None = None) -> Volume:
+                  progress: Callable[[int, int], None] | None = None) -> Volume:
     """Compound frames with poses into a regular grid.
 
     Parameters

@@ -8,12 +8,12 @@ import typer
 
 from ..config import did_you_mean
 from ..errors import InputError
-from ..io import results, trajectory
+from ..io import nrrd, ply, results, trajectory, volumes
 from ..io.staging import staged_file
 from ..scan import Scan
 
 NAMES = {"tum": "poses_tum.txt", "kitti": "poses_kitti.txt", "csv": "poses.csv", "igs.mha": "scan.igs.mha",
-         "nrrd": "volume.nrrd"}
+         "ply": "frames.ply", "nrrd": "volume.nrrd", "mha": "volume.mha", "nii.gz": "volume.nii.gz"}
 
 
 def export(
@@ -25,7 +25,15 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
 ) -> int:
-    """Write the poses of a result as TUM, KITTI, CSV or a PLUS sequence, or its volume as NRRD."""
+    """Poses, frames or the volume of a result, in the format of other programs.
+
+    \b
+    speckle-rec export results/scan --to tum        # evo_traj tum poses_tum.txt
+    speckle-rec export results/scan --to igs.mha    # 3D Slicer (SlicerIGSIO) and PLUS: frames with poses
+    speckle-rec export results/scan --to ply        # MeshLab, CloudCompare: frame outlines and path
+    speckle-rec export results/scan --to nii.gz     # volume as NIfTI (extra [itk]); mha, nrrd likewise
+    speckle-rec export results/scan --to csv        # a row a frame, every parametrisation
+    """
     if to not in NAMES:
         raise InputError(f"--to: expected one of {', '.join(NAMES)}, found '{to}'{did_you_mean(to, NAMES)}")
     stored = results.read(result)
@@ -49,11 +57,16 @@ def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None) 
     elif to == "csv":
         trajectory.write_csv(path, stored.T_first_frame, stored.T_prev_frame, stored.timestamps_s, stored.scale,
                              stored.shape)
-    elif to == "nrrd":
+    elif to == "ply":
+        ply.write(path, stored.T_first_frame, results.outline_mm(stored), stored.confidence)
+    elif to in ("nrrd", "mha", "nii.gz"):
         volume = stored.folder / NAMES["nrrd"]
         if not volume.is_file():
             raise InputError(f"{stored.folder}: the result has no volume; use compound, or reconstruct with --volume")
-        shutil.copyfile(volume, path)
+        if to == "nrrd":
+            shutil.copyfile(volume, path)
+        else:
+            volumes.write(path, nrrd.read(volume))
     else:
         where = scan_path or stored.summary.get("path")
         if where is None:

@@ -135,7 +135,8 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
             file["T_first_frame_tracked"] = tracked
         for name, values in result.evidence.items():
             file[f"evidence/{name}"] = values.astype(bytes) if values.dtype.kind == "U" else values
-        file["covariance"].attrs.update(order=COVARIANCE_ORDER, units="mm and rad", about=COVARIANCE_ABOUT)
+        file["covariance"].attrs.update(order=COVARIANCE_ORDER, units="mm and rad", about=COVARIANCE_ABOUT,
+                                        about_mm=(*geometry.face_mm, 0.0))
         file.attrs.update(units="mm", convention=CONVENTION, version=version(), calibration_hash=calibration_hash,
                           scan=scan.name, rows=scan.shape[0], columns=scan.shape[1])
 
@@ -201,6 +202,14 @@ def read(folder: Path) -> Stored:
     with h5py.File(poses) as file:
         outline = np.asarray(file["outline_mm"], np.float64) if "outline_mm" in file else None
     return Stored(folder=folder, shape=shape, summary=summary, outline_mm=outline, **data)
+
+
+def outline_mm(stored: Stored) -> Array:
+    """Outline [m, 2] of the field of view in image mm; that of the image where the result does not tell."""
+    if stored.outline_mm is not None:
+        return stored.outline_mm
+    rows, columns = stored.shape
+    return pixel_points(stored.scale, np.array([1, columns, columns, 1, 1]), np.array([1, 1, rows, rows, 1]))[:, :2]
 
 
 def available(name: str) -> ModuleType | None:

@@ -43,8 +43,9 @@ def trajectory(path: Target, T_first_frame: Array, T_first_frame_tracked: Array 
     N = len(T_first_frame)
     t = np.arange(float(N)) if timestamps_s is None else np.asarray(timestamps_s) - timestamps_s[0]
     loops = np.zeros((0, 2), int) if evidence is None else np.asarray(evidence.get("revisit_pairs", np.zeros((0, 2))))
+    heights = (1.7, 1, 1, 1, 0.6, 1) if len(loops) else (1.7, 1, 1, 1, 0.6)
     figure = Figure(figsize=(10, 12.5 if len(loops) else 11), layout="constrained")
-    grid = figure.add_gridspec(6 if len(loops) else 5, 2, height_ratios=(1.7, 1, 1, 1, 0.6, 1)[: 6 if len(loops) else 5])
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
     face, middle = _points(geometry)
     variance = None if covariance is None else np.diagonal(covariance, axis1=1, axis2=2)
     sigma = None if variance is None else np.sqrt(np.clip(variance, 0, None))
@@ -131,7 +132,8 @@ def montage(path: Target, scan: _HasFrames, geometry: ProbeGeometry, timestamps_
     chosen = np.unique(np.linspace(0, scan.n_frames - 1, MONTAGE[0] * MONTAGE[1]).astype(int))
     aspect = geometry.scale[1, 1] / geometry.scale[0, 0]
     height, width = np.ptp(rows) * geometry.scale[1, 1], np.ptp(columns) * geometry.scale[0, 0]
-    figure = Figure(figsize=(10, 10 / MONTAGE[1] * MONTAGE[0] * (height / max(width, 1e-6)) + 0.6), layout="constrained")
+    tall = 10 / MONTAGE[1] * MONTAGE[0] * height / max(width, 1e-6)
+    figure = Figure(figsize=(10, tall + 0.6), layout="constrained")
     for k, i in enumerate(chosen):
         axes = figure.add_subplot(*MONTAGE, 1 + k)
         axes.imshow(scan.frames(int(i), int(i) + 1)[0][window], cmap="gray", vmin=0, vmax=255, aspect=aspect)
