@@ -13,8 +13,6 @@ from .volume import Volume, compound_scan, plan
 
 Array = NDArray[np.float64]
 
-SPACING_MM = 1.0
-
 
 @dataclass(frozen=True)
 class Agreement:
@@ -54,11 +52,10 @@ def agreement(a: Volume, b: Volume) -> Agreement:
 
 
 def of_trajectories(scan: Any | Iterable[tuple[int, NDArray[np.uint8]]], T_a: Array, T_b: Array,
-                    geometry: ProbeGeometry, spacing_mm: float = SPACING_MM) -> tuple[Volume, Volume, Agreement]:
-    """Compound a scan with two trajectories [N, 4, 4] on one grid, and compare the volumes.
+                    geometry: ProbeGeometry, spacing_mm: float | None = None) -> tuple[Volume, Volume, Agreement]:
+    """Compound a scan with two trajectories [N, 4, 4] on one grid (see `volume.plan`), and compare the volumes.
 
-    Frames without a finite pose in either are left out of both. The grid is as much coarser than `spacing_mm` as
-    memory asks for.
+    Frames without a finite pose in either are left out of both. Pixels go to the nearest voxel.
 
     Raises
     ------
@@ -67,9 +64,9 @@ def of_trajectories(scan: Any | Iterable[tuple[int, NDArray[np.uint8]]], T_a: Ar
     """
     known = np.asarray((np.isfinite(T_a) & np.isfinite(T_b)).all((1, 2)))[:, None, None]
     a, b = np.where(known, T_a, np.nan), np.where(known, T_b, np.nan)
-    grid = plan(np.concatenate([a, b]), geometry)
-    spacing_mm = max(spacing_mm, grid.spacing_mm)
+    grid = plan(np.concatenate([a, b]), geometry, spacing_mm)
     low = np.array(grid.origin_mm)
-    box = low, low + grid.spacing_mm * np.array(grid.size)
-    first, second = (compound_scan(scan, T, geometry, spacing_mm, roi_mm=box) for T in (a, b))
+    box = low, low + grid.spacing_mm * (np.array(grid.size) - 1.5)
+    first, second = (compound_scan(scan, T, geometry, grid.spacing_mm, interpolation="NEAREST", roi_mm=box)
+                     for T in (a, b))
     return first, second, agreement(first, second)

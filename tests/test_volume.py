@@ -1,5 +1,6 @@
 """Compounding puts every pixel where its pose says, and the file says where that is."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from speckle_rec import agreement, geometry, probe, volume
 from speckle_rec.errors import InputError
-from speckle_rec.io import nrrd
+from speckle_rec.io import nrrd, volumes
 
 SCALE = np.diag([0.5, 0.4, 1.0, 1.0])
 SHAPE = (60, 50)
@@ -185,11 +186,13 @@ def test_agreement_of_volumes():
     T = sweep(30)
     scan = SimpleNamespace(blocks=lambda: blocks(acquire(T)))
     same = agreement.of_trajectories(scan, T, T, LINEAR_PROBE)[2]
-    assert same.ncc == pytest.approx(1) and same.overlap == 1 and same.spacing_mm == 1
+    assert same.ncc == pytest.approx(1) and same.overlap == 1 and same.spacing_mm == 0.5
     moved = T.copy()
     moved[:, 2, 3] += 6.0
     off = agreement.of_trajectories(scan, moved, T, LINEAR_PROBE)[2]
-    assert 0.45 < off.overlap < 0.65 and off.ncc < 0.95    # 12 mm and the filled rim, moved by 6
+    assert 0.45 < off.overlap < 0.65    # 12 mm and the filled rim, moved by 6
+    moved[:, :3, 3] = T[:, :3, 3] + [5.0, 0, 0]
+    assert agreement.of_trajectories(scan, moved, T, LINEAR_PROBE)[2].ncc < 0.7
     gap = T.copy()
     gap[5:25] = np.nan
     assert agreement.of_trajectories(scan, T, gap, LINEAR_PROBE)[2].ncc == pytest.approx(1)
@@ -212,3 +215,35 @@ def test_nrrd_is_read_back_where_it_was(tmp_path):
     np.testing.assert_allclose(at, voxel_mm(v)[2, 4, 3])
     buffer = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "accumulation.nrrd")))
     np.testing.assert_allclose(buffer, v.accumulation)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nii.gz", ".nii"])
+def test_other_programs_find_each_voxel_where_the_nrrd_has_it(tmp_path, suffix):
+    sitk, nibabel = pytest.importorskip("SimpleITK"), pytest.importorskip("nibabel")
+    T = sweep(9, (0.2, 0, 0.5))
+    v = volume.compound_scan(blocks(acquire(T)), T, LINEAR_PROBE, 0.7)
+    nrrd.write(tmp_path / "volume.nrrd", v)
+    volumes.write(tmp_path / f"volume{suffix}", nrrd.read(tmp_path / "volume.nrrd"))
+    one, other = (sitk.ReadImage(str(tmp_path / name)) for name in ("volume.nrrd", f"volume{suffix}"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(other), v.data)
+    at = (3, 4, 2)
+    places = [image.TransformIndexToPhysicalPoint(at) for image in (one, other)]
+    np.testing.assert_allclose(*places, atol=1e-5)
+    if suffix != ".mha":
+        image = nibabel.load(tmp_path / f"volume{suffix}")
+        np.testing.assert_array_equal(np.asarray(image.dataobj), v.data.transpose(2, 1, 0))
+        ras = (image.affine @ [*at, 1])[:3]
+        np.testing.assert_allclose(ras * [-1, -1, 1], voxel_mm(v)[2, 4, 3], atol=1e-5)
+
+
+def test_volumes_of_unknown_name_or_without_their_reader_are_told(tmp_path, monkeypatch):
+    T = sweep(3)
+    v = volume.compound_scan(blocks(acquire(T)), T, LINEAR_PROBE, 1.0)
+    with pytest.raises(InputError, match=r"\*\.nrrd"):
+        volumes.write(tmp_path / "volume.stl", v)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(InputError, match=r"speckle-rec\[itk\]"):
+        volumes.write(tmp_path / "volume.mha", v)
+    (tmp_path / "no.nrrd").write_text("something else")
+    with pytest.raises(InputError, match="expected a volume as NRRD"):
+        nrrd.read(tmp_path / "no.nrrd")

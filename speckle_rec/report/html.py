@@ -32,8 +32,8 @@ CITATION = """@software{{speckle_rec,
 ABOUT = {
     "view": "Drag or use arrow keys to turn, scroll or pinch to zoom. The circle is frame 0, diamonds are reversals; "
             "thin parts of the path are steps of low confidence; ellipses are one standard deviation.",
-    "curves": "The correlation of the clearest cells by out-of-plane motion, at three depths: what turned speckle into "
-              "distances here.",
+    "curves": "Correlation of the clearest cells by out-of-plane motion: what turned speckle into distances here, "
+              "at every depth alike. Dots: the scan's own cells at the motion that was estimated.",
     "slices": "Cut through the middle of the volume.",
     "against": "The frames compounded twice on one grid, with the estimated and with the tracked poses. NCC: grey "
                "values where both have seen something. Overlap: Dice coefficient of what was seen.",
@@ -97,7 +97,7 @@ def write(path: str | Path, folder: str | Path, *, T_first_frame_tracked: Array 
     body = [_lead(summary, r), _warnings(summary.get("warnings", [])), _viewer(made), *_volume(r),
             *_image(r.folder / "trajectory.png", "Motion over time", ABOUT["motion"]), *_tracker(r),
             *_curves(r), *_image(r.folder / "montage.png", "Frames over the scan"),
-            *_image(r.folder / "probe.png", "Probe geometry over a frame"),
+            *_image(r.folder / "probe.png", "Probe geometry over a frame", small=True),
             _numbers("All figures", _rows(_without(summary, "warnings", "score", "run_times_s", "volume"))),
             *_times(summary.get("run_times_s") or {}), *_config(r.folder), _citation(summary)]
     template = resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
@@ -140,8 +140,8 @@ def _volume(r: _Result) -> list[str]:
 def _tracker(r: _Result) -> list[str]:
     """Score and drift, where tracked poses are known."""
     out = []
-    if r.summary.get("score"):
-        out.append(_numbers("Against the tracker", _rows(r.summary["score"])))
+    if score := r.summary.get("score"):
+        out.append(_score(score))
     if r.tracked is None or len(r.T) < 2:
         return out
     known = np.isfinite(r.tracked).all((1, 2))
@@ -156,8 +156,25 @@ def _tracker(r: _Result) -> list[str]:
     return out
 
 
+def _score(score: dict[str, Any]) -> str:
+    """Errors beside those of a probe held still; the rest of the figures folded away."""
+    used, lines = set(), ""
+    for name in ("GPE", "GLE", "LPE", "LLE"):
+        keys = name, f"{name}_identity", f"{name}_normalised"
+        if score.get(name) is not None:
+            cells = "".join(f"<td>{_text(score[k])}</td>" if score.get(k) is not None else "<td></td>" for k in keys)
+            lines += f"<tr><th>{name}</th>{cells}</tr>"
+        used |= set(keys)
+    head = "<tr><th></th><td>error (mm)</td><td>probe held still</td><td>score</td></tr>"
+    table = f'<table class="wide">{head}{lines}</table>' if lines else ""
+    main = {k: v for k, v in score.items() if k in ("final", "global", "local", "final_mirror_given")}
+    rest = _rows(_without(score, *used, *main))
+    return (f'<section><h2>Against the tracker</h2>{table}{_table(_rows(main))}'
+            f'<details><summary>steps, and more</summary>{_table(rest)}</details></section>')
+
+
 def _curves(r: _Result) -> list[str]:
-    if "curve_of_shift" not in r.evidence:
+    if "curve_shift" not in r.evidence:
         return []
     source = str((r.summary.get("numbers") or {}).get("curves", ""))
     return _drawn("Decorrelation curves used", f"{ABOUT['curves']} {source}".strip(),
@@ -170,13 +187,13 @@ def _drawn(title: str, told: str, draw: Callable[[io.BytesIO], None]) -> list[st
     return [_picture(buffer.getvalue(), title, told)]
 
 
-def _image(path: Path, title: str, told: str = "") -> list[str]:
-    return [_picture(path.read_bytes(), title, told)] if path.is_file() else []
+def _image(path: Path, title: str, told: str = "", small: bool = False) -> list[str]:
+    return [_picture(path.read_bytes(), title, told, small)] if path.is_file() else []
 
 
-def _picture(png: bytes, title: str, told: str) -> str:
-    data = base64.b64encode(png).decode("ascii")
-    return (f'<section><h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">'
+def _picture(png: bytes, title: str, told: str, small: bool = False) -> str:
+    data, kind = base64.b64encode(png).decode("ascii"), ' class="small"' if small else ""
+    return (f'<section><h2>{title}</h2><img{kind} alt="{title}" src="data:image/png;base64,{data}">'
             f'{_hint(told)}</section>')
 
 
@@ -206,10 +223,14 @@ def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _numbers(title: str, rows: list[tuple[str, Any]], told: str = "") -> str:
+    heading = f"<h2>{html.escape(title)}</h2>" if title else ""
+    return f"<section>{heading}{_table(rows)}{_hint(told)}</section>"
+
+
+def _table(rows: list[tuple[str, Any]]) -> str:
     cells = "".join(f"<tr><th>{html.escape(_label(k))}</th><td>{html.escape(_text(v))}</td></tr>"
                     for k, v in rows if v is not None)
-    heading = f"<h2>{html.escape(title)}</h2>" if title else ""
-    return f"<section>{heading}<table>{cells}</table>{_hint(told)}</section>"
+    return f"<table>{cells}</table>"
 
 
 def _times(times: dict[str, float]) -> list[str]:

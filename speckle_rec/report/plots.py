@@ -19,7 +19,6 @@ Target = str | PathLike[str] | IO[bytes]
 
 ESTIMATED: dict[str, Any] = {"color": "black", "lw": 1.3, "label": "estimated"}
 TRACKED: dict[str, Any] = {"color": "tab:orange", "lw": 1.3, "ls": (0, (4, 2)), "label": "tracked"}
-LINES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 MONTAGE = 3, 4
 COMPONENTS = ("x, lateral (mm)", "y, axial (mm)", "z, elevation (mm)",
               "tilt about x (deg)", "yaw about y (deg)", "roll about z (deg)")
@@ -143,17 +142,23 @@ def montage(path: Target, scan: _HasFrames, geometry: ProbeGeometry, timestamps_
 
 
 def curves(path: Target, evidence: Mapping[str, NDArray[Any]]) -> None:
-    """Write a PNG of the decorrelation curves a result rests on (see `evidence.gather`)."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    for k, (name, unit, title) in enumerate((("shift", "mm", "motion along z"),
-                                             ("tilt", "deg", "tilt about the probe face"))):
-        axes = figure.add_subplot(1, 2, 1 + k)
-        for depth, line, style in zip(evidence["curve_depth_mm"], evidence[f"curve_of_{name}"], LINES, strict=False):
-            axes.plot(evidence[f"curve_{name}_{unit}"], line, color="black", ls=style, label=f"{depth:.0f} mm deep")
-        axes.set(xlabel=f"{title} ({unit})", ylabel="correlation", ylim=(0, 1), xlim=(0, None))
+    """Write a PNG of the decorrelation curves a result rests on, and what the scan showed (see `evidence`)."""
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    shift, tilt, yaw = (figure.add_subplot(1, 3, 1 + k) for k in range(3))
+    at = evidence["curve_at"]
+    shift.plot(at, evidence["curve_shift"], color="black", label="curve")
+    if len(evidence.get("measured_shift_mm", ())):
+        low, middle, high = evidence["measured_correlation"].T
+        shift.errorbar(evidence["measured_shift_mm"], middle, np.stack([middle - low, high - middle]), fmt="o", ms=3.5,
+                       color="0.45", lw=1, label="this scan: median, quartiles")
+        shift.legend(frameon=False, fontsize=8)
+    tilt.plot(at, evidence["curve_tilt"], color="black")
+    yaw.plot(at, evidence["curve_yaw"], color="black")
+    for axes, label in ((shift, "motion along z (mm)"), (tilt, "tilt about the face (deg)"),
+                        (yaw, "yaw, at the side of the field (deg)")):
+        axes.set(xlabel=label, ylabel="correlation", ylim=(0, 1), xlim=(0, at[-1]))
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(frameon=False)
-    figure.savefig(path, dpi=90, format="png")
+    figure.savefig(path, dpi=100, format="png")
 
 
 def drift(path: Target, T_first_frame: Array, T_first_frame_tracked: Array, point_mm: Array,

@@ -57,7 +57,8 @@ def scene(T: Array, tracked: Array | None, confidence: Array, outline: Array, *,
 
     out: dict[str, Any] = {
         "estimated": draw(T), "tracked": None if tracked is None else draw(np.asarray(tracked, float)),
-        "confidence": plain(np.asarray(confidence, float)[at]), "frame": at.tolist(), "corners": plain(corners),
+        "confidence": plain(np.asarray(confidence, float)[at]), "frame": at.tolist(),
+        "outline_at": nearest(frames).tolist(), "corners": plain(corners),
         "poses": plain(np.concatenate([T[at, :3, 0], T[at, :3, 1], T[at, :3, 3]], 1), 4)}
     if timestamps_s is not None:
         out["time"] = plain((timestamps_s - timestamps_s[0])[at])
