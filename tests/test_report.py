@@ -226,6 +226,7 @@ def test_page_fits_a_phone(tmp_path, rich):
   document.body.dataset.found = [page.scrollWidth, page.clientWidth, page.dataset.drawn];
 }})</script>""")
     run = subprocess.run([BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
-                          "--hide-scrollbars", "--dump-dom", outer.as_uri()], capture_output=True, text=True, timeout=60)
+                          "--hide-scrollbars", "--dump-dom", outer.as_uri()],
+                         capture_output=True, text=True, timeout=60)
     wide, screen, drawn = re.search(r'data-found="([^"]*)"', run.stdout)[1].split(",")
     assert drawn == "yes" and int(wide) <= int(screen) == 360
