@@ -1,11 +1,14 @@
 """Pictures of a report in headless Chromium, at the width of a desk and of a phone.
 
 python tools/screenshots.py RESULT/report.html PICTURE.png [--width 1100] [--height 1500]
+python tools/screenshots.py RESULT/report.html PICTURE.png --figure Volume
 
-Without --height the whole page is taken. Chromium's windows are at least 500 px wide: a phone is a frame in one.
+Without --height the whole page is taken; --figure takes one of the figures in it as it is. Chromium's windows are at
+least 500 px wide: a phone is a frame in one.
 """
 
 import argparse
+import base64
 import re
 import shutil
 import subprocess
@@ -50,14 +53,28 @@ def picture(report: Path, out: Path, width: int, height: int | None) -> None:
     print(f"{out}: {image.shape[1]} x {image.shape[0]}, {out.stat().st_size / 1e3:.0f} kB")
 
 
+def figure(report: Path, out: Path, title: str) -> None:
+    """Take a figure out of a report by its title."""
+    found = re.search(rf'alt="{re.escape(title)}" src="data:image/png;base64,([^"]*)"',
+                      report.read_text(encoding="utf-8"))
+    if found is None:
+        raise SystemExit(f"{report}: no figure called '{title}'")
+    out.write_bytes(base64.b64decode(found[1]))
+    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--width", type=int, default=1100)
     parser.add_argument("--height", type=int)
+    parser.add_argument("--figure", metavar="TITLE")
     a = parser.parse_args()
-    picture(a.report, a.out, a.width, a.height)
+    if a.figure:
+        figure(a.report, a.out, a.figure)
+    else:
+        picture(a.report, a.out, a.width, a.height)
 
 
 if __name__ == "__main__":
