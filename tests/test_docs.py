@@ -36,8 +36,9 @@ def tutorial(tmp_path_factory):
     return folder, names, printed.getvalue()
 
 
-def test_the_tutorial_runs_and_its_results_hold(tutorial):
+def test_the_tutorial_runs_and_its_results_hold(tutorial, monkeypatch):
     folder, names, printed = tutorial
+    monkeypatch.chdir(folder)
     result, scan = names["result"], names["scan"]
     assert result.T_first_frame.shape == (24, 4, 4) and np.isfinite(result.T_first_frame).all()
     assert (folder / "volume.nrrd").is_file() and (names["volume"].accumulation > 0).any()

@@ -171,3 +171,12 @@ def test_evidence_is_kept_beside_the_poses(tmp_path):
         assert np.asarray(file["evidence/phase"]).astype(str).tolist() == ["fan", "fan", "still", "fan", "rock"]
         assert file["evidence/reversals"][0] == 2
         assert len(file["covariance"].attrs["about_mm"]) == 3
+
+
+def test_long_writing_counts_up_to_all_of_it(tmp_path):
+    seen: dict[str, list[tuple[int, int]]] = {}
+    results.write(tmp_path / "r", Scan.from_arrays(speckle(5)), reconstruction(5), config={},
+                  outputs=results.Outputs(ddf=True, volume=True, sequence=True, report=False),
+                  progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))
+    assert set(seen) == {"writing ddf", "writing sequence", "writing volume"}
+    assert (8, 8) in seen["writing ddf"] and (5, 5) in seen["writing sequence"] and (5, 5) in seen["writing volume"]

@@ -1,6 +1,7 @@
 """``export RESULT --to FORMAT``: poses for other programs."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from ..errors import InputError
 from ..io import nrrd, ply, results, trajectory, volumes
 from ..io.staging import staged_file
 from ..scan import Scan
+from . import common
 
 NAMES = {"tum": "poses_tum.txt", "kitti": "poses_kitti.txt", "csv": "poses.csv", "igs.mha": "scan.igs.mha",
          "ply": "frames.ply", "nrrd": "volume.nrrd", "mha": "volume.mha", "nii.gz": "volume.nii.gz"}
@@ -23,6 +25,7 @@ def export(
     scan: Annotated[Path | None, typer.Option(
         "--scan", metavar="SCAN", help="The scan, where it has moved (igs.mha only).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    no_progress: common.NoProgress = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
 ) -> int:
     """Poses, frames or the volume of a result, in the format of other programs.
@@ -42,14 +45,15 @@ def export(
     if to in ("tum", "kitti", "nrrd") and inside and path.name == NAMES[to] and path.is_file():
         pass    # reconstruct has written it
     else:
-        with staged_file(path, overwrite) as partial:
-            _write(partial, to, stored, scan)
+        with staged_file(path, overwrite) as partial, common.progress_bar(not (no_progress or quiet)) as report:
+            _write(partial, to, stored, scan, lambda done, total: report("frames", done, total))
     if not quiet:
         print(path.absolute())
     return 0
 
 
-def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None) -> None:
+def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None,
+           progress: Callable[[int, int], None]) -> None:
     if to == "tum":
         trajectory.write_tum(path, stored.T_first_frame, stored.timestamps_s)
     elif to == "kitti":
@@ -76,4 +80,4 @@ def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None) 
             raise InputError(f"{where}: expected the scan of {stored.folder}: {len(stored.T_first_frame)} frames of "
                              f"{stored.shape}, found {scan.n_frames} of {scan.shape}")
         scan.scale = stored.scale
-        results.write_sequence(path, scan, stored.T_first_frame)
+        results.write_sequence(path, scan, stored.T_first_frame, progress)

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -97,8 +97,10 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
         trajectory.write_kitti(out / "poses_kitti.txt", result.T_first_frame)
         (out / CONFIG).write_text(tomli_w.dumps(_plain(config)), encoding="utf-8")
         extras: list[tuple[str, bool, Callable[[], None]]] = [
-            ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result)),
-            ("sequence", outputs.sequence, lambda: write_sequence(out / "scan.igs.mha", scan, result.T_first_frame)),
+            ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result, report)),
+            ("sequence", outputs.sequence, lambda: write_sequence(
+                out / "scan.igs.mha", scan, result.T_first_frame,
+                lambda done, total: report("writing sequence", done, total))),
             ("volume", outputs.volume, lambda: agreed.update(_write_volume(out, scan, result, geometry, report))),
             ("plots", outputs.report, lambda: _write_plots(out, scan, result, geometry)),
         ]
@@ -162,13 +164,20 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
     }, none=True)
 
 
-def write_sequence(path: Path, scan: Scan, T_first_frame: Array) -> None:
-    """Write the frames with estimated poses as a PLUS sequence.
+def write_sequence(path: Path, scan: Scan, T_first_frame: Array,
+                   progress: Callable[[int, int], None] | None = None) -> None:
+    """Write the frames with estimated poses as a PLUS sequence; `progress` is called with (frames done, all).
 
     The image-to-probe matrix goes into the header; probe poses are such that image poses come out as given.
     """
+    def blocks() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for start, frames in scan.blocks():
+            yield start, frames
+            if progress:
+                progress(start + len(frames), scan.n_frames)
+
     T_tool_image = np.eye(4) if scan.T_tool_image is None else scan.T_tool_image
-    plus.write(path, scan.blocks(), (scan.n_frames, *scan.shape), T_first_frame @ inverse(T_tool_image),
+    plus.write(path, blocks(), (scan.n_frames, *scan.shape), T_first_frame @ inverse(T_tool_image),
                image_to_probe=calib_files.to_plus(scan.scale, T_tool_image), timestamps_s=timestamps(scan))
 
 
@@ -247,9 +256,17 @@ def probe_geometry(scan: Scan, result: Reconstruction | None = None) -> ProbeGeo
     return found
 
 
-def _write_ddf(out: Path, scan: Scan, result: Reconstruction) -> None:
+def _write_ddf(out: Path, scan: Scan, result: Reconstruction, progress: Progress) -> None:
     if module := available("ddf"):
-        module.write(out / "ddf.h5", result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape, scan.landmarks)
+        done, total = 0, 2 * (scan.n_frames - 1)
+
+        def written(fields: int) -> None:
+            nonlocal done
+            done += fields
+            progress("writing ddf", done, total)
+
+        module.write(out / "ddf.h5", result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape, scan.landmarks,
+                     progress=written)
 
 
 def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry,
