@@ -68,6 +68,7 @@ def result_folder(path, n=120, *, tracked=True, rich=True):
         probe.plot(FAN, frames[0], path / "probe.png")
         made = volume.compound_scan([(0, frames)], T, FAN, 1.5, interpolation="NEAREST")
         nrrd.write(path / "volume.nrrd", made)
+        plots.sheet(path / "frames.jpg", Scan.from_arrays(frames))
         plots.montage(path / "montage.png", Scan.from_arrays(frames), FAN, np.arange(n) / 20)
     return path
 
@@ -117,7 +118,7 @@ def test_report_is_one_well_formed_file(tmp_path, rich, options):
     checker = Checker()
     checker.feed(text)
     assert not checker.stack
-    assert checker.seen.count("img") == (0 if options else 6)
+    assert checker.seen.count("img") == (0 if options else 7)
     assert not re.search(r"https?://", text)
     scene = json.loads(re.search(r'id="scene">(.*?)</script>', text, re.S)[1])
     n = options.get("n", 120)
@@ -211,7 +212,7 @@ def test_browser_draws_the_view_without_errors(tmp_path, rich, width):
     assert found["drawn"] == "yes" and found["inked"] > 1000
     assert found["wide"] <= found["width"]
     unchanged = {name for name, changed in found["change"].items() if not changed}
-    assert unchanged == set() and len(found["change"]) == 10
+    assert unchanged == set() and len(found["change"]) == 11
     assert found["told"].startswith("frame 50 · 2.50 s · fan · confidence 0.5")
 
 

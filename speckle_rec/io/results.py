@@ -294,6 +294,7 @@ def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeG
     middle = scan.n_frames // 2
     probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png")
     if plots := available("report.plots"):
+        plots.sheet(out / "frames.jpg", scan)
         plots.montage(out / "montage.png", scan, geometry, timestamps(scan))
         plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.T_first_frame_tracked, result.confidence,
                          geometry=geometry, covariance=result.covariance, timestamps_s=timestamps(scan),

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..geometry import pixel_points
 from ..io import nrrd
 from . import plots
-from .scene import middle_of, place_covariance, scene
+from .scene import middle_of, place_covariance, plain, scene
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,8 @@ CITATION = """@software{{speckle_rec,
 }}"""
 ABOUT = {
     "view": "Drag or use arrow keys to turn, scroll or pinch to zoom. The circle is frame 0, diamonds are reversals; "
-            "thin parts of the path are steps of low confidence; ellipses are one standard deviation.",
+            "thin parts of the path are steps of low confidence, ellipses one standard deviation. The slider picks a "
+            "frame; its outline, and the nearest picture there is, are shown.",
     "curves": "Correlation of the clearest cells by out-of-plane motion: what turned speckle into distances here, "
               "at every depth alike. Dots: the scan's own cells at the motion that was estimated.",
     "slices": "Cut through the middle of the volume.",
@@ -92,9 +93,13 @@ def write(path: str | Path, folder: str | Path, *, T_first_frame_tracked: Array 
     """
     r = _Result(Path(folder), T_first_frame_tracked)
     summary = r.summary
+    sheet = r.folder / "frames.jpg"
     made = scene(r.T, r.tracked, r.confidence, r.outline, covariance_mm2=r.spread, timestamps_s=r.times,
                  evidence=r.evidence)
-    body = [_lead(summary, r), _warnings(summary.get("warnings", [])), _viewer(made), *_volume(r),
+    if sheet.is_file():
+        edges = np.array([[0.5, 0.5], [r.shape[1] + 0.5, r.shape[0] + 0.5]])
+        made["sheet_mm"] = plain(pixel_points(r.scale, edges[:, 0], edges[:, 1])[:, :2])
+    body = [_lead(summary, r), _warnings(summary.get("warnings", [])), _viewer(made, sheet), *_volume(r),
             *_image(r.folder / "trajectory.png", "Motion over time", ABOUT["motion"]), *_tracker(r),
             *_curves(r), *_image(r.folder / "montage.png", "Frames over the scan"),
             *_image(r.folder / "probe.png", "Probe geometry over a frame", small=True),
@@ -279,10 +284,15 @@ def _box(name: str, label: str, key: str = "") -> str:
     return f'<label><input type="checkbox" id="show-{name}" checked>{mark}{label}</label>'
 
 
-def _viewer(made: dict[str, Any]) -> str:
-    boxes = [_box("estimated", "estimated", "estimated")]
+def _viewer(made: dict[str, Any], sheet: Path) -> str:
+    boxes, picture = [_box("estimated", "estimated", "estimated")], ""
+    if "sheet_mm" in made:
+        data = base64.b64encode(sheet.read_bytes()).decode("ascii")
+        picture = f'<img id="sheet" alt="" src="data:image/jpeg;base64,{data}">'
     if made["tracked"] is not None:
         boxes.append(_box("tracked", "tracked", "tracked"))
+    if picture:
+        boxes.append(_box("image", "image"))
     boxes.append(_box("outlines", "frames"))
     for name, label in (("ellipsoids", "uncertainty"), ("phases", "phases"), ("reversals", "reversals"),
                         ("loops", "seen again")):
@@ -290,7 +300,7 @@ def _viewer(made: dict[str, Any]) -> str:
             boxes.append(_box(name, label))
     phases = "".join(f'<span><span class="key phase-{html.escape(name)}"></span>{html.escape(name)}</span>'
                      for name in made.get("phases", ()))
-    return ('<section><h2>Path and frames</h2><canvas id="view" tabindex="0" role="img" '
+    return (f'<section><h2>Path and frames</h2>{picture}<canvas id="view" tabindex="0" role="img" '
             'aria-label="Path of the image centre and outlines of the frames in three dimensions"></canvas>'
             f'<p class="controls">{"".join(boxes)}<button id="reset" type="button">reset</button></p>'
             f'<p class="controls" id="phase-names">{phases}</p>'

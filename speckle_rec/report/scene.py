@@ -13,6 +13,11 @@ Array = NDArray[np.float64]
 MAX_POINTS, MAX_OUTLINES, MAX_CORNERS, MAX_LOOPS = 2000, 24, 40, 300
 
 
+def shown_frames(n_frames: int) -> NDArray[np.int64]:
+    """Frames [K] whose outline, and picture if there is one, the view shows."""
+    return np.unique(np.linspace(0, n_frames - 1, min(n_frames, MAX_OUTLINES)).astype(int))
+
+
 def middle_of(outline_mm: Array) -> Array:
     """Middle [3] of a field of view with the outline [m, 2], image mm."""
     return np.append((outline_mm.min(0) + outline_mm.max(0)) / 2, 0.0)
@@ -43,7 +48,7 @@ def scene(T: Array, tracked: Array | None, confidence: Array, outline: Array, *,
     evidence = evidence or {}
     N, middle = len(T), middle_of(outline)
     at = np.unique(np.linspace(0, N - 1, min(N, MAX_POINTS)).astype(int))
-    frames = np.unique(np.linspace(0, N - 1, min(N, MAX_OUTLINES)).astype(int))
+    frames = shown_frames(N)
     corners = np.concatenate([outline, np.zeros((len(outline), 1))], 1)
     if len(corners) > MAX_CORNERS:
         corners = corners[np.unique(np.linspace(0, len(corners) - 1, MAX_CORNERS).astype(int))]
