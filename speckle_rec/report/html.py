@@ -198,8 +198,8 @@ def _image(path: Path, title: str, told: str = "", small: bool = False) -> list[
 
 def _picture(png: bytes, title: str, told: str, small: bool = False) -> str:
     data, kind = base64.b64encode(png).decode("ascii"), ' class="small"' if small else ""
-    return (f'<section><h2>{title}</h2><img{kind} alt="{title}" src="data:image/png;base64,{data}">'
-            f'{_hint(told)}</section>')
+    return (f'<section><h2>{title}</h2><div class="figure"><img{kind} alt="{title}" src="data:image/png;base64,{data}">'
+            f'</div>{_hint(told)}</section>')
 
 
 def _hint(told: str) -> str:
