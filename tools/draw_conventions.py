@@ -49,7 +49,7 @@ def space(axes, fan):
     """Frame 0, a later frame, the axes, and positive rotations."""
     about = geometry.translation(np.array([*fan.face_mm, 0.0]))
     T = about @ geometry.exp(np.array([4, 0, 14, 0.3, -0.12, 0.0])) @ geometry.inverse(about)
-    frame(axes, T, fan, {"color": "0.45", "lw": 1.4, "ls": (0, (4, 2))}, "frame i", (14, -3))
+    frame(axes, T, fan, {"color": "0.45", "lw": 1.4, "ls": (0, (4, 2))}, "frame i", (-48, -4))
     frame(axes, np.eye(4), fan, {"color": "black", "lw": 1.8}, "frame 0", (-20, -18))
     o = np.array([-52.0, 0, 0])     # aside, for room; the origin is the corner of the image
     arrow(axes, o, o + [42, 0, 0], "x: right (lateral), mm", shift=(6, -4))
