@@ -38,10 +38,10 @@ def turn(axes, axis, radius, centre, text, shift):
     axes.annotate(text, circle[len(circle) // 2], xytext=shift, textcoords="offset points", fontsize=9, color="0.25")
 
 
-def frame(axes, T, fan, style, name, shift):
+def frame(axes, T, fan, style, name, at, shift):
     outline = np.column_stack([fan.outline(40), np.zeros(80 + 1), np.ones(80 + 1)])
     axes.plot(*page((outline @ T.T)[:, :3]).T, **style)
-    corner = page((T @ [*fan.outline(40)[79], 0, 1])[:3])
+    corner = page((T @ [*fan.outline(40)[at], 0, 1])[:3])
     axes.annotate(name, corner, xytext=shift, textcoords="offset points", fontsize=10, color=style["color"])
 
 
@@ -49,13 +49,13 @@ def space(axes, fan):
     """Frame 0, a later frame, the axes, and positive rotations."""
     about = geometry.translation(np.array([*fan.face_mm, 0.0]))
     T = about @ geometry.exp(np.array([4, 0, 14, 0.3, -0.12, 0.0])) @ geometry.inverse(about)
-    frame(axes, T, fan, {"color": "0.45", "lw": 1.4, "ls": (0, (4, 2))}, "frame i", (-48, -4))
-    frame(axes, np.eye(4), fan, {"color": "black", "lw": 1.8}, "frame 0", (-20, -18))
+    frame(axes, T, fan, {"color": "0.45", "lw": 1.4, "ls": (0, (4, 2))}, "frame i", 40, (-6, -16))
+    frame(axes, np.eye(4), fan, {"color": "black", "lw": 1.8}, "frame 0", 40, (4, -6))
     o = np.array([-52.0, 0, 0])     # aside, for room; the origin is the corner of the image
     arrow(axes, o, o + [42, 0, 0], "x: right (lateral), mm", shift=(6, -4))
     arrow(axes, o, o + [0, 42, 0], "y: down\n(axial), mm", shift=(-58, -6))
     arrow(axes, o, o + [0, 0, 42], "z = x × y: elevation,\naway from the reader, mm", shift=(4, -3))
-    turn(axes, 0, 7, o + [30, 0, 0], "tilt", (-2, 16))
+    turn(axes, 0, 7, o + [30, 0, 0], "tilt", (8, -17))
     turn(axes, 1, 7, o + [0, 30, 0], "yaw", (10, 2))
     turn(axes, 2, 7, o + [0, 0, 26], "roll", (9, 4))
     face = np.array([*fan.face_mm, 0.0])
