@@ -37,7 +37,7 @@ def test_cells_that_follow_the_curves_are_seen_on_them():
     increment = np.zeros((N, 6))
     increment[1:, 2:5] = [0.05, 0.003, -0.004]
     T = geometry.chain(geometry.exp(increment))
-    clear, stretch = rng.uniform(0.4, 0.9, (1, P)), rng.uniform(0.8, 1.2, (1, P))
+    clear, stretch = rng.uniform(0.4, 0.9, (1, P)), rng.uniform(0.55, 0.85, (1, P))
     clear[0, :20] = 0
     strengths = CellStrengths(0.8 * clear, 0.2 * clear, np.zeros(N, int), stretch)
     i, j = np.nonzero(np.triu(np.ones((N, N)), 1) - np.triu(np.ones((N, N)), 13))
