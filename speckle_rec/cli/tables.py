@@ -38,7 +38,7 @@ def show(summary: Mapping[str, Any], folder: Path, *, finished_before: bool = Fa
     agreed = (summary.get("volume") or {}).get("against_tracked")
     if agreed:
         console.print(f"volume from estimated against tracked poses: NCC {_number(agreed['ncc'])}, overlap "
-                      f"{_number(agreed['overlap'])} at {_number(agreed['spacing_mm'])} mm")
+                      f"{_number(agreed['overlap'])} at {_number(agreed['spacing_mm'])} mm", soft_wrap=True)
     for warning in summary["warnings"]:
         complain(f"warning: {warning}")
     for name, what in FILES.items():
