@@ -1,5 +1,7 @@
 """Compounding rate: a rotation scan of 480 x 640 frames at 0.5 mm, beside a plain scipy way of doing it.
 
+Rates are by the wall and by CPU seconds of the process (all its threads), which other work on the machine moves less.
+
 Run: python benchmarks/compounding.py [FRAMES]
 """
 
@@ -35,22 +37,26 @@ def plain(frames, T, fan, grid):
     return stats.binned_statistic_dd(world.reshape(-1, 3), frames[:, rows, columns].ravel(), "mean", edges)
 
 
+def timed(job, frames, name):
+    """Run and print seconds, and frames a second."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    job()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{name:24s} {wall:6.2f} s {frames / wall:8.1f} frames/s {frames / cpu:8.1f} frames a CPU second", flush=True)
+
+
 def main(n=1600):
     frames = np.random.default_rng(0).integers(0, 255, (64, 480, 640), dtype=np.uint8)
     T, fan = trajectory(n), probe.ultrasonix_4dc7(SCALE)
-    volume.compound_scan([(0, frames[:1])], T[:1], fan)
     grid = volume.plan(T, fan)
     print(f"{n} frames, {grid.size} voxels of {grid.spacing_mm:g} mm, {numba.get_num_threads()} threads")
     for interpolation in volume.INTERPOLATIONS:
-        start = time.perf_counter()
+        volume.compound_scan([(0, frames[:1])], T[:1], fan, interpolation=interpolation)     # compiles
         blocks = ((i, frames[: min(64, n - i)]) for i in range(0, n, 64))
-        volume.compound_scan(blocks, T, fan, grid.spacing_mm, interpolation=interpolation)
-        seconds = time.perf_counter() - start
-        print(f"{interpolation:8s} {seconds:6.2f} s {n / seconds:8.0f} frames/s")
+        timed(lambda blocks=blocks, how=interpolation: volume.compound_scan(
+            blocks, T, fan, grid.spacing_mm, interpolation=how), n, f"{interpolation}, MEAN")
     few = np.linspace(0, n - 1, 4).astype(int)
-    start = time.perf_counter()
-    plain(frames[:4], T[few], fan, grid)
-    print(f"scipy    {4 / (time.perf_counter() - start):24.1f} frames/s (NEAREST, MEAN)")
+    timed(lambda: plain(frames[:4], T[few], fan, grid), 4, "scipy (NEAREST, MEAN)")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from .confidence import judge
 from .config import Config
 from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths, correlate
 from .direction import Hand, MirrorPrior, choose_mirror, other_starts, search, sequential
+from .evidence import gather, measured
 from .fusion import Factors, chained_covariance, drawn, smooth, solve, step_measurements
 from .inplane import planar_chain, planar_motion
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled
@@ -97,6 +98,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.numbers["revisits"] = len(loops)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
     result.evidence["revisit_pairs"] = np.stack([loops.planar.i, loops.planar.j], 1)
+    result.evidence.update(gather(increment, found.geometry, curves))
+    result.evidence.update(measured(T, speckle, forms, strengths, curves))
     result.numbers["calibration_hash"] = calibration.hash if isinstance(calibration, Calibration) else "physical"
     return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
 

@@ -1,8 +1,14 @@
-"""Compounding: frames with poses pasted into a regular grid in the image mm of frame 0."""
+"""Compounding: frames with poses pasted into a regular grid in the image mm of frame 0.
+
+Memory is bounded: a grid that takes more than asked is worked off in slabs, each of which reads the scan once, and a
+result of that size lies in a temporary file.
+"""
 
 import math
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +23,10 @@ Array = NDArray[np.float64]
 INTERPOLATIONS = ("NEAREST", "LINEAR")
 COMPOUNDINGS = ("MEAN", "MAXIMUM", "LATEST")
 BYTES_PER_VOXEL = 4 + 4 + 1 + 1  # sum, weight, grey values, and their copy while holes are filled
+RESULT_BYTES_PER_VOXEL = 4 + 1
 DEFAULT_SPACING_MM = 0.5
+DEFAULT_BYTES = 2 * 1024**3
+MOST_SLABS = 32
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Grid:
-    """Extent of a volume before it is made: voxels (nx, ny, nz) and the memory that compounding takes."""
+    """Extent of a volume before it is made: voxels (nx, ny, nz) and the memory that compounding it whole takes."""
 
     origin_mm: tuple[float, float, float]
     size: tuple[int, int, int]
@@ -53,17 +62,25 @@ class Grid:
     def memory_bytes(self) -> int:
         return math.prod(self.size) * BYTES_PER_VOXEL
 
+    def slabs(self, max_bytes: int, halo: int) -> list[tuple[int, int]]:
+        """Layers first..last-1 of the longest axis that are compounded at a time, `halo` layers to each side apart."""
+        layers = max(self.size)
+        at_a_time = max(1, max_bytes * layers // self.memory_bytes - 2 * halo)
+        n = 1 if self.memory_bytes <= max_bytes else -(-layers // at_a_time)
+        edges = [k * layers // n for k in range(n + 1)]
+        return list(pairwise(edges))
+
 
 def plan(T_first_frame: Array, geometry: ProbeGeometry, spacing_mm: float | None = None, *,
-         roi_mm: tuple[Array, Array] | None = None, max_bytes: int = 2 * 1024**3) -> Grid:
+         roi_mm: tuple[Array, Array] | None = None, max_bytes: int = DEFAULT_BYTES) -> Grid:
     """The grid that holds the field of view of every frame (or the box `roi_mm`, two corners).
 
-    Without `spacing_mm` it is 0.5 mm, or as much coarser as `max_bytes` asks for.
+    Without `spacing_mm` it is 0.5 mm, or as much coarser as it takes to be compounded whole in `max_bytes`.
 
     Raises
     ------
     InputError
-        If no pose is finite, or the spacing asked for needs more than `max_bytes`.
+        If no pose is finite, or the spacing asked for needs more than `MOST_SLABS` times `max_bytes`.
     """
     T = np.asarray(T_first_frame, float)
     T = T[np.isfinite(T).all((1, 2))]
@@ -80,18 +97,18 @@ def plan(T_first_frame: Array, geometry: ProbeGeometry, spacing_mm: float | None
         low, high = (np.asarray(corner, float) for corner in roi_mm)
         if not (high > low).all():
             raise InputError(f"compounding: expected a region with low < high, found {low} to {high}")
-    fits = (np.prod(np.maximum(high - low, 0.1)) * BYTES_PER_VOXEL / max_bytes) ** (1 / 3)
+    most = max_bytes if spacing_mm is None else MOST_SLABS * max_bytes
+    fits = (np.prod(np.maximum(high - low, 0.1)) * BYTES_PER_VOXEL / most) ** (1 / 3)
     spacing = spacing_mm or DEFAULT_SPACING_MM
     while True:
         size = np.floor((high - low) / spacing).astype(int) + 2
         nx, ny, nz = (int(voxels) for voxels in size)
         grid = Grid((float(low[0]), float(low[1]), float(low[2])), (nx, ny, nz), spacing)
-        if grid.memory_bytes <= max_bytes:
+        if grid.memory_bytes <= most:
             return grid
         if spacing_mm is not None:
-            most, found = max_bytes / 1e9, grid.memory_bytes / 1e9
-            raise InputError(f"compounding: expected at most {most:.1f} GB, found {found:.1f} GB for {spacing:g} mm"
-                             f": ask for {fits * 1.05:.2g} mm or a smaller region")
+            raise InputError(f"compounding: expected at most {most / 1e9:.1f} GB, found {grid.memory_bytes / 1e9:.1f} "
+                             f"GB for {spacing:g} mm: ask for {fits * 1.05:.2g} mm or a smaller region")
         spacing *= 1.1
 
 
@@ -102,8 +119,8 @@ class _HasBlocks(Protocol):
 def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_first_frame: Array,
                   geometry: ProbeGeometry, spacing_mm: float | None = None, *, interpolation: str = "LINEAR",
                   compounding: str = "MEAN", hole_radius: int = 2, clip_to_fan: bool = True,
-                  roi_mm: tuple[Array, Array] | None = None, max_bytes: int = 2 * 1024**3,
-                  progress: Callable[[int], None] | None = None) -> Volume:
+                  roi_mm: tuple[Array, Array] | None = None, max_bytes: int = DEFAULT_BYTES,
+                  progress: Callable[[int, int], None] | None = None) -> Volume:
     """Compound frames with poses into a regular grid.
 
     Parameters
@@ -118,12 +135,14 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     hole_radius : empty voxels are filled from cubes of up to this many voxels to each side of which a
         third is seen; 0 leaves holes.
     clip_to_fan : leave out pixels outside the field of view.
-    progress : called with the number of frames pasted since the last call.
+    roi_mm : two corners of a box to which the volume is limited, image mm of frame 0.
+    max_bytes : working memory; see `Grid.slabs`.
+    progress : called with (done, total), in frames times slabs.
 
     Raises
     ------
     InputError
-        For unknown modes, or see `plan`.
+        For unknown modes, for frames that come from an iterator but have to be read more than once, or see `plan`.
     """
     if interpolation not in INTERPOLATIONS or compounding not in COMPOUNDINGS:
         raise InputError(f"compounding: expected {'|'.join(INTERPOLATIONS)} and {'|'.join(COMPOUNDINGS)}, "
@@ -137,26 +156,43 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     nx, ny, nz = grid.size
     # Threads own slabs of the kernel's first axis: the longest one shares the work best.
     order = np.argsort([nx, ny, nz], kind="stable")
-    total = np.zeros(tuple(np.array(grid.size)[order[::-1]]), np.float32)
-    weight = np.zeros_like(total)
-    linear = interpolation == "LINEAR"
-    mode, slabs = COMPOUNDINGS.index(compounding), max(1, min(32, total.shape[0] // 4))
-    blocks: Any = scan.blocks() if hasattr(scan, "blocks") else scan
-    for start, frames in blocks:
-        part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
-        cpu_volume.splat(frames, part, first, last, mask, total, weight, mode, linear, slabs)
-        if progress is not None:
-            progress(len(frames))
-    data = np.empty(total.shape, np.uint8)
-    cpu_volume.to_grey(total, weight, mode, data)
-    del total
-    if hole_radius > 0:
-        filled = np.empty_like(data)
-        cpu_volume.fill_holes(data, weight, hole_radius, 1 / 3, filled)
-        data = filled
+    shape = tuple(np.array(grid.size)[order[::-1]])
+    slabs = grid.slabs(max_bytes, hole_radius)
+    blocks: Any = scan.blocks if hasattr(scan, "blocks") else lambda: scan
+    if len(slabs) > 1 and isinstance(scan, Iterator):
+        raise InputError(f"compounding: expected a scan that can be read {len(slabs)} times, found an iterator of "
+                         "blocks: give the scan, or more memory")
+    linear, mode = interpolation == "LINEAR", COMPOUNDINGS.index(compounding)
+    data, accumulation = (_room(shape, kind, grid, max_bytes) for kind in (np.uint8, np.float32))
+    for number, (begin, end) in enumerate(slabs):
+        low, high = max(begin - hole_radius, 0), min(end + hole_radius, shape[0])
+        total = np.zeros((high - low, *shape[1:]), np.float32)
+        weight, shares = np.zeros_like(total), max(1, min(32, len(total) // 4))
+        for start, frames in blocks():
+            part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
+            part[:, 2, 2] -= low
+            cpu_volume.splat(frames, part, first, last, mask, total, weight, mode, linear, shares)
+            if progress is not None:
+                progress(number * len(T) + start + len(frames), len(slabs) * len(T))
+        grey = np.empty(total.shape, np.uint8)
+        cpu_volume.to_grey(total, weight, mode, grey)
+        del total
+        if hole_radius > 0:
+            filled = np.empty_like(grey)
+            cpu_volume.fill_holes(grey, weight, hole_radius, 1 / 3, filled)
+            grey = filled
+        data[begin:end], accumulation[begin:end] = (x[begin - low : end - low] for x in (grey, weight))
     to_zyx = [int(np.flatnonzero(order[::-1] == axis)[0]) for axis in (2, 1, 0)]
-    return Volume(data.transpose(to_zyx), weight.transpose(to_zyx), grid.origin_mm, grid.spacing_mm,
+    return Volume(data.transpose(to_zyx), accumulation.transpose(to_zyx), grid.origin_mm, grid.spacing_mm,
                   np.eye(3))
+
+
+def _room(shape: tuple[int, ...], kind: type, grid: Grid, max_bytes: int) -> NDArray[Any]:
+    """An array to fill: in memory, or in a temporary file where the results do not fit `max_bytes`."""
+    if np.prod(grid.size, dtype=np.int64) * RESULT_BYTES_PER_VOXEL <= max_bytes:
+        return np.empty(shape, kind)
+    with tempfile.TemporaryFile(prefix="speckle_rec_") as file:
+        return np.memmap(file, kind, "w+", shape=shape)  # keeps the file alive once closed
 
 
 def _image_box(geometry: ProbeGeometry) -> tuple[Array, Array]:

@@ -1,6 +1,12 @@
+import io
 import json
+import os
+import re
+import subprocess
 import sys
+import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +36,7 @@ def test_reconstruct_to_the_default_place(tmp_path, scan_file, capsys):
 
 
 @pytest.mark.figures
-def test_volume_and_figures(tmp_path, scan_file):
+def test_volume_and_figures(tmp_path, scan_file, capsys):
     pytest.importorskip("speckle_rec.volume")
     pytest.importorskip("speckle_rec.report.html")
     assert main(["reconstruct", str(scan_file), "-o", "out", "-q", "--ddf"]) == 0
@@ -38,6 +44,17 @@ def test_volume_and_figures(tmp_path, scan_file):
         p.name for p in (tmp_path / "out").iterdir()}
     assert main(["compound", str(scan_file), "--poses", "out/poses_tum.txt", "-o", "v.nrrd", "-q"]) == 0
     assert main(["compound", str(scan_file), "--poses", "out", "-o", "v.nrrd", "-q"]) == 2
+    assert main(["compound", str(scan_file), "--poses", "out", "-o", "v.stl", "-q"]) == 2
+    assert main(["compound", str(scan_file), "--poses", "out", "-o", "w.nrrd", "--roi", "0,0,5", "-q"]) == 2
+    box = ["--roi", "2,2,-1,8,6,2", "--spacing-mm", "0.5", "--accumulation", "a.nrrd", "--compounding", "maximum"]
+    assert main(["compound", str(scan_file), "--poses", "out", "-o", "w.nrrd", *box]) == 0
+    assert "14 x 10 x 8 voxels of 0.5 mm" in capsys.readouterr().out and (tmp_path / "a.nrrd").is_file()
+    for to, name in (("mha", "volume.mha"), ("nii.gz", "volume.nii.gz"), ("nrrd", "volume.nrrd")):
+        pytest.importorskip("SimpleITK")
+        assert main(["export", "out", "--to", to, "-q"]) == 0
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    agreed = json.loads((tmp_path / "out" / "summary.json").read_text())["volume"]["against_tracked"]
+    assert 0 <= agreed["overlap"] <= 1
     assert main(["report", "out", "-q"]) == 0
 
 
@@ -98,7 +115,7 @@ def test_unknown_errors_are_one_line_and_do_not_stop_the_others(tmp_path, monkey
 
 
 @pytest.mark.parametrize("to, name", [("tum", "poses_tum.txt"), ("kitti", "poses_kitti.txt"), ("csv", "poses.csv"),
-                                      ("igs.mha", "scan.igs.mha")])
+                                      ("igs.mha", "scan.igs.mha"), ("ply", "frames.ply")])
 def test_export(tmp_path, scan_file, capsys, to, name):
     assert main(["reconstruct", str(scan_file), "-o", "out", "-q", *QUICK]) == 0
     capsys.readouterr()
@@ -138,3 +155,62 @@ def test_sequence(tmp_path):
     tusrec.write_scan(tmp_path / "a.h5", speckle(3), random_poses(3))
     assert main(["reconstruct", "a.h5", "-o", "out", "--sequence", "-q", *QUICK]) == 0
     assert (tmp_path / "out" / "scan.igs.mha").is_file()
+
+
+VERBS = ("reconstruct", "evaluate", "benchmark", "check", "calibrate", "export", "compound", "report", "simulate",
+         "demo", "doctor")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_commands_that_can_be_copied(capsys, verb):
+    """Every example is a command of that verb, on a line of its own, whose options exist."""
+    assert main([verb, "--help"]) == 0
+    told = capsys.readouterr().out
+    examples = [line.split("#")[0].split() for line in told.splitlines() if line.startswith("  speckle-rec ")]
+    assert examples and all(words[1] == verb for words in examples)
+    known = set(told[told.index("Options:"):].replace(",", " ").split())
+    used = {word for words in examples for word in words if word.startswith("-")}
+    assert used <= known, used - known
+
+
+@pytest.mark.parametrize("words, meant", [(["reconstuct", "a.h5"], "reconstruct"),
+                                          (["reconstruct", "a.h5", "--overwite"], "--overwrite"),
+                                          (["export", "out", "--to", "kiti"], "kitti"),
+                                          (["reconstruct", "a.h5", "--device", "gpuu"], "gpu")])
+def test_did_you_mean(tmp_path, capsys, words, meant):
+    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    assert main(["reconstruct", "a.h5", "-o", "out", "-q", *QUICK]) == 0
+    assert main(words) == 2
+    assert meant in capsys.readouterr().err
+
+
+def test_shell_completion_knows_the_verbs():
+    shell = {"_SPECKLE_REC_COMPLETE": "complete_bash", "COMP_WORDS": "speckle-rec re", "COMP_CWORD": "1"}
+    command = [sys.executable, str(Path(__file__).resolve().parents[1] / "cli.py")]
+    run = subprocess.run(command, env={**os.environ, **shell}, capture_output=True, text=True, timeout=60)
+    assert run.stdout.split() == ["reconstruct", "report"]
+
+
+def test_progress_tells_rate_and_time_left_on_a_terminal_only(monkeypatch, capsys):
+    from rich.console import Console
+
+    from speckle_rec.cli import common
+    with common.progress_bar(True) as report:
+        report("matching", 5, 10)
+    assert capsys.readouterr().err == ""
+    screen = io.StringIO()
+    monkeypatch.setattr(common, "Console", lambda **_: Console(file=screen, force_terminal=True, width=120))
+    with common.progress_bar(True) as report:
+        report("mirror tests", 0, 1)
+        for done in (0, 400, 800):
+            time.sleep(0.02)
+            report("matching", done, 1600)
+    shown = screen.getvalue()
+    assert "mirror tests" in shown and not re.search(r"\b0/1\b", shown)
+    assert re.search(r"800/1600  \d+/s", shown) and re.search(r"left .{0,12}\d:\d\d:\d\d", shown)
+
+
+def test_the_table_ends_in_absolute_paths(tmp_path, scan_file, capsys):
+    assert main(["reconstruct", str(scan_file), "-o", "out", *QUICK]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"poses     {tmp_path / 'out' / 'poses.h5'}" in lines and lines[-1] == str(tmp_path / "out")

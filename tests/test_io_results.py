@@ -13,7 +13,7 @@ from small_scans import random_poses, speckle
 
 from speckle_rec import geometry
 from speckle_rec.errors import InputError
-from speckle_rec.io import results, staging, trajectory
+from speckle_rec.io import ply, results, staging, trajectory
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
 
@@ -121,3 +121,62 @@ def test_csv_holds_every_parametrisation(tmp_path):
         np.testing.assert_allclose(Rotation.from_quat(quaternions).as_matrix(), poses[:, :3, :3], atol=1e-8)
         corner = np.column_stack([table[f"{prefix}_br_{a}_mm"] for a in "xyz"])
         np.testing.assert_allclose(corner, (poses @ scale @ (64, 48, 0, 1))[:, :3], atol=1e-7)
+
+
+def test_simpleitk_places_the_pixels_of_a_written_sequence(tmp_path):
+    """What 3D Slicer and PLUS see: image and transforms from SimpleITK's reader alone."""
+    SimpleITK = pytest.importorskip("SimpleITK")
+    T_tool_image = random_poses(1, seed=9, size=1.0)[0]
+    scan = Scan.from_arrays(speckle(5), scale=np.diag([0.2, 0.3, 1, 1]), T_tool_image=T_tool_image)
+    T = geometry.chain(random_poses(5, size=0.7))
+    results.write_sequence(tmp_path / "scan.igs.mha", scan, T)
+    image = SimpleITK.ReadImage(str(tmp_path / "scan.igs.mha"))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), speckle(5))
+
+    def stored(key):
+        return np.array(image.GetMetaData(key).split(), float).reshape(4, 4)
+
+    corners = np.array([[0, 0, 0, 1], [63, 0, 0, 1], [0, 47, 0, 1], [20, 30, 0, 1]], float)   # PLUS counts from 0
+    for i in range(5):
+        ours = (corners + [1, 1, 0, 0]) @ (T[i] @ scan.scale).T
+        direct = stored(f"Seq_Frame{i:04d}_ImageToReferenceTransform")
+        by_probe = stored(f"Seq_Frame{i:04d}_ProbeToReferenceTransform") @ stored("ImageToProbeTransform")
+        np.testing.assert_allclose(corners @ direct.T, ours, atol=1e-8)
+        np.testing.assert_allclose(corners @ by_probe.T, ours, atol=1e-8)
+
+
+def test_meshio_reads_the_frames_and_the_path(tmp_path):
+    meshio = pytest.importorskip("meshio")
+    T, confidence = geometry.chain(random_poses(6, size=0.5)), np.linspace(0, 1, 6).astype(np.float32)
+    outline = np.array([[0.0, 0], [10, 0], [12, 8], [5, 10], [-2, 8], [0, 0]])
+    ply.write(tmp_path / "frames.ply", T, outline, confidence)
+    mesh = meshio.read(tmp_path / "frames.ply")
+    (faces,), (path,) = ([block.data for block in mesh.cells if block.type == kind] for kind in ("polygon", "line"))
+    assert faces.shape == (6, 5) and path.shape == (5, 2)
+    corners = np.column_stack([outline[:-1], np.zeros(5), np.ones(5)])
+    for i, face in enumerate(faces):
+        np.testing.assert_allclose(mesh.points[face], (corners @ T[i].T)[:, :3], atol=1e-6)
+        assert (mesh.point_data["frame"][face] == i).all()
+    np.testing.assert_allclose(mesh.points[np.append(path[:, 0], path[-1, 1])], (T @ [5, 5, 0, 1])[:, :3], atol=1e-6)
+    np.testing.assert_allclose(mesh.point_data["confidence"][path[:, 1]], confidence[1:], atol=1e-4)
+    ply.write(tmp_path / "one.ply", T[:1], outline, confidence[:1])
+    assert len(meshio.read(tmp_path / "one.ply").points) == 6
+
+
+def test_evidence_is_kept_beside_the_poses(tmp_path):
+    result = reconstruction(5)
+    result.evidence.update(phase=np.array(["fan", "fan", "still", "fan", "rock"]), reversals=np.array([2]))
+    results.write(tmp_path / "r", Scan.from_arrays(speckle(5)), result, config={}, outputs=SMALL)
+    with h5py.File(tmp_path / "r" / "poses.h5") as file:
+        assert np.asarray(file["evidence/phase"]).astype(str).tolist() == ["fan", "fan", "still", "fan", "rock"]
+        assert file["evidence/reversals"][0] == 2
+        assert len(file["covariance"].attrs["about_mm"]) == 3
+
+
+def test_long_writing_counts_up_to_all_of_it(tmp_path):
+    seen: dict[str, list[tuple[int, int]]] = {}
+    results.write(tmp_path / "r", Scan.from_arrays(speckle(5)), reconstruction(5), config={},
+                  outputs=results.Outputs(ddf=True, volume=True, sequence=True, report=False),
+                  progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))
+    assert set(seen) == {"writing ddf", "writing sequence", "writing volume"}
+    assert (8, 8) in seen["writing ddf"] and (5, 5) in seen["writing sequence"] and (5, 5) in seen["writing volume"]

@@ -1,5 +1,6 @@
 """Compounding puts every pixel where its pose says, and the file says where that is."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import geometry, probe, volume
+from speckle_rec import agreement, geometry, probe, volume
 from speckle_rec.errors import InputError
-from speckle_rec.io import nrrd
+from speckle_rec.io import nrrd, volumes
 
 SCALE = np.diag([0.5, 0.4, 1.0, 1.0])
 SHAPE = (60, 50)
@@ -64,8 +65,8 @@ def test_a_single_slice_on_the_grid_is_the_image():
     for interpolation in volume.INTERPOLATIONS:
         done = []
         v = volume.compound_scan(scan, np.eye(4)[None], whole, 0.5, interpolation=interpolation,
-                                 hole_radius=0, progress=done.append)
-        assert done == [1]
+                                 hole_radius=0, progress=lambda *at, done=done: done.append(at))
+        assert done == [(1, 1)]
         assert v.origin_mm == (0.5, 0.5, 0.0)
         assert np.array_equal(v.data[0, : SHAPE[0], : SHAPE[1]], frames[0])
 
@@ -112,6 +113,94 @@ def test_memory_is_planned_before():
         volume.compound_scan([], T, LINEAR_PROBE, compounding="MEDIAN")
 
 
+@pytest.mark.parametrize("compounding", volume.COMPOUNDINGS)
+def test_in_slabs_as_whole(compounding):
+    T = sweep(30, (0.1, 0.2, 1.3), (0.002, 0.004, 0))
+    scan = SimpleNamespace(blocks=lambda: blocks(acquire(T)))
+    options = {"spacing_mm": 0.5, "compounding": compounding}
+    whole = volume.compound_scan(scan, T, LINEAR_PROBE, **options)
+    little = volume.plan(T, LINEAR_PROBE, 0.5).memory_bytes // 5
+    seen = []
+    parts = volume.compound_scan(scan, T, LINEAR_PROBE, **options, max_bytes=little,
+                                 progress=lambda done, total: seen.append((done, total)))
+    assert isinstance(parts.data.base, np.memmap) and not isinstance(whole.data.base, np.memmap)
+    np.testing.assert_array_equal(parts.data, whole.data)
+    np.testing.assert_array_equal(parts.accumulation, whole.accumulation)
+    assert seen[-1][0] == seen[-1][1] >= 5 * 30 and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    with pytest.raises(InputError, match="iterator"):
+        volume.compound_scan(blocks(acquire(T)), T, LINEAR_PROBE, **options, max_bytes=little)
+
+
+def test_region_of_interest_is_a_part_of_the_whole():
+    T = sweep(20)
+    scan = SimpleNamespace(blocks=lambda: blocks(acquire(T)))
+    whole = volume.compound_scan(scan, T, LINEAR_PROBE, 0.5, hole_radius=0)
+    low = np.array(whole.origin_mm) + 0.5 * np.array([10, 12, 3])
+    part = volume.compound_scan(scan, T, LINEAR_PROBE, 0.5, hole_radius=0, roi_mm=(low, low + 4.0))
+    assert part.origin_mm == tuple(low) and part.data.shape == (10, 10, 10)
+    np.testing.assert_array_equal(part.data, whole.data[3:13, 12:22, 10:20])
+
+
+def test_simpleitk_resamples_each_frame_from_the_volume(tmp_path):
+    """An outside reader that knows nothing of poses but where a slice lies finds the frames in the file."""
+    sitk = pytest.importorskip("SimpleITK")
+    T = sweep(50, (0.05, -0.03, 0.35), (0.006, 0.004, 0.002))
+    frames = acquire(T)
+    nrrd.write(tmp_path / "v.nrrd", volume.compound_scan(blocks(frames), T, LINEAR_PROBE, 0.4))
+    image = sitk.ReadImage(str(tmp_path / "v.nrrd"), sitk.sitkFloat32)
+    inside = np.s_[6:48, 8:42]
+    for i in (10, 25, 40):
+        corner = T[i] @ SCALE @ [1, 1, 0, 1]
+        slice_of = sitk.Image(SHAPE[1], SHAPE[0], 1, sitk.sitkFloat32)
+        slice_of.SetOrigin(corner[:3].tolist())
+        slice_of.SetSpacing([SCALE[0, 0], SCALE[1, 1], 1.0])
+        slice_of.SetDirection(T[i][:3, :3].ravel().tolist())
+        found = sitk.GetArrayFromImage(sitk.Resample(image, slice_of, sitk.Transform(), sitk.sitkLinear, -1.0))[0]
+        assert (found[inside] >= 0).all()
+        error = found[inside] - frames[i][inside]
+        assert np.abs(error).mean() < 2.5, f"frame {i}: {np.abs(error).mean():.2f} grey levels"
+        assert np.abs(found[inside] - frames[(i + 20) % 50][inside]).mean() > 10
+
+
+def test_one_oblique_slice_lies_where_simpleitk_puts_it():
+    sitk = pytest.importorskip("SimpleITK")
+    T = geometry.exp(np.array([[3.0, -2, 5, 0.5, -0.3, 0.2]]))
+    scale = np.diag([0.25, 0.25, 1.0, 1.0])
+    fan = probe.ProbeGeometry("linear", SHAPE, scale, (6.375, 0.25), 0.0, (0.0, 14.75), (-6.125, 6.125))
+    frame = acquire(np.eye(4)[None])
+    v = volume.compound_scan(blocks(frame), T, fan, 0.5, interpolation="NEAREST", hole_radius=0)
+    thick = np.repeat(frame, 9, axis=0).astype(np.float32)    # a slice has no thickness: voxels are two pixels wide
+    source = sitk.GetImageFromArray(thick)
+    source.SetSpacing([0.25, 0.25, 0.25])
+    source.SetDirection(T[0, :3, :3].ravel().tolist())
+    source.SetOrigin((T[0] @ scale @ [1, 1, 0, 1] - T[0] @ [0, 0, 1, 0])[:3].tolist())
+    wanted = sitk.Resample(source, [int(n) for n in v.data.shape[::-1]], sitk.Transform(), sitk.sitkLinear,
+                           v.origin_mm, [0.5] * 3, np.eye(3).ravel().tolist(), -1.0)
+    wanted = sitk.GetArrayFromImage(wanted)
+    seen = v.accumulation > 0
+    assert seen.sum() > 900 and (wanted[seen] >= 0).mean() > 0.95
+    assert np.abs(v.data - wanted)[seen & (wanted >= 0)].mean() < 2
+
+
+def test_agreement_of_volumes():
+    T = sweep(30)
+    scan = SimpleNamespace(blocks=lambda: blocks(acquire(T)))
+    same = agreement.of_trajectories(scan, T, T, LINEAR_PROBE)[2]
+    assert same.ncc == pytest.approx(1) and same.overlap == 1 and same.spacing_mm == 0.5
+    moved = T.copy()
+    moved[:, 2, 3] += 6.0
+    off = agreement.of_trajectories(scan, moved, T, LINEAR_PROBE)[2]
+    assert 0.45 < off.overlap < 0.65    # 12 mm and the filled rim, moved by 6
+    moved[:, :3, 3] = T[:, :3, 3] + [5.0, 0, 0]
+    assert agreement.of_trajectories(scan, moved, T, LINEAR_PROBE)[2].ncc < 0.7
+    gap = T.copy()
+    gap[5:25] = np.nan
+    assert agreement.of_trajectories(scan, T, gap, LINEAR_PROBE)[2].ncc == pytest.approx(1)
+    a, b = (volume.compound_scan(scan, T, LINEAR_PROBE, mm) for mm in (1.0, 1.2))
+    with pytest.raises(InputError, match="same grid"):
+        agreement.agreement(a, b)
+
+
 def test_nrrd_is_read_back_where_it_was(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     T = sweep(9, (0.2, 0, 0.5))
@@ -126,3 +215,35 @@ def test_nrrd_is_read_back_where_it_was(tmp_path):
     np.testing.assert_allclose(at, voxel_mm(v)[2, 4, 3])
     buffer = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "accumulation.nrrd")))
     np.testing.assert_allclose(buffer, v.accumulation)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nii.gz", ".nii"])
+def test_other_programs_find_each_voxel_where_the_nrrd_has_it(tmp_path, suffix):
+    sitk, nibabel = pytest.importorskip("SimpleITK"), pytest.importorskip("nibabel")
+    T = sweep(9, (0.2, 0, 0.5))
+    v = volume.compound_scan(blocks(acquire(T)), T, LINEAR_PROBE, 0.7)
+    nrrd.write(tmp_path / "volume.nrrd", v)
+    volumes.write(tmp_path / f"volume{suffix}", nrrd.read(tmp_path / "volume.nrrd"))
+    one, other = (sitk.ReadImage(str(tmp_path / name)) for name in ("volume.nrrd", f"volume{suffix}"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(other), v.data)
+    at = (3, 4, 2)
+    places = [image.TransformIndexToPhysicalPoint(at) for image in (one, other)]
+    np.testing.assert_allclose(*places, atol=1e-5)
+    if suffix != ".mha":
+        image = nibabel.load(tmp_path / f"volume{suffix}")
+        np.testing.assert_array_equal(np.asarray(image.dataobj), v.data.transpose(2, 1, 0))
+        ras = (image.affine @ [*at, 1])[:3]
+        np.testing.assert_allclose(ras * [-1, -1, 1], voxel_mm(v)[2, 4, 3], atol=1e-5)
+
+
+def test_volumes_of_unknown_name_or_without_their_reader_are_told(tmp_path, monkeypatch):
+    T = sweep(3)
+    v = volume.compound_scan(blocks(acquire(T)), T, LINEAR_PROBE, 1.0)
+    with pytest.raises(InputError, match=r"\*\.nrrd"):
+        volumes.write(tmp_path / "volume.stl", v)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(InputError, match=r"speckle-rec\[itk\]"):
+        volumes.write(tmp_path / "volume.mha", v)
+    (tmp_path / "no.nrrd").write_text("something else")
+    with pytest.raises(InputError, match="expected a volume as NRRD"):
+        nrrd.read(tmp_path / "no.nrrd")

@@ -27,10 +27,19 @@ from . import (
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
+HELP = """Trackerless freehand 3D ultrasound from images alone.
+
+\b
+speckle-rec demo                     # a scan with known poses, reconstructed and scored
+speckle-rec check scan.h5            # what is in it, what it will cost
+speckle-rec reconstruct scan.h5      # poses, volume and report in results/
+"""
+
+
 def build() -> typer.Typer:
     """The application with the verbs of this installation."""
-    app = typer.Typer(name="speckle-rec", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                      help="Trackerless freehand 3D ultrasound from images alone.",
+    app = typer.Typer(name="speckle-rec", add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                      help=HELP,
                       context_settings={"help_option_names": ["-h", "--help"]})
     app.command("reconstruct")(reconstruct.reconstruct)
     app.command("evaluate")(evaluate.evaluate)

@@ -29,7 +29,12 @@ def benchmark(dataset: Dataset, out: Out,
               config: common.Config = None, device: common.Device = None, jobs: Processes = 1,
               seed: common.Seed = None, overwrite: common.Overwrite = False,
               no_progress: common.NoProgress = False, quiet: common.Quiet = False) -> int:
-    """Run the same scans through several engines; accuracy and run time in one table and one figure."""
+    """Run the same scans through several engines; accuracy and run time in one table and one figure.
+
+    \b
+    speckle-rec benchmark val --engines identity,prior,inplane,speckle -o benchmark
+    speckle-rec benchmark val --engines speckle,challenge:entry/predict_ddfs.py --python entry/.venv/bin/python -o both
+    """
     settings, jobs = processes(config, device, seed, jobs)
     chosen = choose(engines, python, settings.device)
     curves, calibration_hash = load_calibration(calibration)

@@ -49,6 +49,11 @@ def calibrate(
     """Curves and priors of a machine from tracked scans, for reconstruct --calibration.
 
     What each scan gave is kept in FILE.statistics.h5: an interrupted run goes on where it was.
+
+    \b
+    speckle-rec calibrate Freehand_US_data_train_2025 -o calibration.h5
+    speckle-rec calibrate train -o part1.h5 --shard 1/2
+    speckle-rec calibrate --merge part1.h5 part2.h5 -o calibration.h5
     """
     settings = config_file.load(config, jobs=jobs, seed=seed)
     common.set_threads(settings.jobs)

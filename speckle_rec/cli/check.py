@@ -17,7 +17,12 @@ BASE_BYTES = 600e6
 
 def check(scans: common.Scans, calib: common.Calib = None, landmarks: common.Landmarks = None,
           quiet: common.Quiet = False) -> int:
-    """Say what is in a scan or a data set, what is missing, and what a reconstruction will cost; writes nothing."""
+    """Say what is in a scan or a data set, what is missing, and what a reconstruction will cost; writes nothing.
+
+    \b
+    speckle-rec check scan.h5
+    speckle-rec check Freehand_US_data_val_2025
+    """
     paths = common.find_scans(scans)
     bad, frames, seconds = 0, 0, 0.0
     console = Console(highlight=False)

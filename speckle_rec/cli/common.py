@@ -11,7 +11,8 @@ import cv2
 import numba
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ..errors import InputError
 from ..io import tusrec
@@ -105,20 +106,37 @@ def check_device(device: str) -> None:
         raise InputError("--device gpu: this version computes on the CPU only; use auto or cpu")
 
 
+class Rate(ProgressColumn):
+    """What is done of what is to be done, and how much a second; nothing for stages that cannot count."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None or task.total <= 1:
+            return Text("")
+        speed = task.finished_speed or task.speed
+        rate = "" if speed is None else f"  {speed:.0f}/s" if speed >= 10 else f"  {speed:.2g}/s"
+        return Text(f"{int(task.completed)}/{int(task.total)}{rate}", style="progress.download")
+
+
 @contextlib.contextmanager
 def progress_bar(shown: bool) -> Iterator[Report]:
-    """A callable (stage, done, total) that draws a bar on stderr where that is a terminal."""
+    """A callable (stage, done, total) that draws a bar on stderr where that is a terminal.
+
+    A stage of one step is shown as busy, with the time it takes; others with rate and time left.
+    """
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
         yield lambda stage, done, total: None
         return
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), Rate(), TimeElapsedColumn(), TextColumn("left"),
+               TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         tasks: dict[str, int] = {}
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+                tasks[stage] = bar.add_task(stage, total=None)
+            busy = total == 1 and done == 0 and bar.tasks[tasks[stage]].total is None
+            if not busy:
+                bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
 
         yield report

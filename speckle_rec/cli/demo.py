@@ -20,7 +20,12 @@ def demo(
     jobs: common.Jobs = None,
     no_progress: common.NoProgress = False,
 ) -> int:
-    """Reconstruct a scan that is synthesised on the spot (rotation protocol, known poses), and score it."""
+    """Reconstruct a scan that is synthesised on the spot (rotation protocol, known poses), and score it.
+
+    \b
+    speckle-rec demo
+    speckle-rec demo --frames 1600 --seed 3 -o long-demo
+    """
     from ..synth.dataset import simulate_dataset
     from ..synth.scan import ScanSettings
     common.set_threads(jobs or 0)
@@ -36,9 +41,6 @@ def demo(
         summary = run_scan(scan, folder, config_file.load(jobs=jobs), outputs=results.Outputs(), overwrite=True,
                            progress=report)
     tables.show(summary, folder)
-    for name in ("poses.h5", "report.html", "volume.nrrd"):
-        if (folder / name).is_file():
-            print((folder / name).absolute())
     assert scan.path is not None
-    print(scan.path.absolute())
+    print(f"{'scan':<10}{scan.path.absolute()}")
     return 0

@@ -14,7 +14,11 @@ PACKAGES = ("numpy", "scipy", "numba", "opencv-python-headless", "scikit-image",
 
 
 def doctor() -> int:
-    """Versions, CPU threads, and whether the GPU is used and why."""
+    """Versions, CPU threads, and whether the GPU is used and why.
+
+    \b
+    speckle-rec doctor
+    """
     lines = [f"speckle-rec {version()}", f"python {platform.python_version()} on {platform.platform()}"]
     missing = []
     for name in PACKAGES:

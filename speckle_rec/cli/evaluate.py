@@ -33,7 +33,13 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
              jobs: Processes = 1, seed: common.Seed = None, overwrite: common.Overwrite = False,
              no_progress: common.NoProgress = False, quiet: common.Quiet = False,
              verbose: common.Verbose = False) -> int:
-    """Reconstruct every scan of a data set, score it, and set the means beside the published leaderboard."""
+    """Reconstruct every scan of a data set, score it, and set the means beside the published leaderboard.
+
+    \b
+    speckle-rec evaluate Freehand_US_data_val_2025 -o evaluation
+    speckle-rec evaluate val --calibration calibration.h5 -o evaluation -j 0
+    speckle-rec evaluate val -o evaluation --scans '*rotation' -v
+    """
     settings, jobs = processes(config, device, seed, jobs)
     curves, calibration_hash = load_calibration(calibration)
     with common.progress_bar(not (no_progress or quiet)) as report:

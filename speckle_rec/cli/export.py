@@ -1,6 +1,7 @@
 """``export RESULT --to FORMAT``: poses for other programs."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +9,13 @@ import typer
 
 from ..config import did_you_mean
 from ..errors import InputError
-from ..io import results, trajectory
+from ..io import nrrd, ply, results, trajectory, volumes
 from ..io.staging import staged_file
 from ..scan import Scan
+from . import common
 
 NAMES = {"tum": "poses_tum.txt", "kitti": "poses_kitti.txt", "csv": "poses.csv", "igs.mha": "scan.igs.mha",
-         "nrrd": "volume.nrrd"}
+         "ply": "frames.ply", "nrrd": "volume.nrrd", "mha": "volume.mha", "nii.gz": "volume.nii.gz"}
 
 
 def export(
@@ -23,9 +25,18 @@ def export(
     scan: Annotated[Path | None, typer.Option(
         "--scan", metavar="SCAN", help="The scan, where it has moved (igs.mha only).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    no_progress: common.NoProgress = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
 ) -> int:
-    """Write the poses of a result as TUM, KITTI, CSV or a PLUS sequence, or its volume as NRRD."""
+    """Poses, frames or the volume of a result, in the format of other programs.
+
+    \b
+    speckle-rec export results/scan --to tum        # evo_traj tum poses_tum.txt
+    speckle-rec export results/scan --to igs.mha    # 3D Slicer (SlicerIGSIO) and PLUS: frames with poses
+    speckle-rec export results/scan --to ply        # MeshLab, CloudCompare: frame outlines and path
+    speckle-rec export results/scan --to nii.gz     # volume as NIfTI (extra [itk]); mha, nrrd likewise
+    speckle-rec export results/scan --to csv        # a row a frame, every parametrisation
+    """
     if to not in NAMES:
         raise InputError(f"--to: expected one of {', '.join(NAMES)}, found '{to}'{did_you_mean(to, NAMES)}")
     stored = results.read(result)
@@ -34,14 +45,15 @@ def export(
     if to in ("tum", "kitti", "nrrd") and inside and path.name == NAMES[to] and path.is_file():
         pass    # reconstruct has written it
     else:
-        with staged_file(path, overwrite) as partial:
-            _write(partial, to, stored, scan)
+        with staged_file(path, overwrite) as partial, common.progress_bar(not (no_progress or quiet)) as report:
+            _write(partial, to, stored, scan, lambda done, total: report("frames", done, total))
     if not quiet:
         print(path.absolute())
     return 0
 
 
-def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None) -> None:
+def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None,
+           progress: Callable[[int, int], None]) -> None:
     if to == "tum":
         trajectory.write_tum(path, stored.T_first_frame, stored.timestamps_s)
     elif to == "kitti":
@@ -49,11 +61,16 @@ def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None) 
     elif to == "csv":
         trajectory.write_csv(path, stored.T_first_frame, stored.T_prev_frame, stored.timestamps_s, stored.scale,
                              stored.shape)
-    elif to == "nrrd":
+    elif to == "ply":
+        ply.write(path, stored.T_first_frame, results.outline_mm(stored), stored.confidence)
+    elif to in ("nrrd", "mha", "nii.gz"):
         volume = stored.folder / NAMES["nrrd"]
         if not volume.is_file():
             raise InputError(f"{stored.folder}: the result has no volume; use compound, or reconstruct with --volume")
-        shutil.copyfile(volume, path)
+        if to == "nrrd":
+            shutil.copyfile(volume, path)
+        else:
+            volumes.write(path, nrrd.read(volume))
     else:
         where = scan_path or stored.summary.get("path")
         if where is None:
@@ -63,4 +80,4 @@ def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None) 
             raise InputError(f"{where}: expected the scan of {stored.folder}: {len(stored.T_first_frame)} frames of "
                              f"{stored.shape}, found {scan.n_frames} of {scan.shape}")
         scan.scale = stored.scale
-        results.write_sequence(path, scan, stored.T_first_frame)
+        results.write_sequence(path, scan, stored.T_first_frame, progress)

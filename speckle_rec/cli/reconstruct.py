@@ -43,7 +43,14 @@ def reconstruct(
     quiet: common.Quiet = False,
     verbose: common.Verbose = False,
 ) -> int:
-    """Poses of a scan's frames from the images alone; scored where the scan carries tracker poses."""
+    """Poses of a scan's frames from the images alone; scored where the scan carries tracker poses.
+
+    \b
+    speckle-rec reconstruct scan.h5
+    speckle-rec reconstruct sweep.igs.mha -o out --sequence
+    speckle-rec reconstruct scan.h5 --calibration calibration.h5 --ddf
+    speckle-rec reconstruct 'scans/*.h5' -o results -c config.toml
+    """
     settings = config_file.load(config, device=device, jobs=jobs, seed=seed)
     common.check_device(settings.device)
     common.set_threads(settings.jobs)

@@ -11,7 +11,11 @@ from . import common
 
 def report(result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result folder of reconstruct.")],
            quiet: common.Quiet = False) -> int:
-    """Write report.html of a result again."""
+    """Write report.html of a result again.
+
+    \b
+    speckle-rec report results/scan
+    """
     results.read(result)
     results.write_report(result)
     if not quiet:

@@ -1,21 +1,19 @@
 """speckle-rec simulate: a data set with known poses in the challenge's layout."""
 
 import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import InputError, SpeckleRecError
 from ..synth.beam import Beam
 from ..synth.dataset import LAYOUTS, PROTOCOLS, scan_names, simulate_dataset
 from ..synth.machine import JITTER_DEG_PER_MM, Machine
 from ..synth.scan import TISSUES, ScanSettings
+from . import common
 
 _BEAM = Beam()
 _EFFECTS = "Machine effects"
@@ -58,7 +56,13 @@ def simulate(
     overlay: Annotated[bool | None, typer.Option("--overlay/--no-overlay", rich_help_panel=_EFFECTS,
                                                  help="Text and marks on the screen.")] = None,
 ) -> None:
-    """Simulate scans with known poses, in the layout of the TUS-REC challenge."""
+    """Simulate scans with known poses, in the layout of the TUS-REC challenge.
+
+    \b
+    speckle-rec simulate train --subjects 3
+    speckle-rec simulate small --frames 240 --scans 'RH_*' --seed 7
+    speckle-rec simulate val --layout val --first-subject 50 --realistic -j 0
+    """
     usual = Machine.realistic() if realistic else Machine()
     jitter_deg = None if jitter is None else JITTER_DEG_PER_MM * jitter
     chosen: dict[str, Any] = {
@@ -73,20 +77,15 @@ def simulate(
                              machine=machine)
                 for subject in range(first_subject, first_subject + subjects)
                 for name in scan_names(protocol, scans)]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"),
-               TimeRemainingColumn())
     start = time.perf_counter()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=no_progress or quiet or not sys.stderr.isatty()) as bar:
-        task = bar.add_task("simulate", total=None)
+    with common.progress_bar(not (no_progress or quiet)) as bar:
         report = simulate_dataset(out, settings, layout=layout, jobs=jobs or os.cpu_count() or 1, overwrite=overwrite,
-                                  progress=lambda done, total, last: bar.update(
-                                      task, completed=done, total=total, description=last or "simulate"))
+                                  progress=lambda done, total, _: bar("frames", done, total))
     if verbose:
         print("\n".join([*(f"made {name}" for name in report.made), *(f"kept {name}" for name in report.skipped)]))
         print(f"{time.perf_counter() - start:.1f} s")
     if not quiet:
-        print(f"{out}: {len(report.made)} scans made, {len(report.skipped)} were there")
+        print(f"{out.absolute()}: {len(report.made)} scans made, {len(report.skipped)} were there")
     if report.failed:
         raise SpeckleRecError(f"{len(report.failed)} scans failed: "
                               + "; ".join(f"{name} ({why})" for name, why in report.failed.items()))

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from .common import complain
 
+FILES = {"poses.h5": "poses", "volume.nrrd": "volume", "scan.igs.mha": "sequence", "ddf.h5": "fields",
+         "trajectory.png": "figure", "report.html": "report"}
 ERRORS = ("GPE", "LPE", "GLE", "LLE")
 
 
@@ -33,8 +35,15 @@ def show(summary: Mapping[str, Any], folder: Path, *, finished_before: bool = Fa
         console.print(step_table(score["steps"]))
     if "final" in score:
         console.print(score_table(score))
+    agreed = (summary.get("volume") or {}).get("against_tracked")
+    if agreed:
+        console.print(f"volume from estimated against tracked poses: NCC {_number(agreed['ncc'])}, overlap "
+                      f"{_number(agreed['overlap'])} at {_number(agreed['spacing_mm'])} mm", soft_wrap=True)
     for warning in summary["warnings"]:
         complain(f"warning: {warning}")
+    for name, what in FILES.items():
+        if (folder / name).is_file():
+            console.print(f"{what:<10}{(folder / name).absolute()}", markup=False, soft_wrap=True)
     console.print(str(folder.absolute()), markup=False, soft_wrap=True)
 
 

@@ -8,9 +8,11 @@ written, which pynrrd would put into the header.
 import zlib
 from pathlib import Path
 
+import nrrd
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..volume import Volume
 
 TYPES = {"uint8": "uint8", "float32": "float"}
@@ -22,7 +24,12 @@ def write(path: str | Path, volume: Volume, *, accumulation: str | Path | None =
     """Write a volume's grey values, and its accumulation buffer to a second file if asked for."""
     _write(Path(path), volume.data, volume)
     if accumulation is not None:
-        _write(Path(accumulation), volume.accumulation, volume)
+        write_accumulation(accumulation, volume)
+
+
+def write_accumulation(path: str | Path, volume: Volume) -> None:
+    """Write the accumulation buffer of a volume: how much went into each voxel, zero in holes."""
+    _write(Path(path), volume.accumulation, volume)
 
 
 def _write(path: Path, data: NDArray[np.uint8] | NDArray[np.float32], volume: Volume) -> None:
@@ -44,3 +51,23 @@ def _write(path: Path, data: NDArray[np.uint8] | NDArray[np.float32], volume: Vo
 
 def _vector(values: NDArray[np.float64]) -> str:
     return f"({','.join(f'{value:.17g}' for value in values)})"
+
+
+def read(path: str | Path) -> Volume:
+    """The volume of a file of `write`; its accumulation buffer, which has a file of its own, comes back empty.
+
+    Raises
+    ------
+    InputError
+        If the file is no such volume.
+    """
+    try:
+        data, header = nrrd.read(str(path), index_order="C")
+        directions = np.asarray(header["space directions"], float).T
+        x, y, z = (float(v) for v in header["space origin"])
+    except (OSError, nrrd.NRRDError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: expected a volume as NRRD ({' '.join(str(error).split())})") from error
+    if data.ndim != 3 or directions.shape != (3, 3):
+        raise InputError(f"{path}: expected a volume of three axes, found {data.shape}")
+    spacing = float(np.linalg.norm(directions[:, 0]))
+    return Volume(data, np.zeros((0, 0, 0), np.float32), (x, y, z), spacing, directions / spacing)

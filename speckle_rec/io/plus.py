@@ -148,7 +148,8 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
     blocks : (start, frames uint8 [n, rows, columns]) in order, as `Scan.blocks` gives them.
     size : (frames, rows, columns).
     T_reference_probe : [N, 4, 4] in mm, written as ``ProbeToReferenceTransform``.
-    image_to_probe : PLUS's M (pixels from 0), for the header.
+    image_to_probe : PLUS's M (pixels from 0), for the header; with it each frame carries ``ImageToReferenceTransform``
+        too, which places it without a configuration file.
     """
     n_frames, rows, columns = size
     ok = np.ones(n_frames, bool) if tracked_ok is None else tracked_ok
@@ -166,6 +167,10 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
         tail += [f"{frame}_ProbeToReferenceTransform = {_row(T_reference_probe[i] if ok[i] else np.eye(4))}",
                  f"{frame}_ProbeToReferenceTransformStatus = {'OK' if ok[i] else 'INVALID'}",
                  f"{frame}_Timestamp = {times[i]:.6f}", f"{frame}_ImageStatus = OK"]
+        if image_to_probe is not None:
+            tail += [f"{frame}_ImageToReferenceTransform = "
+                     f"{_row(T_reference_probe[i] @ image_to_probe if ok[i] else np.eye(4))}",
+                     f"{frame}_ImageToReferenceTransformStatus = {'OK' if ok[i] else 'INVALID'}"]
     tail.append("ElementDataFile = LOCAL")
     with open(path, "wb") as file:
         file.write(("\n".join(head) + "\n").encode())

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -58,6 +58,7 @@ class Stored:
     shape: tuple[int, int]
     timestamps_s: Array
     summary: dict[str, Any]
+    outline_mm: Array | None = None
 
 
 def version() -> str:
@@ -86,7 +87,7 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
     """
     outputs = outputs or Outputs()
     report = progress or (lambda stage, done, total: None)
-    times = dict(result.run_times_s)
+    times, agreed = dict(result.run_times_s), {}
     with staged(folder, overwrite) as out:
         stamps = timestamps(scan)
         geometry = probe_geometry(scan, result)
@@ -95,19 +96,21 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
         trajectory.write_kitti(out / "poses_kitti.txt", result.T_first_frame)
         (out / CONFIG).write_text(tomli_w.dumps(_plain(config)), encoding="utf-8")
         extras: list[tuple[str, bool, Callable[[], None]]] = [
-            ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result)),
-            ("sequence", outputs.sequence, lambda: write_sequence(out / "scan.igs.mha", scan, result.T_first_frame)),
-            ("volume", outputs.volume, lambda: _write_volume(out, scan, result, geometry)),
+            ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result, report)),
+            ("sequence", outputs.sequence, lambda: write_sequence(
+                out / "scan.igs.mha", scan, result.T_first_frame,
+                lambda done, total: report("writing sequence", done, total))),
+            ("volume", outputs.volume, lambda: agreed.update(_write_volume(out, scan, result, geometry, report))),
             ("plots", outputs.report, lambda: _write_plots(out, scan, result, geometry)),
         ]
         wanted = [(name, job) for name, enabled, job in extras if enabled]
-        for i, (name, job) in enumerate(wanted):
-            report(f"writing {name}", i, len(wanted))
+        for name, job in wanted:
+            report(f"writing {name}", 0, 1)
             started = time.perf_counter()
             job()
             times[name] = time.perf_counter() - started
-        report("writing", len(wanted), max(len(wanted), 1))
-        summary = summarise(scan, result, score, times, calibration_hash)
+            report(f"writing {name}", 1, 1)
+        summary = summarise(scan, result, score, times, calibration_hash) | _plain(agreed, none=True)
         (out / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if outputs.report:
             write_report(out)
@@ -131,7 +134,10 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
         file["outline_mm"] = geometry.outline()
         if (tracked := scan.T_first_frame_tracked) is not None:
             file["T_first_frame_tracked"] = tracked
-        file["covariance"].attrs.update(order=COVARIANCE_ORDER, units="mm and rad", about=COVARIANCE_ABOUT)
+        for name, values in result.evidence.items():
+            file[f"evidence/{name}"] = values.astype(bytes) if values.dtype.kind == "U" else values
+        file["covariance"].attrs.update(order=COVARIANCE_ORDER, units="mm and rad", about=COVARIANCE_ABOUT,
+                                        about_mm=(*geometry.face_mm, 0.0))
         file.attrs.update(units="mm", convention=CONVENTION, version=version(), calibration_hash=calibration_hash,
                           scan=scan.name, rows=scan.shape[0], columns=scan.shape[1])
 
@@ -157,13 +163,20 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
     }, none=True)
 
 
-def write_sequence(path: Path, scan: Scan, T_first_frame: Array) -> None:
-    """Write the frames with estimated poses as a PLUS sequence.
+def write_sequence(path: Path, scan: Scan, T_first_frame: Array,
+                   progress: Callable[[int, int], None] | None = None) -> None:
+    """Write the frames with estimated poses as a PLUS sequence; `progress` is called with (frames done, all).
 
     The image-to-probe matrix goes into the header; probe poses are such that image poses come out as given.
     """
+    def blocks() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for start, frames in scan.blocks():
+            yield start, frames
+            if progress:
+                progress(start + len(frames), scan.n_frames)
+
     T_tool_image = np.eye(4) if scan.T_tool_image is None else scan.T_tool_image
-    plus.write(path, scan.blocks(), (scan.n_frames, *scan.shape), T_first_frame @ inverse(T_tool_image),
+    plus.write(path, blocks(), (scan.n_frames, *scan.shape), T_first_frame @ inverse(T_tool_image),
                image_to_probe=calib_files.to_plus(scan.scale, T_tool_image), timestamps_s=timestamps(scan))
 
 
@@ -195,7 +208,17 @@ def read(folder: Path) -> Stored:
     for key in ("T_first_frame", "T_prev_frame"):
         data[key] = check_rigid(data[key], f"{poses}: dataset '{key}'")
     calib_files.check_scale(data["scale"], f"{poses}: dataset 'scale'")
-    return Stored(folder=folder, shape=shape, summary=summary, **data)
+    with h5py.File(poses) as file:
+        outline = np.asarray(file["outline_mm"], np.float64) if "outline_mm" in file else None
+    return Stored(folder=folder, shape=shape, summary=summary, outline_mm=outline, **data)
+
+
+def outline_mm(stored: Stored) -> Array:
+    """Outline [m, 2] of the field of view in image mm; that of the image where the result does not tell."""
+    if stored.outline_mm is not None:
+        return stored.outline_mm
+    rows, columns = stored.shape
+    return pixel_points(stored.scale, np.array([1, columns, columns, 1, 1]), np.array([1, 1, rows, rows, 1]))[:, :2]
 
 
 def _check_summary(summary: dict[str, Any]) -> None:
@@ -245,24 +268,46 @@ def probe_geometry(scan: Scan, result: Reconstruction | None = None) -> ProbeGeo
     return found
 
 
-def _write_ddf(out: Path, scan: Scan, result: Reconstruction) -> None:
+def _write_ddf(out: Path, scan: Scan, result: Reconstruction, progress: Progress) -> None:
     if module := available("ddf"):
-        module.write(out / "ddf.h5", result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape, scan.landmarks)
+        done, total = 0, 2 * (scan.n_frames - 1)
+
+        def written(fields: int) -> None:
+            nonlocal done
+            done += fields
+            progress("writing ddf", done, total)
+
+        module.write(out / "ddf.h5", result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape, scan.landmarks,
+                     progress=written)
 
 
-def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
+def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry,
+                  progress: Progress) -> dict[str, Any]:
+    """Write the volume; returns what the summary says of it, and of its likeness to that of the tracked poses."""
     compounding, nrrd, plots = available("volume"), available("io.nrrd"), available("report.plots")
-    if compounding and nrrd:
-        volume = compounding.compound_scan(scan, result.T_first_frame, geometry)
-        nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
-        if plots:
-            plots.slices(out / "slices.png", volume)
+    if not (compounding and nrrd):
+        return {}
+    T, truth = result.T_first_frame, scan.T_first_frame_tracked
+    volume = compounding.compound_scan(scan, T, geometry,
+                                       progress=lambda done, total: progress("writing volume", done, total))
+    nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
+    told: dict[str, Any] = {"voxels": volume.data.shape[::-1], "spacing_mm": volume.spacing_mm}
+    shown = [("estimated", volume)]
+    if truth is not None and (comparing := available("agreement")):
+        estimated, tracked, agreed = comparing.of_trajectories(scan, T, truth, geometry)
+        told["against_tracked"] = vars(agreed)
+        shown = [("estimated", estimated), ("tracked", tracked)]
+    if plots:
+        plots.slices(out / "slices.png", *shown)
+    return {"volume": told}
 
 
 def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
     middle = scan.n_frames // 2
     probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png")
     if plots := available("report.plots"):
+        plots.sheet(out / "frames.jpg", scan)
+        plots.montage(out / "montage.png", scan, geometry, timestamps(scan))
         plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.T_first_frame_tracked, result.confidence,
                          geometry=geometry, covariance=result.covariance, timestamps_s=timestamps(scan),
                          evidence=result.evidence)

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from itertools import pairwise
 from os import PathLike
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
+import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from .. import geometry as se3
 from ..probe import ProbeGeometry
 from ..volume import Volume
+from .scene import shown_frames
 
 Array = NDArray[np.float64]
 Target = str | PathLike[str] | IO[bytes]
 
 ESTIMATED: dict[str, Any] = {"color": "black", "lw": 1.3, "label": "estimated"}
 TRACKED: dict[str, Any] = {"color": "tab:orange", "lw": 1.3, "ls": (0, (4, 2)), "label": "tracked"}
+MONTAGE = 3, 4
+SHEET_PX = 320
 COMPONENTS = ("x, lateral (mm)", "y, axial (mm)", "z, elevation (mm)",
               "tilt about x (deg)", "yaw about y (deg)", "roll about z (deg)")
 
@@ -27,7 +31,7 @@ def trajectory(path: Target, T_first_frame: Array, T_first_frame_tracked: Array 
                confidence: NDArray[np.float32] | None = None, *, geometry: ProbeGeometry | None = None,
                covariance: Array | None = None, timestamps_s: Array | None = None,
                evidence: Mapping[str, NDArray[Any]] | None = None) -> None:
-    """Write a PNG of the path, the six motion components over time, and the confidence.
+    """Write a PNG of the path, the six motion components over time, the confidence, and what was seen again.
 
     Parameters
     ----------
@@ -35,12 +39,15 @@ def trajectory(path: Target, T_first_frame: Array, T_first_frame_tracked: Array 
     geometry : motion is that of the probe face's centre and the path that of the field's middle; without it
         both are of the image origin.
     covariance : [N, 6, 6] about the face centre, drawn as a band of one standard deviation.
-    evidence : `phase` [N] (numbers or names) is drawn as bands, `reversals` [M] (frames) as lines.
+    evidence : `phase` [N] (numbers or names) is drawn as bands, `reversals` [M] (frames) as lines, `revisit_pairs`
+        [K, 2] (frames) as dots in a panel of their own.
     """
     N = len(T_first_frame)
     t = np.arange(float(N)) if timestamps_s is None else np.asarray(timestamps_s) - timestamps_s[0]
-    figure = Figure(figsize=(10, 11), layout="constrained")
-    grid = figure.add_gridspec(5, 2, height_ratios=(1.7, 1, 1, 1, 0.6))
+    loops = np.zeros((0, 2), int) if evidence is None else np.asarray(evidence.get("revisit_pairs", np.zeros((0, 2))))
+    heights = (1.7, 1, 1, 1, 0.6, 1) if len(loops) else (1.7, 1, 1, 1, 0.6)
+    figure = Figure(figsize=(10, 12.5 if len(loops) else 11), layout="constrained")
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
     face, middle = _points(geometry)
     variance = None if covariance is None else np.diagonal(covariance, axis1=1, axis2=2)
     sigma = None if variance is None else np.sqrt(np.clip(variance, 0, None))
@@ -77,28 +84,119 @@ def trajectory(path: Target, T_first_frame: Array, T_first_frame_tracked: Array 
         axes.fill_between(t, 0, confidence, color="0.35", lw=0, step="mid")
     axes.set(ylabel="confidence", ylim=(0, 1), xlabel="frame" if timestamps_s is None else "time (s)",
              xlim=(t[0], t[-1] if N > 1 else t[0] + 1))
+    if len(loops):
+        axes = figure.add_subplot(grid[5, :])
+        axes.plot(t[loops[:, 1]], t[loops[:, 0]], "o", color="black", ms=2.5)
+        axes.plot(t[[0, -1]], t[[0, -1]], color="0.6", lw=0.7)
+        axes.set(ylabel="seen before at", xlabel="frame" if timestamps_s is None else "time (s)", xlim=(t[0], t[-1]),
+                 ylim=(t[0], t[-1]))
+        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110, format="png")
 
 
-def slices(path: Target, volume: Volume) -> None:
-    """Write a PNG of the three orthogonal slices through the middle of what a volume holds."""
-    data, step = volume.data, volume.spacing_mm
-    seen = np.nonzero(data)
-    centre = [int(np.median(i)) if len(i) else n // 2 for i, n in zip(seen, data.shape, strict=True)]
-    low = [0.0 + volume.origin_mm[axis] - step / 2 for axis in (2, 1, 0)]
-    high = [o + step * n for o, n in zip(low, data.shape, strict=True)]
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
-    for k, (cut, rows, columns, title) in enumerate(((0, 1, 2, "image plane"), (2, 1, 0, "from the side"),
-                                                     (1, 0, 2, "from above"))):
-        axes = figure.add_subplot(1, 3, 1 + k)
-        plane = np.take(data, centre[cut], axis=cut)
-        plane = plane if rows < columns else plane.T
-        axes.imshow(plane, cmap="gray", vmin=0, vmax=255,
-                    extent=(low[columns], high[columns], high[rows], low[rows]))
-        at = low[cut] + step * (centre[cut] + 0.5)
-        axes.set(xlabel=f"{'zyx'[columns]} (mm)", ylabel=f"{'zyx'[rows]} (mm)",
-                 title=f"{title}, {'zyx'[cut]} = {at:.1f} mm")
-    figure.savefig(path, dpi=110, format="png")
+def slices(path: Target, *volumes: tuple[str, Volume]) -> None:
+    """Write a PNG of three orthogonal slices, a row for each of (name, volume).
+
+    All are cut at the middle of what the first volume holds.
+    """
+    first = volumes[0][1]
+    seen = np.nonzero(first.data)
+    middle = [float(np.median(i)) if len(i) else n / 2 for i, n in zip(seen, first.data.shape, strict=True)]
+    at = [first.origin_mm[axis] + first.spacing_mm * m for axis, m in zip((2, 1, 0), middle, strict=True)]
+    figure = Figure(figsize=(12, 4.4 * len(volumes)), layout="constrained")
+    for row, (name, volume) in enumerate(volumes):
+        data, step = volume.data, volume.spacing_mm
+        low = [volume.origin_mm[axis] - step / 2 for axis in (2, 1, 0)]
+        high = [o + step * n for o, n in zip(low, data.shape, strict=True)]
+        for k, (cut, rows, columns, title) in enumerate(((0, 1, 2, "image plane"), (2, 1, 0, "from the side"),
+                                                         (1, 0, 2, "from above"))):
+            axes = figure.add_subplot(len(volumes), 3, 1 + 3 * row + k)
+            index = int(np.clip((at[cut] - low[cut]) / step, 0, data.shape[cut] - 1))
+            plane = np.take(data, index, axis=cut)
+            plane = plane if rows < columns else plane.T
+            axes.imshow(plane, cmap="gray", vmin=0, vmax=255,
+                        extent=(low[columns], high[columns], high[rows], low[rows]))
+            axes.set(xlabel=f"{'zyx'[columns]} (mm)", ylabel=f"{'zyx'[rows]} (mm)",
+                     title=f"{title}, {'zyx'[cut]} = {at[cut]:.1f} mm" + (f": {name}" if len(volumes) > 1 else ""))
+    figure.savefig(path, dpi=90, format="png")
+
+
+class _HasFrames(Protocol):
+    @property
+    def n_frames(self) -> int: ...
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]: ...
+
+
+def montage(path: Target, scan: _HasFrames, geometry: ProbeGeometry, timestamps_s: Array) -> None:
+    """Write a PNG of frames spread evenly over a scan, cut to the field of view, with number and time."""
+    rows, columns = np.nonzero(geometry.mask())
+    window = np.s_[rows.min(): rows.max() + 1, columns.min(): columns.max() + 1]
+    chosen = np.unique(np.linspace(0, scan.n_frames - 1, MONTAGE[0] * MONTAGE[1]).astype(int))
+    aspect = geometry.scale[1, 1] / geometry.scale[0, 0]
+    height, width = np.ptp(rows) * geometry.scale[1, 1], np.ptp(columns) * geometry.scale[0, 0]
+    tall = 10 / MONTAGE[1] * MONTAGE[0] * height / max(width, 1e-6)
+    figure = Figure(figsize=(10, tall + 0.6), layout="constrained")
+    for k, i in enumerate(chosen):
+        axes = figure.add_subplot(*MONTAGE, 1 + k)
+        axes.imshow(scan.frames(int(i), int(i) + 1)[0][window], cmap="gray", vmin=0, vmax=255, aspect=aspect)
+        axes.set_title(f"frame {i}, {timestamps_s[i] - timestamps_s[0]:.1f} s", fontsize=9)
+        axes.set_axis_off()
+    figure.savefig(path, dpi=90, format="png")
+
+
+def sheet(path: str | PathLike[str], scan: _HasFrames) -> None:
+    """Write a JPEG of the frames that the report's 3-D view shows, one below the other, `SHEET_PX` wide."""
+    tiles = []
+    for i in shown_frames(scan.n_frames):
+        frame = scan.frames(int(i), int(i) + 1)[0]
+        size = SHEET_PX, max(1, round(SHEET_PX * frame.shape[0] / frame.shape[1]))
+        tiles.append(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(path), np.vstack(tiles), [cv2.IMWRITE_JPEG_QUALITY, 70])
+
+
+def curves(path: Target, evidence: Mapping[str, NDArray[Any]]) -> None:
+    """Write a PNG of the decorrelation curves a result rests on, and what the scan showed (see `evidence`)."""
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    shift, tilt, yaw = (figure.add_subplot(1, 3, 1 + k) for k in range(3))
+    at = evidence["curve_at"]
+    shift.plot(at, evidence["curve_shift"], color="black", label="curve")
+    if len(evidence.get("measured_shift_mm", ())):
+        low, middle, high = evidence["measured_correlation"].T
+        shift.errorbar(evidence["measured_shift_mm"], middle, np.stack([middle - low, high - middle]), fmt="o", ms=3.5,
+                       color="0.45", lw=1, label="this scan: median, quartiles")
+        shift.legend(frameon=False, fontsize=8)
+    tilt.plot(at, evidence["curve_tilt"], color="black")
+    yaw.plot(at, evidence["curve_yaw"], color="black")
+    for axes, label in ((shift, "motion along z (mm)"), (tilt, "tilt about the face (deg)"),
+                        (yaw, "yaw, at the side of the field (deg)")):
+        axes.set(xlabel=label, ylabel="correlation", ylim=(0, 1), xlim=(0, at[-1]))
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=100, format="png")
+
+
+def drift(path: Target, T_first_frame: Array, T_first_frame_tracked: Array, point_mm: Array,
+          timestamps_s: Array | None = None, covariance_mm2: Array | None = None) -> None:
+    """Write a PNG of how far a point of the image lies from where the tracker has it, over time.
+
+    Parameters
+    ----------
+    point_mm : [3], image mm.
+    covariance_mm2 : [N, 3, 3] of the point's place, drawn as a band up to one standard deviation (root of the trace).
+    """
+    t = np.arange(float(len(T_first_frame))) if timestamps_s is None else timestamps_s - timestamps_s[0]
+    off = _path(T_first_frame, point_mm) - _path(T_first_frame_tracked, point_mm)
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.add_subplot()
+    if covariance_mm2 is not None:
+        spread = np.sqrt(np.clip(np.trace(covariance_mm2, axis1=1, axis2=2), 0, None))
+        axes.fill_between(t, 0, spread, color="0.85", lw=0, label="expected (one standard deviation)")
+    axes.plot(t, np.linalg.norm(off, axis=1), color="black", lw=1.3, label="distance from the tracked place")
+    axes.plot(t, np.abs(off[:, 2]), color="0.4", lw=1, ls=(0, (4, 2)), label="of which along z")
+    axes.set(xlabel="frame" if timestamps_s is None else "time (s)", ylabel="mm", ylim=(0, None),
+             xlim=(t[0], t[-1] if len(t) > 1 else t[0] + 1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=90, format="png")
 
 
 def _points(geometry: ProbeGeometry | None) -> tuple[Array, Array]:

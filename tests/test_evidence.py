@@ -1,0 +1,70 @@
+"""What the report says of a result holds: reversals where the motion turned, curves that the cells follow."""
+
+import numpy as np
+import pytest
+
+from speckle_rec import evidence, geometry, probe
+from speckle_rec.decorrelation import CellStrengths, Correlations, Curves
+from speckle_rec.protocol import PHASES
+
+FAN = probe.ultrasonix_4dc7(np.diag([0.22447, 0.23554, 1.0, 1.0]))
+CURVES = Curves(waist_mm=1.1, focus_mm=50, floor=0.9, slow_share=0.2)
+
+
+def test_reversals_are_where_the_tilt_and_the_yaw_turn_back():
+    increment = np.zeros((300, 6))
+    increment[1:100, 3], increment[100:200, 3] = 0.004, -0.004
+    increment[200:250, 4], increment[250:, 4] = 0.01, -0.01
+    increment[:, 3] += np.random.default_rng(0).normal(0, 2e-4, 300)    # a tremor is no reversal
+    found = evidence.reversals(increment, 50.0)
+    assert len(found) == 2 and np.abs(found - [99, 249]).max() <= 2
+
+
+@pytest.mark.parametrize("depth", [10.0, 50.0, 85.0])
+def test_a_shift_decorrelates_by_the_waist_at_every_depth(depth):
+    shift = np.linspace(0, 2, 9)
+    K = CURVES.kernel(2 * shift**2 / CURVES.waist_mm**2)
+    slow = CURVES.kernel(CURVES.kappa * 2 * shift**2 / CURVES.waist_mm**2)
+    np.testing.assert_allclose(evidence.correlation(CURVES, FAN, depth, 0.0, shift, 0), 0.9 * (0.8 * K + 0.2 * slow),
+                               rtol=1e-9)
+
+
+def test_cells_that_follow_the_curves_are_seen_on_them():
+    """Correlations drawn from the model, with other strengths and stretches in each cell, lie on the drawn curve."""
+    rng = np.random.default_rng(3)
+    grid = probe.cells(FAN)
+    forms, N, P = CURVES.forms(FAN, grid), 60, len(grid)
+    increment = np.zeros((N, 6))
+    increment[1:, 2:5] = [0.05, 0.003, -0.004]
+    T = geometry.chain(geometry.exp(increment))
+    clear, stretch = rng.uniform(0.4, 0.9, (1, P)), rng.uniform(0.55, 0.85, (1, P))
+    clear[0, :20] = 0
+    strengths = CellStrengths(0.8 * clear, 0.2 * clear, np.zeros(N, int), stretch)
+    i, j = np.nonzero(np.triu(np.ones((N, N)), 1) - np.triu(np.ones((N, N)), 13))
+    xi = geometry.log(geometry.inverse(T[i]) @ T[j])[:, 2:5]
+    q = np.square(np.einsum("pak,mk->mpa", forms, xi)).sum(2) * stretch**2
+    rho = clear * (0.8 * CURVES.kernel(q) + 0.2 * CURVES.kernel(CURVES.kappa * q)) + rng.normal(0, 0.01, q.shape)
+    found = evidence.measured(T, Correlations(i, j, rho.astype(np.float32)), forms, strengths, CURVES)
+    at = found["measured_shift_mm"]
+    assert len(at) > 8
+    low, middle, high = found["measured_correlation"].T
+    np.testing.assert_allclose(middle, evidence.correlation(CURVES, FAN, 45.0, 0.0, at, 0), atol=0.01)
+    assert (low < middle).all() and (middle < high).all()
+
+
+def test_no_pairs_no_dots():
+    none = Correlations(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 5), np.float32))
+    strengths = CellStrengths(np.ones((1, 5)), np.zeros((1, 5)), np.zeros(2, int), np.ones((1, 5)))
+    found = evidence.measured(np.tile(np.eye(4), (2, 1, 1)), none, np.zeros((5, 3, 3)), strengths, CURVES)
+    assert found["measured_correlation"].shape == (0, 3)
+
+
+def test_phases_have_the_names_of_the_protocol():
+    increment = np.zeros((120, 6))
+    increment[:40, 3], increment[40:80, 4] = 0.01, 0.01
+    gathered = evidence.gather(increment, FAN, CURVES)
+    assert [gathered["phase"][k] for k in (20, 60, 110)] == ["fan", "turn", "still"]
+    assert set(gathered["phase"]) <= set(PHASES)
+    for name in ("shift", "tilt", "yaw"):
+        line = gathered[f"curve_{name}"]
+        assert line[0] == pytest.approx(0.9) and (np.diff(line) < 0).all()
