@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .decorrelation import GREY_PER_NEPER, Correlations, Correlator
 from .features import AmplitudeFeatures, FloatImage, GreyFeatures, shrink
 from .inplane import _NO_PAIRS, Matcher, PlanarMotion, se2_exp, se2_log
-from .probe import Cells
+from .probe import Cells, ProbeGeometry
 from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]
@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 STRIDE = 4                # frames between those that are compared: a third of a beam's width at usual speeds
 GAP = 40                  # frames: nearer ones are tied by the correlations of neighbours
 THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
+SIGMA_PX = 9.0            # working px: what is smoother takes no part
 MIN_SIMILARITY = 0.10     # of two thumbnails
 MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
 MIN_SHARE = 0.18          # of the blocks, that agree with the rigid fit
@@ -57,6 +58,16 @@ def chain_poses(planar_step: Array) -> Array:
     return np.array(out)
 
 
+def thumbnail_grid(geometry: ProbeGeometry, pixel_mm: float = THUMBNAIL_MM) -> tuple[int, Array, NDArray[np.bool_]]:
+    """Px of the working image per px of a thumbnail, thumbnail px -> mm about the face [3, 3], and field of view."""
+    S, face = geometry.scale, geometry.face_mm
+    factor = max(1, round(pixel_mm / float(np.sqrt(S[0, 0] * S[1, 1]))))
+    mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
+                      [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
+    mm_px = mm_px @ np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
+    return factor, mm_px, shrink(geometry.mask().astype(np.float32), factor) > 0.5
+
+
 def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel_mm: float = THUMBNAIL_MM,
                jobs: int = 0) -> FloatImage:
     """Small high-passed images [K, rows, columns] moved to where the first frame was; each of unit norm.
@@ -65,14 +76,9 @@ def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel
     ----------
     frames : working images.   chain : [K, 3, 3] planar pose of each, mm about the face's centre.
     """
-    S, face = geometry.scale, geometry.face_mm
-    factor = max(1, round(pixel_mm / float(np.sqrt(S[0, 0] * S[1, 1]))))
-    mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
-                      [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
-    mm_px = mm_px @ np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
+    factor, mm_px, mask = thumbnail_grid(geometry, pixel_mm)
     px_mm = np.linalg.inv(mm_px)
-    mask = shrink(geometry.mask().astype(np.float32), factor) > 0.5
-    features = GreyFeatures(mask, sigma_px=9.0 / factor)
+    features = GreyFeatures(mask, sigma_px=SIGMA_PX / factor)
 
     def one(frame: NDArray[np.uint8], pose: Array) -> FloatImage:
         image = features(shrink(frame, factor))

@@ -89,7 +89,7 @@ class AmplitudeFeatures:
 
     def __call__(self, frames: Any) -> Any:
         xp = xp_of(frames)
-        amplitude = self.table[frames]
+        amplitude = self.table[frames.astype(np.int32)]
         ratio = amplitude / xp.maximum(self.mean(amplitude), np.float32(1e-3))
         return xp.minimum(ratio - np.float32(1), np.float32(4)) * self.mean.mask
 
