@@ -1,6 +1,7 @@
 """Which device computes: whether a GPU works, and if not, why."""
 
 import importlib
+import importlib.util
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -46,7 +47,8 @@ def _try_out(cupy: Any) -> None:
     image = cupy.asarray(np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32))
     one = cupy.ones(1, np.int64)
     gpu.block_ncc(image, image, one, one, 4, 1, surfaces)
-    if not (abs(float(surfaces[0, 1, 1]) - 1) < 1e-5 and abs(float(gpu.similarity(cupy.ones((2, 3)))[0, 1]) - 3) < 1e-5):
+    product = gpu.similarity(cupy.ones((2, 3)))
+    if not (abs(float(surfaces[0, 1, 1]) - 1) < 1e-5 and abs(float(product[0, 1]) - 3) < 1e-5):
         raise RuntimeError("wrong results")
 
 
@@ -80,8 +82,18 @@ def choose(device: str) -> tuple[str, str | None]:
     return "cpu", f"the GPU is not used: {reason}" if installed() else None
 
 
+def arrays(device: str) -> Any:
+    """Array module of "cpu" (numpy) or "gpu" (cupy)."""
+    return importlib.import_module("cupy") if device == "gpu" else np
+
+
+def to_host(array: Any) -> Any:
+    """A numpy array of what lies on any device."""
+    return array.get() if hasattr(array, "get") else array
+
+
 def name() -> str:
     """Name and memory of the GPU in use."""
-    cupy: Any = importlib.import_module("cupy")
+    cupy = arrays("gpu")
     found = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
     return f"{found['name'].decode()}, {found['totalGlobalMem'] / 2**30:.0f} GiB"

@@ -85,6 +85,5 @@ def measuring(images: WorkingImages, wanted: str, jobs: int = 0) -> Measuring:
     """
     chosen, warning = device.choose(wanted)
     if chosen == "gpu":
-        import cupy
-        return OnGpu(images, cupy)
+        return OnGpu(images, device.arrays(chosen))
     return OnCpu(images, jobs, [] if warning is None else [warning])

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .device import arrays, to_host
 from .errors import InputError
-from .kernels import cpu_volume
+from .kernels import cpu_volume, gpu_volume
 from .probe import ProbeGeometry
 
 Array = NDArray[np.float64]
@@ -102,7 +103,7 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
                   geometry: ProbeGeometry, spacing_mm: float | None = None, *, interpolation: str = "LINEAR",
                   compounding: str = "MEAN", hole_radius: int = 2, clip_to_fan: bool = True,
                   roi_mm: tuple[Array, Array] | None = None, max_bytes: int = 2 * 1024**3,
-                  progress: Callable[[int], None] | None = None) -> Volume:
+                  progress: Callable[[int], None] | None = None, device: str = "cpu") -> Volume:
     """Compound frames with poses into a regular grid.
 
     Parameters
@@ -118,11 +119,14 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
         third is seen; 0 leaves holes.
     clip_to_fan : leave out pixels outside the field of view.
     progress : called with the number of frames pasted since the last call.
+    device : "cpu" or "gpu"; a GPU needs memory for the whole grid, LATEST 8 bytes a voxel more.
 
     Raises
     ------
     InputError
         For unknown modes, or see `plan`.
+    MemoryError
+        If the grid does not fit the device.
     """
     if interpolation not in INTERPOLATIONS or compounding not in COMPOUNDINGS:
         raise InputError(f"compounding: expected {'|'.join(INTERPOLATIONS)} and {'|'.join(COMPOUNDINGS)}, "
@@ -136,26 +140,33 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     nx, ny, nz = grid.size
     # Threads own slabs of the kernel's first axis: the longest one shares the work best.
     order = np.argsort([nx, ny, nz], kind="stable")
-    total = np.zeros(tuple(np.array(grid.size)[order[::-1]]), np.float32)
-    weight = np.zeros_like(total)
+    xp, kernels = _backend(device)
+    total = xp.zeros(tuple(int(edge) for edge in np.array(grid.size)[order[::-1]]), np.float32)
+    weight = xp.zeros_like(total)
+    ends = [xp.asarray(part) for part in (first, last, mask)]
     linear = interpolation == "LINEAR"
     mode, slabs = COMPOUNDINGS.index(compounding), max(1, min(32, total.shape[0] // 4))
     blocks: Any = scan.blocks() if hasattr(scan, "blocks") else scan
     for start, frames in blocks:
         part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
-        cpu_volume.splat(frames, part, first, last, mask, total, weight, mode, linear, slabs)
+        kernels.splat(xp.asarray(frames), xp.asarray(part), *ends, total, weight, mode, linear, slabs)
         if progress is not None:
             progress(len(frames))
-    data = np.empty(total.shape, np.uint8)
-    cpu_volume.to_grey(total, weight, mode, data)
+    data = xp.empty(total.shape, np.uint8)
+    kernels.to_grey(total, weight, mode, data)
     del total
     if hole_radius > 0:
-        filled = np.empty_like(data)
-        cpu_volume.fill_holes(data, weight, hole_radius, 1 / 3, filled)
+        filled = xp.empty_like(data)
+        kernels.fill_holes(data, weight, hole_radius, 1 / 3, filled)
         data = filled
     to_zyx = [int(np.flatnonzero(order[::-1] == axis)[0]) for axis in (2, 1, 0)]
-    return Volume(data.transpose(to_zyx), weight.transpose(to_zyx), grid.origin_mm, grid.spacing_mm,
-                  np.eye(3))
+    return Volume(to_host(data).transpose(to_zyx), to_host(weight).transpose(to_zyx), grid.origin_mm,
+                  grid.spacing_mm, np.eye(3))
+
+
+def _backend(device: str) -> tuple[Any, Any]:
+    """Array module and kernels of a device."""
+    return (arrays(device), gpu_volume) if device == "gpu" else (np, cpu_volume)
 
 
 def _image_box(geometry: ProbeGeometry) -> tuple[Array, Array]:

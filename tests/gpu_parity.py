@@ -370,6 +370,6 @@ def grey_image(put):
 
 
 if __name__ == "__main__":
-    for name, check in CASES.items():
+    for check in CASES.values():
         check(np.asarray)
     print(f"{'simulator' if launch.SIMULATED else 'loop'}: {len(CASES)} cases agree")

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..decorrelation import GREY_PER_NEPER, LAGS, Correlations, Correlator, coefficients, frame_pairs
+from ..device import to_host
 from ..features import AmplitudeFeatures
 from ..kernels import gpu, gpu_images
 from ..probe import Cells, ProbeGeometry
-from .frames import Batches, DeviceFrames, to_host
+from .frames import Batches, DeviceFrames
 from .matching import se2_exps, se2_logs
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
 

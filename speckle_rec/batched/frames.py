@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import SpeckleRecError
 from ..working import BLOCK, WorkingImages
@@ -12,11 +13,6 @@ from ..working import BLOCK, WorkingImages
 Part = TypeVar("Part")
 
 AT_ONCE = 64        # frame pairs of a batch
-
-
-def to_host(array: Any) -> Any:
-    """A numpy array of what lies on a device."""
-    return array.get() if hasattr(array, "get") else array
 
 
 class DeviceFrames:
@@ -37,6 +33,12 @@ class DeviceFrames:
             raise SpeckleRecError(f"{images.scan.name}: the GPU has no {n * shape[0] * shape[1] / 1e9:.1f} GB for "
                                   f"{n} frames; use --device cpu") from None
         self._there = False
+
+    def pick(self, rows: NDArray[np.int64]) -> Any:
+        """Frames `rows`, uint8 [n, H, W] on the device."""
+        for _ in () if self._there else self.blocks():
+            pass
+        return self.data[self.xp.asarray(rows)]
 
     def blocks(self) -> Iterator[tuple[int, Any]]:
         """(start, uint8 [n, H, W] on the device) over the scan, the next block on its way while one is used."""

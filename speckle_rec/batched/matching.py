@@ -7,14 +7,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..device import to_host
 from ..features import GREY_CLIP
 from ..inplane import _NO_PAIRS, AGREEMENT_PX, COARSE, MIN_BLOCKS, MIN_NCC, Matcher, PlanarMotion
 from ..kernels import gpu, gpu_images
 from ..kernels.launch import xp_of
 from ..probe import ProbeGeometry
-from .frames import Batches, DeviceFrames, to_host
+from .frames import Batches, DeviceFrames
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
 DUPLICATE_SHARE = 1e-3
@@ -204,6 +205,6 @@ def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = (1, 4), batches
                 step[j] = se2_exps(found[0])
         if progress:
             progress(stop, n)
-    every = tuple(np.concatenate(part) for part in zip(*rows, strict=True)) if rows else _NO_PAIRS
+    every: Any = [np.concatenate(part) for part in zip(*rows, strict=True)] if rows else _NO_PAIRS
     moves = ~(duplicate[every[0]] | duplicate[every[1]])
     return PlanarMotion(*(part[moves] for part in every)), duplicate

@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..decorrelation import Correlations
+from ..device import to_host
 from ..features import GREY_CLIP
+from ..inplane import PlanarMotion
 from ..kernels import gpu, gpu_images
 from ..probe import Cells, ProbeGeometry
 from ..revisit import GAP, MIN_SHARE, NO_LOOPS, SIGMA_PX, STRIDE, Loops, chain_poses, peaks, thumbnail_grid
-from ..decorrelation import Correlations
-from ..inplane import PlanarMotion
 from ..working import BLOCK
 from .correlation import BatchCorrelator
-from .frames import Batches, DeviceFrames, to_host
+from .frames import Batches, DeviceFrames
 from .matching import BatchMatcher, se2_logs
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
 
@@ -42,7 +43,7 @@ def find_loops(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDA
     at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
     if not len(at):
         return NO_LOOPS
-    small = xp.concatenate([thumbnails(frames.data[xp.asarray(part)], chain[part], geometry, xp)
+    small = xp.concatenate([thumbnails(frames.pick(part), chain[part], geometry, xp)
                             for part in np.array_split(at, -(-len(at) // BLOCK))])
     a, b = peaks(to_host(gpu.similarity(small)), -(-gap // stride))
     del small
@@ -56,7 +57,7 @@ def find_loops(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDA
         nonlocal done
         picked, where = np.unique(np.concatenate([i[rows], j[rows]]), return_inverse=True)
         first, second = np.split(where, 2)
-        images = frames.data[xp.asarray(picked)]
+        images = frames.pick(picked)
         found = matcher.match(matcher.pyramids(images), first, second, guess[rows])
         rho = correlator.pairs(correlator.features(images), first, second, found[0])
         done += len(first)
@@ -71,5 +72,5 @@ def find_loops(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDA
     kept = share >= MIN_SHARE
     if not kept.any():
         return NO_LOOPS
-    planar = PlanarMotion(*(x[kept] for x in (i, j, twist, covariance, ncc, share)))
+    planar = PlanarMotion(i[kept], j[kept], twist[kept], covariance[kept], ncc[kept], share[kept])
     return Loops(planar, Correlations(planar.i, planar.j, rho[kept], correlator.turn2(planar.twist)), len(a))

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .. import device as devices
 from ..errors import InputError
 from ..io import tusrec
-from ..io.results import available
 
 Report = Callable[[str, int, int], None]
 
@@ -99,9 +99,9 @@ def set_threads(jobs: int) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise `InputError` if a GPU is demanded that this version cannot use."""
-    if device == "gpu" and available("kernels.gpu") is None:
-        raise InputError("--device gpu: this version computes on the CPU only; use auto or cpu")
+    """Raise `InputError` if a GPU is demanded and none works."""
+    if device == "gpu":
+        devices.choose(device)
 
 
 @contextlib.contextmanager

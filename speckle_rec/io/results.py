@@ -241,7 +241,8 @@ def _write_ddf(out: Path, scan: Scan, result: Reconstruction) -> None:
 def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
     compounding, nrrd, plots = available("volume"), available("io.nrrd"), available("report.plots")
     if compounding and nrrd:
-        volume = compounding.compound_scan(scan, result.T_first_frame, geometry)
+        volume = compounding.compound_scan(scan, result.T_first_frame, geometry,
+                                            device=str(result.numbers.get("device", "cpu")))
         nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
         if plots:
             plots.slices(out / "slices.png", volume)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import helper, kernel, xp_of
+from .launch import floor, helper, kernel, xp_of
 
 CUBIC = -0.75       # OpenCV's (Keys 1981 has -1/2)
 
@@ -112,7 +112,7 @@ def warp(images: Any, pick: Any, M: Any, cubic: bool, out: Any = None) -> Any:
 def _warp_linear(n, r, c, images, pick, M, out):
     x = M[n, 0, 0] * c + M[n, 0, 1] * r + M[n, 0, 2]
     y = M[n, 1, 0] * c + M[n, 1, 1] * r + M[n, 1, 2]
-    left, top, k = int(math.floor(x)), int(math.floor(y)), pick[n]
+    left, top, k = floor(x), floor(y), pick[n]
     fx, fy, one = np.float32(x - left), np.float32(y - top), np.float32(1)
     total = np.float32(0)
     for a in range(2):
@@ -130,7 +130,7 @@ def _warp_linear(n, r, c, images, pick, M, out):
 def _warp_cubic(n, r, c, images, pick, M, out):
     x = M[n, 0, 0] * c + M[n, 0, 1] * r + M[n, 0, 2]
     y = M[n, 1, 0] * c + M[n, 1, 1] * r + M[n, 1, 2]
-    left, top, k = int(math.floor(x)), int(math.floor(y)), pick[n]
+    left, top, k = floor(x), floor(y), pick[n]
     s, t = np.float32(CUBIC), np.float32(x - left)
     one, two, three = np.float32(1), np.float32(2), np.float32(3)
     u = one - t

@@ -4,13 +4,12 @@ A thread owns a pixel and adds atomically. Sums differ from the CPU's by the ord
 not at all; LATEST takes 8 bytes a voxel more while it pastes.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from .cpu_volume import LATEST, MAXIMUM, MEAN
-from .launch import helper, kernel, scattering, xp_of
+from .launch import floor, helper, kernel, scattering, xp_of
 
 __all__ = ["LATEST", "MAXIMUM", "MEAN", "fill_holes", "splat", "to_grey"]
 
@@ -46,11 +45,11 @@ def _paste(put):
             return
         value, order = frames[k, row, c], (k * mask.shape[0] + row) * mask.shape[1] + c
         if not linear:
-            x, y, z = int(math.floor(px + 0.5)), int(math.floor(py + 0.5)), int(math.floor(pz + 0.5))
+            x, y, z = floor(px + 0.5), floor(py + 0.5), floor(pz + 0.5)
             if 0 <= z and z < nz and 0 <= y and y < ny and 0 <= x and x < nx:
                 put(total, weight, (z, y, x), value, np.float32(1), order)
             return
-        x, y, z = int(math.floor(px)), int(math.floor(py)), int(math.floor(pz))
+        x, y, z = floor(px), floor(py), floor(pz)
         fx, fy, fz = px - x, py - y, pz - z
         for n in range(8):
             dx, dy, dz = n & 1, (n >> 1) & 1, n >> 2

@@ -6,6 +6,7 @@ other numpy arrays a plain compiled loop on one thread: that is how all of it is
 """
 
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +28,12 @@ cuda: Any = None              # numba.cuda once a kernel is built for it: import
 def xp_of(array: Any) -> Any:
     """The module of an array: cupy or numpy."""
     return sys.modules["cupy"] if type(array).__module__.partition(".")[0] == "cupy" else np
+
+
+@helper
+def floor(x):
+    """Largest whole number not above x; in a CUDA kernel math.floor alone gives a float."""
+    return int(math.floor(x))  # noqa: RUF046
 
 
 @register_jitable
