@@ -1,9 +1,8 @@
 """Which device computes: whether a GPU works, and if not, why."""
 
-import importlib
-import importlib.util
 from functools import cache
-from importlib import metadata
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ EXTRAS = "pip install 'speckle-rec[gpu12]' for CUDA 12, 'speckle-rec[gpu13]' for
 def why_not() -> str | None:
     """Why no GPU can be used, on one line; None where one works: it has been given work and done it right."""
     try:
-        cupy: Any = importlib.import_module("cupy")
+        cupy: Any = import_module("cupy")
     except ImportError as error:
         if error.name == "cupy":
             return f"cupy is not installed ({EXTRAS})"
@@ -58,7 +57,7 @@ def _one_line(error: BaseException) -> str:
 
 def installed() -> bool:
     """True where a GPU is meant to be used: cupy is installed."""
-    return importlib.util.find_spec("cupy") is not None
+    return find_spec("cupy") is not None
 
 
 def choose(device: str) -> tuple[str, str | None]:
@@ -84,7 +83,7 @@ def choose(device: str) -> tuple[str, str | None]:
 
 def arrays(device: str) -> Any:
     """Array module of "cpu" (numpy) or "gpu" (cupy)."""
-    return importlib.import_module("cupy") if device == "gpu" else np
+    return import_module("cupy") if device == "gpu" else np
 
 
 def to_host(array: Any) -> Any:

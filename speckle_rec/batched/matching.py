@@ -82,7 +82,7 @@ def rigid_fits(points: Any, moved: Any, weights: Any, keep: Any, iterations: int
         v = inverse @ right                                                             # METHOD.md (2.5)
         residual = delta - (rows @ v).reshape(delta.shape)
         chi2 = (weights * residual**2).sum(2) / 2
-        scale2 = xp.maximum(masked_median(chi2, keep) / 0.69, 1e-12)[:, None]           # as in `rigid_fit`
+        scale2 = xp.clip(masked_median(chi2, keep) / 0.69, 1e-12, 1e12)[:, None]        # as in `rigid_fit`
         if n < iterations - 1:
             robust = 1 / (1 + chi2 / (4 * scale2))
     return v[..., 0], inverse * scale2[..., None], keep & (chi2 < 9 * scale2)
