@@ -12,6 +12,7 @@ from speckle_rec.config import Config
 from speckle_rec.inplane import rigid_fit, se2_exp, se2_log
 from speckle_rec.probe import cells
 from speckle_rec.scan import Scan
+from speckle_rec.synth import image
 from speckle_rec.working import WorkingImages
 
 N, REPEATED, GAP = 34, 20, 10
@@ -229,3 +230,32 @@ def test_a_gpu_is_taken_where_it_works(monkeypatch, scan):
                                  ("no driver", "auto", "cpu"), ("no driver", "cpu", "cpu")):
         monkeypatch.setattr(device, "why_not", lambda reason=reason: reason)
         assert measuring.measuring(images, wanted).name == name
+
+
+# -- the simulator
+
+def press(points):
+    """Tissue pushed down under the middle of the face."""
+    return points + [[0, 0.4, 0.1]] * np.exp(-np.sum((points - scenes.SECTOR.apex_mm[0]) ** 2, -1, keepdims=True) / 2e3)
+
+
+@pytest.mark.parametrize("warp", [None, press])
+def test_simulated_frames(monkeypatch, warp):
+    monkeypatch.setattr(image, "arrays", lambda name: np)
+    check_frames(warp)
+
+
+def test_simulated_frames_on_a_gpu(cupy):
+    check_frames(press)
+
+
+def check_frames(warp):
+    one = scenes.phantom(half_width_mm=1.0)
+    other = image.Renderer(one.medium, one.tissue, one.beam, one.geometry, "gpu")
+    T = np.eye(4)
+    options = {"gain_db": 2.0, "contact": np.linspace(0.5, 1, 9)}
+    expected, found = (renderer(T, 3, warp, **options) for renderer in (one, other))
+    apart = np.abs(found.astype(int) - expected)
+    assert apart.max() <= 3 and (apart > 0).mean() < 0.02 and expected.std() > 20
+    field = one.baseband(T, None, warp=warp)
+    np.testing.assert_allclose(other.baseband(T, None, warp=warp), field, atol=1e-4 * np.abs(field).max())
