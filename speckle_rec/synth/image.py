@@ -60,7 +60,7 @@ class Renderer:
 
     def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry, device: str = "cpu"):
         self.medium, self.tissue, self.beam, self.geometry = medium, tissue, beam, geometry
-        self._xp, self._kernels = _backend(device)
+        self.device = device
         self.linear = geometry.kind == "linear"
         self.r_mm, self.u = polar_axes(beam, geometry)
         self._lens = lens_table(beam, geometry)
@@ -74,7 +74,8 @@ class Renderer:
 
     def _upload(self):
         """Bring what no frame changes to the device."""
-        put, medium = self._xp.asarray, self.medium
+        xp, _ = _backend(self.device)
+        put, medium = xp.asarray, self.medium
         self._scatterers = tuple(map(put, (medium.points, medium.amplitude, medium.centre, medium.start, medium.stop)))
         self._profile, self._curvature, self._reach = map(put, self._lens[:3])
         self._carrier, self._pulse_there, self._lateral = map(put, (self._carrier, self._pulse, self._lateral))
@@ -177,7 +178,8 @@ class Renderer:
     def _baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, warp: Warp | None,
                   contact: NDArray | float):
         """`baseband` on the device."""
-        geometry, xp, put, kernels = self.geometry, self._xp, self._xp.asarray, self._kernels
+        geometry, (xp, kernels) = self.geometry, _backend(self.device)
+        put = xp.asarray
         grid = xp.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
         _, _, _, lens_r0, lens_dr, lens_dz, _ = self._lens
         displacement, lattice_origin, lattice_step = self._displacement(warp)
@@ -209,7 +211,7 @@ class Renderer:
         """B-mode frame uint8 of `geometry.shape`; `frame_seed` is the seed of the thermal noise."""
         noise = np.random.default_rng(frame_seed)
         field = self._baseband(np.asarray(T_world_image, float), noise, warp, contact)
-        return to_host(_bmode(field, self.beam, self.geometry, gain_db, self._conversion, self._xp, self._kernels))
+        return to_host(_bmode(field, self.beam, self.geometry, gain_db, self._conversion, *_backend(self.device)))
 
 
 def _backend(device: str):
