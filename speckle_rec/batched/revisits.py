@@ -38,7 +38,7 @@ def find_loops(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDA
                progress: Callable[[int, int], None] | None = None) -> Loops:
     """Find and measure the revisits of a scan; see `revisit.find_loops`."""
     xp, geometry = frames.xp, frames.images.geometry
-    batches = batches or Batches(xp)
+    batches = Batches(xp, min((batches or Batches(xp)).at_once, BLOCK // 2))     # a pair has two frames of its own
     chain = chain_poses(planar_step)
     at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
     if not len(at):
