@@ -222,7 +222,6 @@ def test_memory_is_bounded(scan):
     tracemalloc.start()
     try:
         pairs = measuring.OnGpu(images, np)
-        pairs.planar_motion()
         measuring.correlation.correlate(pairs.frames, grid, step, skip, lags=(1, 2, 32))     # 64 pairs at once
         measuring.revisits.find_loops(pairs.frames, grid, step, skip, stride=1, gap=12)
         pixels = images.geometry.shape[0] * images.geometry.shape[1]
