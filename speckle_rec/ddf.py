@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .io.h5write import H5Writer
-from .kernels import cpu_fields
+from .kernels import cpu_fields, gpu_fields
+from .kernels.launch import xp_of
 
 Array = NDArray[np.float64]
 Fields = NDArray[np.float32]
@@ -29,7 +30,8 @@ def fields(T: Array, scale: Array, shape: tuple[int, int] = SHAPE, *, out: Field
     T : [N, 4, 4] T_first_frame for global fields, T_prev_frame for local ones.
     scale : [4, 4] pixel (from 1) -> image mm.
     shape : rows and columns of the image.
-    out : float32 [N-1, 3, rows * columns] to write into; memory in use already is three times as fast.
+    out : float32 [N-1, 3, rows * columns] to write into; memory in use already is three times as fast. A cupy array
+        is filled on its GPU.
 
     Returns
     -------
@@ -42,7 +44,8 @@ def fields(T: Array, scale: Array, shape: tuple[int, int] = SHAPE, *, out: Field
     elif out.shape != size or out.dtype != np.float32 or not out.flags.c_contiguous:
         raise InputError(f"fields: expected contiguous float32 {size} to write into, "
                          f"found {out.dtype} {out.shape}")
-    cpu_fields.affine_fields(A, *shape, out)
+    xp = xp_of(out)
+    (cpu_fields if xp is np else gpu_fields).affine_fields(xp.asarray(A), *shape, out)
     return out
 
 

@@ -11,15 +11,16 @@ from .adaptation import adapt
 from .calibration import Calibration
 from .confidence import judge
 from .config import Config
-from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths, correlate
+from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths
 from .direction import Hand, MirrorPrior, choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
 from .fusion import Factors, chained_covariance, drawn, smooth, solve, step_measurements
-from .inplane import planar_chain, planar_motion
+from .inplane import planar_chain
+from .measuring import measuring
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled
 from .probe import cells, find
 from .result import Reconstruction
-from .revisit import NO_LOOPS, find_loops
+from .revisit import NO_LOOPS
 from .scan import Scan
 from .tissue import measure
 from .working import WorkingImages, sample_frames
@@ -37,12 +38,17 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     calibration : of this machine; by default the one shipped for curvilinear probes, physical curves for linear
         ones. Bare curves go without the regression over what the images show of each cell.
     config : the few parameters; defaults if None.
-    device : "cpu" or "auto", which takes the CPU.
+    device : "cpu", "gpu", or "auto" for a GPU that works; where frame pairs are measured (see `measuring`).
     progress : called with (stage, done, total).
 
     Returns
     -------
     Reconstruction
+
+    Raises
+    ------
+    InputError
+        If "gpu" is asked for and none works.
     """
     config = config or Config()
     clock = Clock(progress)
@@ -53,11 +59,12 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         calibration = calibration or default_calibration(found.geometry.kind)
         curves = calibration.curves if isinstance(calibration, Calibration) else calibration
         hand = Hand(pivot=found.geometry.kind == "curvilinear")
+        pairs = measuring(images, device, config.jobs)
     with clock.stage("in-plane motion") as report:
-        planar, duplicate = planar_motion(images, jobs=config.jobs, progress=report)
+        planar, duplicate = pairs.planar_motion(progress=report)
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
     with clock.stage("speckle correlation") as report:
-        speckle = correlate(images, grid, planar_step, duplicate, jobs=config.jobs, progress=report)
+        speckle = pairs.correlate(grid, planar_step, duplicate, progress=report)
         if isinstance(calibration, Calibration):
             texture = measure(images, grid, GREY_PER_NEPER, config.jobs)
             strengths = calibration.strengths(speckle, scan.n_frames, texture)
@@ -74,7 +81,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand))
     elif config.fusion == "revisits":
         with clock.stage("revisits") as report:
-            loops = find_loops(images, grid, planar_step, duplicate, jobs=config.jobs, progress=report)
+            loops = pairs.find_loops(grid, planar_step, duplicate, progress=report)
         if solved := len(loops) >= ENOUGH_LOOPS:
             factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops)
             with clock.stage("starts"):
@@ -94,7 +101,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result = Reconstruction(T_first_frame, T_prev_frame,
                             chained_covariance(T, covariance, curves.scale_uncertainty),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
-                            geometry=found.geometry)
+                            geometry=found.geometry, warnings=list(pairs.warnings))
+    result.numbers["device"] = pairs.name
     result.numbers["revisits"] = len(loops)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
     result.evidence["revisit_pairs"] = np.stack([loops.planar.i, loops.planar.j], 1)

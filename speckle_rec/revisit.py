@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .decorrelation import GREY_PER_NEPER, Correlations, Correlator
 from .features import AmplitudeFeatures, FloatImage, GreyFeatures, shrink
 from .inplane import _NO_PAIRS, Matcher, PlanarMotion, se2_exp, se2_log
-from .probe import Cells
+from .probe import Cells, ProbeGeometry
 from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]
@@ -25,6 +25,7 @@ GAP = 40                  # frames: nearer ones are tied by the correlations of 
 THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
 SHIFT_MM = 1.2            # between the shifts that are tried: half of it costs less than half the similarity
 MOST_SHIFT_MM = 4.8       # that the planar chain drifts by while the probe turns out of the plane
+SIGMA_PX = 9.0            # working px: what is smoother takes no part
 MIN_SIMILARITY = 0.10     # of two thumbnails
 MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
 MIN_SHARE = 0.18          # of the blocks, that agree with the rigid fit
@@ -60,9 +61,25 @@ def chain_poses(planar_step: Array) -> Array:
     return np.array(out)
 
 
-def thumbnail_factor(geometry, pixel_mm: float = THUMBNAIL_MM) -> int:
-    """Working pixels to a pixel of a thumbnail."""
-    return max(1, round(pixel_mm / float(np.sqrt(geometry.scale[0, 0] * geometry.scale[1, 1]))))
+def thumbnail_grid(geometry: ProbeGeometry, pixel_mm: float = THUMBNAIL_MM) -> tuple[int, Array, NDArray[np.bool_]]:
+    """Px of the working image per px of a thumbnail, thumbnail px -> mm about the face [3, 3], and field of view."""
+    S, face = geometry.scale, geometry.face_mm
+    factor = max(1, round(pixel_mm / float(np.sqrt(S[0, 0] * S[1, 1]))))
+    mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
+                      [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
+    mm_px = mm_px @ np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
+    return factor, mm_px, shrink(geometry.mask().astype(np.float32), factor) > 0.5
+
+
+def thumbnail_shifts(geometry: ProbeGeometry) -> tuple[list[tuple[int, int]], Array]:
+    """Shifts (down, right) of thumbnails in px that are tried, and as planar poses [S, 3, 3] in mm."""
+    _, mm_px, _ = thumbnail_grid(geometry)
+    apart = np.maximum(np.round(SHIFT_MM / np.diag(mm_px)[:2]), 1).astype(int)
+    steps = np.arange(-int(MOST_SHIFT_MM / SHIFT_MM), int(MOST_SHIFT_MM / SHIFT_MM) + 1)
+    shifts = [(int(down), int(right)) for down in steps * apart[1] for right in steps * apart[0]]
+    drifts = np.tile(np.eye(3), (len(shifts), 1, 1))
+    drifts[:, :2, 2] = np.array(shifts)[:, ::-1] * np.diag(mm_px)[:2]
+    return shifts, drifts
 
 
 def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel_mm: float = THUMBNAIL_MM,
@@ -73,14 +90,9 @@ def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel
     ----------
     frames : working images.   chain : [K, 3, 3] planar pose of each, mm about the face's centre.
     """
-    S, face = geometry.scale, geometry.face_mm
-    factor = thumbnail_factor(geometry, pixel_mm)
-    mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
-                      [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
-    mm_px = mm_px @ np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
+    factor, mm_px, mask = thumbnail_grid(geometry, pixel_mm)
     px_mm = np.linalg.inv(mm_px)
-    mask = shrink(geometry.mask().astype(np.float32), factor) > 0.5
-    features = GreyFeatures(mask, sigma_px=9.0 / factor)
+    features = GreyFeatures(mask, sigma_px=SIGMA_PX / factor)
 
     def one(frame: NDArray[np.uint8], pose: Array) -> FloatImage:
         image = features(shrink(frame, factor))
@@ -90,6 +102,13 @@ def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel
 
     with threads(jobs) as pool:
         return np.stack(list(pool.map(one, frames, chain)))
+
+
+def shifted_parts(shift: tuple[int, int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a shifted stack of images goes, and what of it: indices of [K, rows, columns]."""
+    to, source = ((slice(None), *(slice(max(m, 0), min(m, 0) or None) for m in way))
+                  for way in (shift, (-shift[0], -shift[1])))
+    return to, source
 
 
 def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None
@@ -108,14 +127,19 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None
     alike = np.full((len(images),) * 2, -1, np.float32)
     best = np.zeros(alike.shape, np.int64)
     for n, shift in enumerate(shifts or [(0, 0)]):
+        to, source = shifted_parts(shift)
         moved = np.zeros_like(images)
-        to, source = ((slice(None), *(slice(max(m, 0), min(m, 0) or None) for m in way))
-                      for way in (shift, (-shift[0], -shift[1])))
         moved[to] = images[source]
         now = flat @ moved.reshape(flat.shape).T
         better = now > alike
         alike[better], best[better] = now[better], n
     return alike, best
+
+
+def mean_correlation(rho: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Mean over the cells [..., P] that tell one; 0 where none does."""
+    told = np.isfinite(rho)
+    return rho.sum(-1, where=told) / np.maximum(told.sum(-1), 1)
 
 
 def peaks(alike: NDArray[np.float32], gap: int, least: float = MIN_SIMILARITY,
@@ -154,10 +178,7 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
     at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
     frames = [frame for start, block in images.blocks()
               for k, frame in enumerate(block, start) if k % stride == 0 and not skip[k]]
-    small_mm = np.diag(images.geometry.scale)[[1, 0]] * thumbnail_factor(images.geometry)
-    reach = [np.arange(-n, n + 1) * s for s in np.maximum(np.round(SHIFT_MM / small_mm), 1).astype(int)
-             for n in [int(MOST_SHIFT_MM / SHIFT_MM)]]
-    shifts = [(int(down), int(right)) for down in reach[0] for right in reach[1]]
+    shifts, drifts = thumbnail_shifts(images.geometry)
     alike, shifted = similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs), shifts)
     a, b = peaks(alike, -(-gap // stride))
     matcher = Matcher(images.geometry)
@@ -168,13 +189,11 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
         first = matcher.pyramid(frames[row]), correlator.features(frames[row])
         out = []
         for other in b[a == row]:
-            drift = np.eye(3)
-            drift[:2, 2] = (np.array(shifts[shifted[row, other]]) * small_mm)[::-1]
-            guess = se2_log(np.linalg.solve(chain[at[row]], drift @ chain[at[other]]))
+            guess = se2_log(np.linalg.solve(chain[at[row]], drifts[shifted[row, other]] @ chain[at[other]]))
             twist, covariance, ncc, share = matcher.match(first[0], matcher.pyramid(frames[other]), guess)
             if share >= MIN_SHARE:
                 rho = correlator.pair(first[1], correlator.features(frames[other]), twist)
-                if np.nanmean(rho) >= MIN_CORRELATION:
+                if mean_correlation(rho) >= MIN_CORRELATION:
                     out.append((at[row], at[other], twist, covariance, ncc, share, rho))
         return out
 

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .device import arrays, to_host
 from .errors import InputError
-from .kernels import cpu_volume
+from .kernels import cpu_volume, gpu_volume
 from .probe import ProbeGeometry
 
 Array = NDArray[np.float64]
@@ -120,7 +121,7 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
                   geometry: ProbeGeometry, spacing_mm: float | None = None, *, interpolation: str = "LINEAR",
                   compounding: str = "MEAN", hole_radius: int = 2, clip_to_fan: bool = True,
                   roi_mm: tuple[Array, Array] | None = None, max_bytes: int = DEFAULT_BYTES,
-                  progress: Callable[[int, int], None] | None = None) -> Volume:
+                  progress: Callable[[int, int], None] | None = None, device: str = "cpu") -> Volume:
     """Compound frames with poses into a regular grid.
 
     Parameters
@@ -138,11 +139,14 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     roi_mm : two corners of a box to which the volume is limited, image mm of frame 0.
     max_bytes : working memory; see `Grid.slabs`.
     progress : called with (done, total), in frames times slabs.
+    device : "cpu" or "gpu"; a GPU needs memory for the largest slab, LATEST 8 bytes a voxel more.
 
     Raises
     ------
     InputError
         For unknown modes, for frames that come from an iterator but have to be read more than once, or see `plan`.
+    MemoryError
+        If a slab does not fit the device.
     """
     if interpolation not in INTERPOLATIONS or compounding not in COMPOUNDINGS:
         raise InputError(f"compounding: expected {'|'.join(INTERPOLATIONS)} and {'|'.join(COMPOUNDINGS)}, "
@@ -156,35 +160,42 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     nx, ny, nz = grid.size
     # Threads own slabs of the kernel's first axis: the longest one shares the work best.
     order = np.argsort([nx, ny, nz], kind="stable")
-    shape = tuple(np.array(grid.size)[order[::-1]])
+    xp, kernels = _backend(device)
+    shape = tuple(int(edge) for edge in np.array(grid.size)[order[::-1]])
     slabs = grid.slabs(max_bytes, hole_radius)
     blocks: Any = scan.blocks if hasattr(scan, "blocks") else lambda: scan
     if len(slabs) > 1 and isinstance(scan, Iterator):
         raise InputError(f"compounding: expected a scan that can be read {len(slabs)} times, found an iterator of "
                          "blocks: give the scan, or more memory")
     linear, mode = interpolation == "LINEAR", COMPOUNDINGS.index(compounding)
+    ends = [xp.asarray(part) for part in (first, last, mask)]
     data, accumulation = (_room(shape, kind, grid, max_bytes) for kind in (np.uint8, np.float32))
     for number, (begin, end) in enumerate(slabs):
         low, high = max(begin - hole_radius, 0), min(end + hole_radius, shape[0])
-        total = np.zeros((high - low, *shape[1:]), np.float32)
-        weight, shares = np.zeros_like(total), max(1, min(32, len(total) // 4))
+        total = xp.zeros((high - low, *shape[1:]), np.float32)
+        weight, shares = xp.zeros_like(total), max(1, min(32, len(total) // 4))
         for start, frames in blocks():
             part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
             part[:, 2, 2] -= low
-            cpu_volume.splat(frames, part, first, last, mask, total, weight, mode, linear, shares)
+            kernels.splat(xp.asarray(frames), xp.asarray(part), *ends, total, weight, mode, linear, shares)
             if progress is not None:
                 progress(number * len(T) + start + len(frames), len(slabs) * len(T))
-        grey = np.empty(total.shape, np.uint8)
-        cpu_volume.to_grey(total, weight, mode, grey)
+        grey = xp.empty(total.shape, np.uint8)
+        kernels.to_grey(total, weight, mode, grey)
         del total
         if hole_radius > 0:
-            filled = np.empty_like(grey)
-            cpu_volume.fill_holes(grey, weight, hole_radius, 1 / 3, filled)
+            filled = xp.empty_like(grey)
+            kernels.fill_holes(grey, weight, hole_radius, 1 / 3, filled)
             grey = filled
-        data[begin:end], accumulation[begin:end] = (x[begin - low : end - low] for x in (grey, weight))
+        data[begin:end], accumulation[begin:end] = (to_host(x[begin - low : end - low]) for x in (grey, weight))
     to_zyx = [int(np.flatnonzero(order[::-1] == axis)[0]) for axis in (2, 1, 0)]
     return Volume(data.transpose(to_zyx), accumulation.transpose(to_zyx), grid.origin_mm, grid.spacing_mm,
                   np.eye(3))
+
+
+def _backend(device: str) -> tuple[Any, Any]:
+    """Array module and kernels of a device."""
+    return (arrays(device), gpu_volume) if device == "gpu" else (np, cpu_volume)
 
 
 def _room(shape: tuple[int, ...], kind: type, grid: Grid, max_bytes: int) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """Fixtures: a scan file, a stand-in for the estimate, and where the public example data lie."""
 
+import importlib
 import sys
 import types
 from pathlib import Path
@@ -45,6 +46,16 @@ def fake_pipeline(monkeypatch, request):
     module.reconstruct = reconstruct
     monkeypatch.setitem(sys.modules, "speckle_rec.pipeline", module)
     return reconstruct
+
+
+@pytest.fixture(scope="session")
+def cupy():
+    """cupy, where it finds a GPU that works; otherwise the test is skipped with what is missing."""
+    from speckle_rec.device import why_not
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(f"NOT RUN ON A GPU: {reason}")
+    return importlib.import_module("cupy")
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from .. import device as devices
 from ..errors import InputError
 from ..io import tusrec
-from ..io.results import available
 
 Report = Callable[[str, int, int], None]
 
@@ -101,9 +101,9 @@ def set_threads(jobs: int) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise `InputError` if a GPU is demanded that this version cannot use."""
-    if device == "gpu" and available("kernels.gpu") is None:
-        raise InputError("--device gpu: this version computes on the CPU only; use auto or cpu")
+    """Raise `InputError` if a GPU is demanded and none works."""
+    if device == "gpu":
+        devices.choose(device)
 
 
 class Rate(ProgressColumn):

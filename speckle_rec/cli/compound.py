@@ -8,6 +8,8 @@ import typer
 from numpy.typing import NDArray
 
 from .. import volume
+from ..config import Config
+from ..device import choose
 from ..errors import InputError
 from ..io import nrrd, trajectory, volumes
 from ..io.results import probe_geometry
@@ -38,6 +40,7 @@ def compound(
                                              "parts.")] = DEFAULT_BYTES / 1e9,
     accumulation: Annotated[Path | None, typer.Option("--accumulation", metavar="FILE.nrrd", help="Write how much went "
                                                       "into each voxel.")] = None,
+    device: common.Device = None,
     jobs: common.Jobs = None,
     overwrite: common.Overwrite = False,
     no_progress: common.NoProgress = False,
@@ -53,6 +56,9 @@ def compound(
     common.set_threads(jobs or 0)
     volumes.check_name(out)
     box = None if roi is None else _box(roi)
+    chosen, warning = choose(Config(device=device or "auto").device)
+    if warning:
+        common.complain(f"warning: {warning}")
     opened = Scan.open(scan, calib=calib)
     T_first_frame = trajectory.read(poses)
     if len(T_first_frame) != opened.n_frames:
@@ -62,7 +68,8 @@ def compound(
         made = volume.compound_scan(
             opened, T_first_frame, probe_geometry(opened), spacing_mm, interpolation=interpolation.upper(),
             compounding=compounding.upper(), hole_radius=hole_radius, clip_to_fan=clip, roi_mm=box,
-            max_bytes=int(memory_gb * 1e9), progress=lambda done, total: report("compounding", done, total))
+            max_bytes=int(memory_gb * 1e9), device=chosen,
+            progress=lambda done, total: report("compounding", done, total))
     with staged_file(out, overwrite) as partial:
         volumes.write(partial, made)
     if accumulation is not None:

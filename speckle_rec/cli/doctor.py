@@ -6,7 +6,8 @@ from importlib import metadata
 
 from rich.console import Console
 
-from ..io.results import available, version
+from .. import device
+from ..io.results import version
 from .common import max_threads
 
 PACKAGES = ("numpy", "scipy", "numba", "opencv-python-headless", "scikit-image", "h5py", "matplotlib", "typer", "rich",
@@ -38,10 +39,5 @@ def doctor() -> int:
 
 def gpu() -> str:
     """Whether the GPU is used, and why not."""
-    if available("kernels.gpu") is None:
-        return "not used: this version computes on the CPU only"
-    try:
-        from numba import cuda
-        return "used" if cuda.is_available() else "not used: CUDA finds no device or no driver"
-    except Exception as error:
-        return f"not used: {' '.join(str(error).split())}"
+    reason = device.why_not()
+    return f"used: {device.name()}" if reason is None else f"not used: {reason}"

@@ -22,7 +22,7 @@ from ..result import Reconstruction
 from ..scan import Scan
 from . import calib as calib_files
 from . import h5write, plus, trajectory
-from .source import read_dataset
+from .source import open_h5, read_array, read_dataset
 from .staging import POSES, SUMMARY, is_complete, staged
 
 Array = NDArray[np.float64]
@@ -208,8 +208,10 @@ def read(folder: Path) -> Stored:
     for key in ("T_first_frame", "T_prev_frame"):
         data[key] = check_rigid(data[key], f"{poses}: dataset '{key}'")
     calib_files.check_scale(data["scale"], f"{poses}: dataset 'scale'")
-    with h5py.File(poses) as file:
-        outline = np.asarray(file["outline_mm"], np.float64) if "outline_mm" in file else None
+    with open_h5(poses) as file:
+        outline = read_array(file, "outline_mm", poses).astype(np.float64) if "outline_mm" in file else None
+    if outline is not None and (outline.ndim != 2 or outline.shape[1] != 2 or not np.isfinite(outline).all()):
+        raise InputError(f"{poses}: dataset 'outline_mm': expected finite [m, 2], found {outline.shape}")
     return Stored(folder=folder, shape=shape, summary=summary, outline_mm=outline, **data)
 
 
@@ -288,7 +290,7 @@ def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: Probe
     if not (compounding and nrrd):
         return {}
     T, truth = result.T_first_frame, scan.T_first_frame_tracked
-    volume = compounding.compound_scan(scan, T, geometry,
+    volume = compounding.compound_scan(scan, T, geometry, device=str(result.numbers.get("device", "cpu")),
                                        progress=lambda done, total: progress("writing volume", done, total))
     nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
     told: dict[str, Any] = {"voxels": volume.data.shape[::-1], "spacing_mm": volume.spacing_mm}

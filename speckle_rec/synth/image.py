@@ -1,12 +1,14 @@
 """From scatterers and a pose to a B-mode frame."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry as se3
-from ..kernels import scatter
+from ..device import arrays, to_host
+from ..kernels import gpu_scatter, scatter
 from ..probe import ProbeGeometry
 from .beam import Beam, lateral_exponent, lens_table
 from .scatterers import STANDARD_DENSITY, VOXEL_MM, Medium, Tissue
@@ -45,10 +47,20 @@ class Renderer:
     """Renders frames of a medium; all that does not depend on the pose is worked out once.
 
     A frame depends on its arguments only, so frames may be shared among processes at will.
+
+    Parameters
+    ----------
+    device : "cpu", or "gpu" for the same frames but for rounding: there echoes are added in no fixed order.
     """
 
-    def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry):
+    _lateral: Any           # on the device once `_upload` is done, as are these three
+    _lateral_half: Any
+    _row_gain: Any
+    _noise: Any
+
+    def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry, device: str = "cpu"):
         self.medium, self.tissue, self.beam, self.geometry = medium, tissue, beam, geometry
+        self.device = device
         self.linear = geometry.kind == "linear"
         self.r_mm, self.u = polar_axes(beam, geometry)
         self._lens = lens_table(beam, geometry)
@@ -58,6 +70,17 @@ class Renderer:
         self._set_gain()
         self._set_attenuation()
         self._conversion = conversion_table(beam, geometry)
+        self._upload()
+
+    def _upload(self):
+        """Bring what no frame changes to the device."""
+        xp, _ = _backend(self.device)
+        put, medium = xp.asarray, self.medium
+        self._scatterers = tuple(map(put, (medium.points, medium.amplitude, medium.centre, medium.start, medium.stop)))
+        self._profile, self._curvature, self._reach = map(put, self._lens[:3])
+        self._carrier, self._pulse_there, self._lateral = map(put, (self._carrier, self._pulse, self._lateral))
+        self._lateral_half, self._row_gain = map(put, (self._lateral_half, self._row_gain))
+        self._noise, self._conversion = put(self._noise), tuple(map(put, self._conversion))
 
     def _set_pulse(self):
         step = range_step(self.beam) / RANGE_OVERSAMPLING
@@ -150,21 +173,24 @@ class Renderer:
         contact : float or array over lines
             Part of the amplitude that passes the coupling, each way; stretched to the lines.
         """
-        T_world_image = np.asarray(T_world_image, float)
-        geometry, medium = self.geometry, self.medium
-        grid = np.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
-        profile, curvature, reach, lens_r0, lens_dr, lens_dz, _ = self._lens
+        return to_host(self._baseband(np.asarray(T_world_image, float), rng_noise, warp, contact))
+
+    def _baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, warp: Warp | None,
+                  contact: NDArray | float):
+        """`baseband` on the device."""
+        geometry, (xp, kernels) = self.geometry, _backend(self.device)
+        put = xp.asarray
+        grid = xp.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
+        _, _, _, lens_r0, lens_dr, lens_dz, _ = self._lens
         displacement, lattice_origin, lattice_step = self._displacement(warp)
-        scatter.deposit(medium.points, medium.amplitude, medium.centre, medium.start, medium.stop,
-                        VOXEL_MM * np.sqrt(3) / 2, se3.inverse(T_world_image), float(geometry.apex_mm[0]),
-                        float(geometry.apex_mm[1]), float(geometry.radius_mm), self.linear,
+        kernels.deposit(*self._scatterers, VOXEL_MM * np.sqrt(3) / 2, put(se3.inverse(T_world_image)),
+                        float(geometry.apex_mm[0]), float(geometry.apex_mm[1]), float(geometry.radius_mm), self.linear,
                         float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du,
-                        self._fine_du, profile, curvature, reach, float(lens_r0), lens_dr, lens_dz,
-                        2 / self.beam.wavelength_mm, self._carrier, displacement, lattice_origin,
+                        self._fine_du, self._profile, self._curvature, self._reach, float(lens_r0), lens_dr, lens_dz,
+                        2 / self.beam.wavelength_mm, self._carrier, put(displacement), put(lattice_origin),
                         lattice_step, grid)
-        field = np.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
-        scatter.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING,
-                             field)
+        field = xp.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
+        kernels.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
         gain = self._attenuation_gain(T_world_image, warp)
         contact = np.atleast_1d(np.asarray(contact, float))
         if contact.size > 1 or contact[0] != 1:
@@ -172,19 +198,25 @@ class Renderer:
             coupling = np.interp(lines, np.linspace(0, 1, contact.size), contact)
             gain = (gain * coupling**2).astype(np.float32)
         pad = self._range_pad
-        scatter.apply_gain(field, gain, self._row_gain, pad)
+        kernels.apply_gain(field, put(gain), self._row_gain, pad)
         if rng_noise is not None:
             noise = rng_noise.standard_normal((*field.shape, 2), np.float32).view(np.complex64)[..., 0]
-            field += noise * self._noise[:, None]
-        out = np.empty((len(self.r_mm), self.beam.n_lines), np.complex64)
-        scatter.blur_axial(field, self._pulse, pad, RANGE_OVERSAMPLING, out)
+            field += put(noise) * self._noise[:, None]
+        out = xp.empty((len(self.r_mm), self.beam.n_lines), np.complex64)
+        kernels.blur_axial(field, self._pulse_there, pad, RANGE_OVERSAMPLING, out)
         return out
 
     def __call__(self, T_world_image: NDArray, frame_seed: int | tuple[int, ...], warp: Warp | None = None, *,
                  gain_db: float = 0.0, contact: NDArray | float = 1.0) -> NDArray[np.uint8]:
         """B-mode frame uint8 of `geometry.shape`; `frame_seed` is the seed of the thermal noise."""
-        field = self.baseband(T_world_image, np.random.default_rng(frame_seed), warp=warp, contact=contact)
-        return to_bmode(field, self.beam, self.geometry, gain_db=gain_db, table=self._conversion)
+        noise = np.random.default_rng(frame_seed)
+        field = self._baseband(np.asarray(T_world_image, float), noise, warp, contact)
+        return to_host(_bmode(field, self.beam, self.geometry, gain_db, self._conversion, *_backend(self.device)))
+
+
+def _backend(device: str):
+    """Array module and kernels of a device."""
+    return (arrays(device), gpu_scatter) if device == "gpu" else (np, scatter)
 
 
 def conversion_table(beam: Beam, geometry: ProbeGeometry):
@@ -201,12 +233,16 @@ def conversion_table(beam: Beam, geometry: ProbeGeometry):
 def to_bmode(baseband: Complex, beam: Beam, geometry: ProbeGeometry, *, gain_db: float = 0.0,
              table=None) -> NDArray[np.uint8]:
     """Log compression (eq. 8) and scan conversion of a baseband [n_r, n_lines] to uint8 `geometry.shape`."""
-    grey = np.empty(baseband.shape, np.float32)
+    return _bmode(baseband, beam, geometry, gain_db, table or conversion_table(beam, geometry), np, scatter)
+
+
+def _bmode(baseband, beam: Beam, geometry: ProbeGeometry, gain_db: float, table, xp, kernels):
+    grey = xp.empty(baseband.shape, np.float32)
     unit = beam.speckle_grey + (beam.gain_db + gain_db) * 255 / beam.dynamic_range_db
-    scatter.compress(baseband, unit, beam.grey_per_neper, grey)
-    out = np.zeros(geometry.shape, np.uint8)
-    pixel, row, column = table or conversion_table(beam, geometry)
-    scatter.scan_convert(grey, pixel, row, column, out)
+    kernels.compress(baseband, unit, beam.grey_per_neper, grey)
+    out = xp.zeros(geometry.shape, np.uint8)
+    pixel, row, column = table
+    kernels.scan_convert(grey, pixel, row, column, out)
     return out
 
 

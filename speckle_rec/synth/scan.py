@@ -157,14 +157,14 @@ def tissue_of(settings: ScanSettings) -> Tissue:
     return Forearm(seed, settings.name[:2], "point" if settings.is_rotation else "line")
 
 
-def renderer_of(p: Plan) -> Renderer:
-    """Draw the scatterers that the frames of a scan see; seconds."""
+def renderer_of(p: Plan, device: str = "cpu") -> Renderer:
+    """Draw the scatterers that the frames of a scan see; seconds. `device` is where the renderer works."""
     tissue = tissue_of(p.settings)
     seed = int(p.settings.generator("anatomy").generate_state(2)[1])
     margin = effects.COMPRESSION_REACH_MM if p.settings.machine.compression else 0.0
     seen = visible(p.T_world_shown, p.geometry, p.settings.beam, margin)
     medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen)
-    return Renderer(medium, tissue, p.settings.beam, p.geometry)
+    return Renderer(medium, tissue, p.settings.beam, p.geometry, device)
 
 
 def frames(p: Plan, renderer: Renderer, threads: int = 1) -> Iterator[Frame]:
@@ -225,7 +225,7 @@ class Landmarks:
 
 def simulate_scan(path: Path | str | None = None, *, n_frames: int = 300, seed: int = 0, name: str = "RH_rotation",
                   subject: int = 0, threads: int | None = None, progress: Callable[[int], None] | None = None,
-                  **settings) -> SimulatedScan:
+                  device: str = "cpu", **settings) -> SimulatedScan:
     """Simulate one scan, into memory or into a file of the challenge's training layout.
 
     Parameters
@@ -239,6 +239,8 @@ def simulate_scan(path: Path | str | None = None, *, n_frames: int = 300, seed: 
         Threads that render; all cores by default. The result does not depend on it.
     progress : callable, optional
         Called with the number of frames done.
+    device : "cpu" or "gpu"
+        Where frames are rendered. Only those of the CPU are the same from run to run, bit for bit.
     """
     p = plan(ScanSettings(name=name, subject=subject, seed=seed, n_frames=n_frames, **settings))
     threads = threads or os.cpu_count() or 1
@@ -247,7 +249,7 @@ def simulate_scan(path: Path | str | None = None, *, n_frames: int = 300, seed: 
     target = None if path is None else Path(path)
     writer = None if target is None else FrameFile(target, n_frames, p.geometry.shape)
     try:
-        for i, frame in enumerate(frames(p, renderer_of(p), threads)):
+        for i, frame in enumerate(frames(p, renderer_of(p, device), threads)):
             landmarks.see(i, frame)
             kept.append(frame) if writer is None else writer.append(frame)
             if progress:

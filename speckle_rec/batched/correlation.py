@@ -1,0 +1,73 @@
+"""Cell correlations of many frame pairs at once: twin of `decorrelation.Correlator` and `decorrelation.correlate`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..decorrelation import GREY_PER_NEPER, LAGS, Correlations, Correlator, coefficients, frame_pairs
+from ..device import to_host
+from ..features import AmplitudeFeatures
+from ..kernels import gpu, gpu_images
+from ..probe import Cells, ProbeGeometry
+from .frames import Batches, DeviceFrames
+from .matching import se2_exps, se2_logs
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+
+class BatchCorrelator:
+    """`decorrelation.Correlator` for many pairs at once."""
+
+    def __init__(self, geometry: ProbeGeometry, cells: Cells, xp: Any, batches: Batches | None = None):
+        twin = AmplitudeFeatures(geometry.mask(), GREY_PER_NEPER)
+        self.correlator, self.xp, self.batches = Correlator(geometry, cells, twin), xp, batches or Batches(xp)
+        self.features = gpu_images.AmplitudeFeatures(xp.asarray(twin.mask), xp.asarray(twin.table), twin.sigma_px)
+        self.labels = xp.asarray(self.correlator.labels)
+
+    def pairs(self, images: Any, i: Ints, j: Ints, twists: Array) -> NDArray[np.float32]:
+        """Correlations [M, P], on the host, of images i and j (rows of float32 [n, H, W]) of known planar twists."""
+        parts = self.batches.run(lambda rows: self._pairs(images, i[rows], j[rows], twists[rows]), len(i))
+        return np.concatenate([np.zeros((0, self.correlator.n_cells), np.float32), *parts])
+
+    def _pairs(self, images: Any, i: Ints, j: Ints, twists: Array) -> NDArray[np.float32]:
+        a, b = (self._warped(images, pick, v) for pick, v in ((i, twists / 2), (j, -twists / 2)))
+        sums = self.xp.empty((len(i), self.correlator.n_cells, 6))
+        gpu.cell_sums(a, b, self.labels, sums)
+        return to_host(coefficients(sums.reshape(-1, 6)).reshape(len(i), -1))            # METHOD.md (3.2)
+
+    def _warped(self, images: Any, pick: Ints, v: Array) -> Any:
+        maps = np.ascontiguousarray((self.correlator.px_mm @ se2_exps(v) @ self.correlator.mm_px)[:, :2])
+        return gpu_images.warp(images, self.xp.asarray(pick), self.xp.asarray(maps), True)
+
+    def turn2(self, twists: Array) -> NDArray[np.float32]:
+        """Squared turn [M, P] of the beams in the tissue."""
+        return self.correlator.turn2(twists)
+
+
+def correlate(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
+              lags: Sequence[int] = LAGS, batches: Batches | None = None,
+              progress: Callable[[int, int], None] | None = None) -> Correlations:
+    """Cell correlations of all frame pairs at the given lags; see `decorrelation.correlate`."""
+    xp, n = frames.xp, len(frames.data)
+    correlator = BatchCorrelator(frames.images.geometry, cells, xp, batches)
+    i, j = frame_pairs(n, lags, skip)
+    chain = [np.eye(3)]
+    for step in se2_exps(planar_step[1:]):
+        chain.append(chain[-1] @ step)
+    poses = np.array(chain)
+    twists = se2_logs(np.linalg.solve(poses[i], poses[j]))
+    first = np.searchsorted(j, np.arange(n + 1))
+    parts = [np.zeros((0, len(cells)), np.float32)]
+    kept = None
+    for start, block in frames.blocks():
+        stop, low = start + len(block), max(start - max(lags), 0)
+        new = correlator.features(block)
+        kept = new if kept is None else xp.concatenate([kept[low - start :], new])
+        rows = slice(first[start], first[stop])
+        parts.append(correlator.pairs(kept, i[rows] - low, j[rows] - low, twists[rows]))
+        if progress:
+            progress(stop, n)
+    return Correlations(i, j, np.concatenate(parts), correlator.turn2(twists))

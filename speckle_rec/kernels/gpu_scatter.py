@@ -1,0 +1,273 @@
+"""From point scatterers to polar baseband to a grey image on a GPU: twins of `scatter`.
+
+The equations are in `scatter`, which is the specification. Echoes are added atomically, so that two runs differ by
+the order of float32 additions.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .launch import helper, kernel, scattering, xp_of
+from .scatter import CARRIER_STEPS
+
+LANES = 32      # threads that share a voxel's scatterers: a warp, so that neighbours read neighbouring points
+
+
+@helper
+def _displacement(field, origin, step, x, y, z):
+    """Trilinear sample of a displacement lattice [nx, ny, nz, 3]."""
+    fx, fy, fz = (x - origin[0]) / step, (y - origin[1]) / step, (z - origin[2]) / step
+    i = min(max(int(fx), 0), field.shape[0] - 2)
+    j = min(max(int(fy), 0), field.shape[1] - 2)
+    k = min(max(int(fz), 0), field.shape[2] - 2)
+    a, b, c = fx - i, fy - j, fz - k
+    dx, dy, dz = 0.0, 0.0, 0.0
+    for n in range(8):
+        p, q, s = n & 1, (n >> 1) & 1, n >> 2
+        w = (a if p else 1 - a) * (b if q else 1 - b) * (c if s else 1 - c)
+        dx += w * field[i + p, j + q, k + s, 0]
+        dy += w * field[i + p, j + q, k + s, 1]
+        dz += w * field[i + p, j + q, k + s, 2]
+    return dx, dy, dz
+
+
+@helper
+def _row(T, k, x, y, z):
+    return T[k, 0] * x + T[k, 1] * y + T[k, 2] * z + T[k, 3]
+
+
+@kernel(1)
+def _bend(v, T, field, origin, step, centre, out):
+    """out [V, 3, 4]: world -> image after a displacement that is linear about a voxel's centre."""
+    h = 1.0   # mm
+    x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
+    ex, ey, ez = _displacement(field, origin, step, x, y, z)
+    for i in range(3):
+        out[v, i, 3] = T[i, 3] + T[i, 0] * ex + T[i, 1] * ey + T[i, 2] * ez
+    for axis in range(3):
+        sx, sy, sz = h if axis == 0 else 0.0, h if axis == 1 else 0.0, h if axis == 2 else 0.0
+        ax, ay, az = _displacement(field, origin, step, x + sx, y + sy, z + sz)
+        bx, by, bz = _displacement(field, origin, step, x - sx, y - sy, z - sz)
+        at = x if axis == 0 else y if axis == 1 else z
+        for i in range(3):
+            change = (T[i, 0] * (ax - bx) + T[i, 1] * (ay - by) + T[i, 2] * (az - bz)) / (2 * h)
+            out[v, i, axis] = T[i, axis] + change
+            out[v, i, 3] -= change * at
+
+
+def deposit(points: Any, amplitude: Any, centre: Any, start: Any, stop: Any, half_mm: float, T_image_world: Any,
+            apex_x: float, apex_y: float, radius_mm: float, linear: bool, r0: float, dr: float, u0: float, du: float,
+            lens: Any, curvature: Any, reach: Any, lens_r0: float, lens_dr: float, lens_dz: float,
+            cycles_per_mm: float, turn: Any, displacement: Any, lattice_origin: Any, lattice_step: float,
+            out: Any) -> None:
+    """Add the demodulated echo of each scatterer near the image plane to a polar grid; see `scatter.deposit`."""
+    xp, moved = xp_of(out), displacement.size > 0
+    bent = T_image_world[None, :3]
+    if moved:
+        bent = xp.empty((len(start), 3, 4))
+        _bend((len(start),), T_image_world, displacement, lattice_origin, lattice_step, centre, bent)
+    else:
+        displacement = xp.zeros((2, 2, 2, 3), np.float32)
+    parts = out.view(np.float32).reshape(*out.shape, 2)
+    _deposit((len(start), LANES), points, amplitude, centre, start, stop, half_mm, T_image_world, bent, apex_x,
+             apex_y, radius_mm, linear, r0, dr, u0, du, lens, curvature, reach, float(reach.max()), lens_r0, lens_dr,
+             lens_dz, cycles_per_mm, turn, displacement, lattice_origin, lattice_step, moved, parts)
+
+
+@scattering(2)
+def _deposit(add, highest):
+    @helper
+    def put(out, ir, iu, echo, w):
+        add(out, (ir, iu, 0), echo.real * w)
+        add(out, (ir, iu, 1), echo.imag * w)
+
+    def body(v, lane, points, amplitude, centre, start, stop, half_mm, T_image_world, bent, apex_x, apex_y, radius_mm,
+             linear, r0, dr, u0, du, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz, cycles_per_mm, turn,
+             displacement, lattice_origin, lattice_step, moved, out):
+        n_r, n_u, _ = out.shape
+        n_lens, n_z = lens.shape
+        x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
+        if moved:
+            ex, ey, ez = _displacement(displacement, lattice_origin, lattice_step, x, y, z)
+            x, y, z = x + ex, y + ey, z + ez
+        R = T_image_world
+        elevation = _row(R, 2, x, y, z)
+        if abs(elevation) > top + half_mm:
+            return
+        right = _row(R, 0, x, y, z) - apex_x
+        down = _row(R, 1, x, y, z) - apex_y
+        r = down if linear else math.sqrt(right * right + down * down) - radius_mm
+        if down < -half_mm or r < r0 - half_mm or r > r0 + n_r * dr + half_mm:
+            return
+        margin = half_mm if linear else half_mm / max(r + radius_mm, half_mm)
+        u = right if linear else math.atan2(right, down)
+        if u < u0 - margin or u > u0 + n_u * du + margin:
+            return
+        first = min(max(int((r - half_mm - lens_r0) / lens_dr), 0), n_lens - 1)
+        last = min(max(int((r + half_mm - lens_r0) / lens_dr), 0), n_lens - 1)
+        if abs(elevation) > max(reach[first], reach[last]) + half_mm:
+            return
+        T = bent[v if moved else 0]
+        one = np.float32(1)
+        for m in range(start[v] + lane, stop[v], LANES):
+            x, y, z = float(points[m, 0]), float(points[m, 1]), float(points[m, 2])
+            elevation = _row(T, 2, x, y, z)
+            if abs(elevation) > top:
+                continue
+            right = _row(T, 0, x, y, z) - apex_x
+            down = _row(T, 1, x, y, z) - apex_y
+            r = down if linear else math.sqrt(right * right + down * down) - radius_mm
+            row = int((r - lens_r0) / lens_dr + 0.5)
+            if r < lens_r0 or down <= 0 or row >= n_lens or abs(elevation) > reach[row]:
+                continue
+            path = r + 0.5 * elevation * elevation * curvature[row]
+            fr = (path - r0) / dr
+            fu = ((right if linear else math.atan(right / down)) - u0) / du
+            if not (fr >= 0 and fu >= 0 and fr < n_r - 1 and fu < n_u - 1):
+                continue
+            fz = abs(elevation) / lens_dz
+            iz = int(fz)
+            if iz >= n_z - 1:
+                continue
+            fz -= iz
+            cycles = path * cycles_per_mm
+            phase = int((cycles - math.floor(cycles)) * CARRIER_STEPS)
+            profile = lens[row, iz] + np.float32(fz) * (lens[row, iz + 1] - lens[row, iz])
+            echo = amplitude[m] * profile * turn[phase & (CARRIER_STEPS - 1)]
+            ir, iu = int(fr), int(fu)
+            a, b = np.float32(fr - ir), np.float32(fu - iu)
+            put(out, ir, iu, echo, (one - a) * (one - b))
+            put(out, ir, iu + 1, echo, (one - a) * b)
+            put(out, ir + 1, iu, echo, a * (one - b))
+            put(out, ir + 1, iu + 1, echo, a * b)
+    return body
+
+
+def blur_lateral(field: Any, kernel: Any, half_width: Any, first: int, step: int, out: Any) -> None:
+    """Lateral beam, see `scatter.blur_lateral`."""
+    _blur_lateral(out.shape, field, kernel, half_width, first, step, out)
+
+
+@kernel(2)
+def _blur_lateral(i, line, field, kernel, half_width, first, step, out):
+    h = kernel.shape[1] // 2
+    c = first + line * step
+    total = kernel[i, h] * field[i, c]
+    for t in range(1, half_width[i] + 1):
+        total += kernel[i, h + t] * (field[i, c - t] + field[i, c + t])
+    out[i, line] = total
+
+
+def apply_gain(field: Any, gain: Any, row_gain: Any, pad: int) -> None:
+    """Multiply a field by the gains of its rows and a coarse gain, in place; see `scatter.apply_gain`."""
+    _apply_gain(field.shape, field, gain, row_gain, pad)
+
+
+@kernel(2)
+def _apply_gain(i, j, field, gain, row_gain, pad):
+    n_r, n_l = field.shape
+    g_r, g_l = gain.shape
+    f = min(max((i - pad) / (n_r - 1 - 2 * pad), 0.0), 1.0) * (g_r - 1)
+    a = min(int(f), g_r - 2)
+    f -= a
+    e = j * (g_l - 1) / (n_l - 1)
+    b = min(int(e), g_l - 2)
+    e -= b
+    low = gain[a, b] * (1 - e) + gain[a, b + 1] * e
+    high = gain[a + 1, b] * (1 - e) + gain[a + 1, b + 1] * e
+    field[i, j] *= np.float32((low * (1 - f) + high * f) * row_gain[i])
+
+
+def blur_axial(field: Any, pulse: Any, first: int, step: int, out: Any) -> None:
+    """Pulse, see `scatter.blur_axial`."""
+    _blur_axial(out.shape, field, pulse, first, step, out)
+
+
+@kernel(2)
+def _blur_axial(i, line, field, pulse, first, step, out):
+    h = pulse.size // 2
+    total = pulse[0] * field[first + i * step - h, line]
+    for t in range(1, pulse.size):
+        total += pulse[t] * field[first + i * step + t - h, line]
+    out[i, line] = total
+
+
+def compress(field: Any, grey_unit: float, grey_per_neper: float, out: Any) -> None:
+    """Grey levels of a baseband, see `scatter.compress`."""
+    _compress(field.shape, field, grey_unit, grey_per_neper, out)
+
+
+@kernel(2)
+def _compress(i, j, field, grey_unit, grey_per_neper, out):
+    power = field[i, j].real ** 2 + field[i, j].imag ** 2
+    out[i, j] = min(max(grey_unit + 0.5 * grey_per_neper * math.log(power + 1e-30), 0.0), 255.0)
+
+
+@helper
+def _keys(t, k):
+    """Weight of sample k of four about a point t in [0, 1) past the second (Keys 1981, a = -1/2)."""
+    if k == 0:
+        return ((-0.5 * t + 1) * t - 0.5) * t
+    if k == 1:
+        return (1.5 * t - 2.5) * t * t + 1
+    if k == 2:
+        return ((-1.5 * t + 2) * t + 0.5) * t
+    return (0.5 * t - 0.5) * t * t
+
+
+def scan_convert(polar: Any, pixel: Any, row: Any, column: Any, out: Any) -> None:
+    """Bicubic samples of a polar image at the pixels, see `scatter.scan_convert`."""
+    _scan_convert((len(pixel),), polar, pixel, row, column, out.reshape(-1))
+
+
+@kernel(1)
+def _scan_convert(n, polar, pixel, row, column, flat):
+    n_r, n_l = polar.shape
+    i, j = int(row[n]), int(column[n])
+    down, across = row[n] - i, column[n] - j
+    total = 0.0
+    for a in range(4):
+        ia = min(max(i + a - 1, 0), n_r - 1)
+        line = 0.0
+        for b in range(4):
+            line += _keys(across, b) * polar[ia, min(max(j + b - 1, 0), n_l - 1)]
+        total += _keys(down, a) * line
+    flat[pixel[n]] = int(min(max(total, 0.0), 255.0) + 0.5)
+
+
+def seen(points: Any, T_image_world: Any, apex_x: float, apex_y: float, radius_mm: float, linear: bool, r_range: Any,
+         u_range: Any, reach: Any, lens_r0: float, lens_dr: float, margin_mm: float) -> Any:
+    """True [K] where points are within `margin_mm` of what any image shows, see `scatter.seen`."""
+    out = xp_of(points).zeros(len(points), np.bool_)
+    _seen((len(points),), points, T_image_world, apex_x, apex_y, radius_mm, linear, float(r_range[0]),
+          float(r_range[1]), float(u_range[0]), float(u_range[1]), reach, float(reach.max()), lens_r0, lens_dr,
+          margin_mm, out)
+    return out
+
+
+@kernel(1)
+def _seen(p, points, T_image_world, apex_x, apex_y, radius_mm, linear, r_low, r_high, u_low, u_high, reach, top,
+          lens_r0, lens_dr, margin_mm, out):
+    x, y, z = points[p, 0], points[p, 1], points[p, 2]
+    for n in range(len(T_image_world)):
+        T = T_image_world[n]
+        elevation = abs(_row(T, 2, x, y, z))
+        if elevation > top + margin_mm:
+            continue
+        right = _row(T, 0, x, y, z) - apex_x
+        down = _row(T, 1, x, y, z) - apex_y
+        r = down if linear else math.sqrt(right * right + down * down) - radius_mm
+        if r < r_low - margin_mm or r > r_high + margin_mm:
+            continue
+        u = right if linear else math.atan2(right, down)
+        margin = margin_mm if linear else margin_mm / max(r + radius_mm, margin_mm)
+        if u < u_low - margin or u > u_high + margin:
+            continue
+        low = min(max(int((r - margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
+        high = min(max(int((r + margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
+        if elevation > max(reach[low], reach[high]) + margin_mm:
+            continue
+        out[p] = True
+        return
