@@ -65,6 +65,7 @@ class Calibration:
     priors : protocol statistics with counts, in the units their names say.
     figures : what held-out scans gave.
     provenance : data, command, versions.
+    gain : share of a true motion that the whole engine finds with `gain` 1; the curves are stretched by it (`gain.py`).
     hash : of the file it was read from; empty until saved.
     """
 
@@ -75,20 +76,21 @@ class Calibration:
     priors: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    gain: float = 1.0
     hash: str = ""
 
     def strengths(self, speckle: Correlations, n_frames: int, texture: Texture) -> CellStrengths:
         """Floor, slow share and stretch of every cell, predicted from the scan's images (METHOD.md (7.2))."""
         floor, slow, stretch = parts(self.coefficients, signs_of(speckle, n_frames, texture))
         floor = np.where(floor < WORST_CELL, 0, floor)
-        return CellStrengths((1 - slow) * floor, slow * floor, windows(n_frames)[1], stretch)
+        return CellStrengths((1 - slow) * floor, slow * floor, windows(n_frames)[1], stretch * self.gain)   # (7.9)
 
     def save(self, path: Path) -> "Calibration":
         """Write the file; returns the calibration with its hash."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
-            file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind)
+            file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind, gain=self.gain)
             for name, value in asdict(self.curves).items():
                 file.attrs[f"curves.{name}"] = value
             file["coefficients"] = self.coefficients
@@ -120,18 +122,20 @@ class Calibration:
             curves = Curves(**{f.name: f.type_of(found[f"curves.{f.name}"]) for f in _curve_fields()})
             mirror = MirrorPrior(**json.loads(found["mirror"]))
             priors, figures, provenance = (_mapping(found, name) for name in ("priors", "figures", "provenance"))
-            kind = str(found["kind"])
+            kind, gain = str(found["kind"]), float(found.get("gain", 1.0))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: the calibration is damaged ({type(error).__name__}: {one_line(error)})"
                              ) from error
         _check_values(curves, mirror, kind, path)
+        if not 0.3 < gain < 3:
+            raise InputError(f"{path}: gain: expected .3 to 3, found {gain:g}")
         coefficients = read_dataset(path, "coefficients")
         expected = (len(PARTS), 1 + 2 * len(SIGNS))
         if coefficients.shape != expected or coefficients.dtype.kind != "f" or not _all_within(
                 coefficients, -LARGEST_COEFFICIENT, LARGEST_COEFFICIENT):
             raise InputError(f"{path}: dataset 'coefficients': expected numbers {list(expected)} up to "
                              f"{LARGEST_COEFFICIENT:g}, found {coefficients.dtype} {list(coefficients.shape)}")
-        return cls(curves, np.asarray(coefficients, np.float64), kind, mirror, priors, figures, provenance,
+        return cls(curves, np.asarray(coefficients, np.float64), kind, mirror, priors, figures, provenance, gain,
                    file_hash(path))
 
     @classmethod

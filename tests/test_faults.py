@@ -56,13 +56,13 @@ def test_the_kill_command_sees_half_results_and_differences(tmp_path):
 @pytest.mark.parametrize("more", [[], ["-j", "2"]])
 def test_interrupted(tmp_path, more):
     """Generous here; `python -m tools.reliability.interrupt` measures how long it takes."""
-    data = dataset(tmp_path / "data", NAMES, n_frames=1500)
+    data = dataset(tmp_path / "data", NAMES, n_frames=4000)
     process = start(["evaluate", data, "-o", tmp_path / "e", "--no-progress", *more])
     end = time.monotonic() + 60
     while not (tmp_path / "e" / "evaluation.json").exists():
         assert time.monotonic() < end and process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    time.sleep(1.5)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130 and err == f"{TOLD}interrupted\n" and out == ""

@@ -16,6 +16,7 @@ ATTRIBUTES = {("np", "load"): "allow_pickle", ("os", "system"): None, ("os", "po
               ("yaml", "load"): None, ("torch", "load"): None}
 # Where an exception is meant, and why.
 PERMITTED = {
+    ("kernels/launch.py", "exec"): "frames around kernel bodies, made of names in the source alone",
     ("cli/interrupt.py", "socket"): "a pair within the process, by which a signal wakes a thread",
     ("io/staging.py", "socket"): "the name of this machine, in the names of unfinished files",
     ("challenge.py", "subprocess"): "someone's submission, in an interpreter of its own, at the user's word",
@@ -38,7 +39,7 @@ def found_in(source: str, file: str) -> list[str]:
             if (top in MODULES or top in ("socket", "subprocess", "distributed")) and (file, top) not in PERMITTED:
                 wrong.append(f"line {node.lineno}: imports {module}")
         if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name) and node.func.id in CALLS:
+            if isinstance(node.func, ast.Name) and node.func.id in CALLS and (file, node.func.id) not in PERMITTED:
                 wrong.append(f"line {node.lineno}: calls {node.func.id}")
             if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
                 key = node.func.value.id, node.func.attr

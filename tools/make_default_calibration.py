@@ -4,7 +4,8 @@
 
 simulates six forearms (1600 frames each, four noise levels; some 6 minutes a scan on a core) into
 FOLDER, a data set in the challenge's layout, and calibrates on them. Scans that are there are kept. With --compare
-other curve models are fitted too, for the table of held-out errors (some minutes).
+other curve models are fitted too, for the table of held-out errors (some minutes). The gain of the engine is measured
+on the same scans (a minute or two each).
 """
 
 import sys
@@ -14,6 +15,7 @@ from speckle_rec import training
 from speckle_rec.calibration import DEFAULT_FILE
 from speckle_rec.cli.calibrate import of_lens
 from speckle_rec.fit_machine import calibrate
+from speckle_rec.gain import measured
 from speckle_rec.io.calib import built_in, write_challenge
 from speckle_rec.scan import Scan
 from speckle_rec.synth import simulate_scan
@@ -35,7 +37,7 @@ def main(folder: Path, compare: bool) -> None:
     kept = folder / "statistics.h5"
     records = training.read(kept) if kept.exists() else []
     for subject, scan, noise_db in SCANS:
-        path = folder / "frames_transfs" / f"{subject:03d}" / f"{scan}.h5"
+        path = scan_path(folder, subject, scan)
         if not path.exists():
             print("simulating", path, flush=True)
             simulate_scan(path, n_frames=FRAMES, seed=subject, subject=subject, name=scan, beam=Beam(noise_db=noise_db))
@@ -47,7 +49,13 @@ def main(folder: Path, compare: bool) -> None:
     training.write(kept, records)
     made = calibrate(records, name=NAME, compare=compare, provenance={"command": "tools/make_default_calibration.py",
                                                                   "data": "simulated"})
-    print(of_lens(made, LENS_UNCERTAINTY).save(DEFAULT_FILE))
+    made = measured(of_lens(made, LENS_UNCERTAINTY), (Scan.open(scan_path(folder, *scan[:2])) for scan in SCANS),
+                    done=lambda name, gain: print(name, f"gain {gain:.3f}", flush=True))
+    print(made.save(DEFAULT_FILE))
+
+
+def scan_path(folder: Path, subject: int, scan: str) -> Path:
+    return folder / "frames_transfs" / f"{subject:03d}" / f"{scan}.h5"
 
 
 if __name__ == "__main__":

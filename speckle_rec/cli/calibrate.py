@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from .. import config as config_file
@@ -12,6 +14,7 @@ from .. import training
 from ..calibration import Calibration
 from ..errors import InputError, SpeckleRecError
 from ..fit_machine import calibrate as fit
+from ..gain import measured
 from ..heldout import NAMES
 from ..io.results import available, version
 from ..io.staging import staged_file
@@ -34,6 +37,8 @@ def calibrate(
                                                 "matching: how good the curves could be.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Fit other curve models too and keep the table of held-out "
                                           "errors.")] = False,
+    gain: Annotated[int, typer.Option("--gain", metavar="K", min=0, help="Then reconstruct K of the scans, and make up "
+                                      "for the share of their motion that is missed.")] = 0,
     scheduler: Annotated[str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Measure the scans on a "
                                                   "dask.distributed cluster (extra [cluster]).")] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Plots beside FILE, as .png.")] = True,
@@ -51,7 +56,7 @@ def calibrate(
     What each scan gave is kept in FILE.statistics.h5: an interrupted run goes on where it was.
 
     \b
-    speckle-rec calibrate Freehand_US_data_train_2025 -o calibration.h5
+    speckle-rec calibrate Freehand_US_data_train_2025 -o calibration.h5 --gain 6
     speckle-rec calibrate train -o part1.h5 --shard 1/2
     speckle-rec calibrate --merge part1.h5 part2.h5 -o calibration.h5
     """
@@ -59,6 +64,8 @@ def calibrate(
     common.set_threads(settings.jobs)
     if merge and shard:
         raise InputError("--merge and --shard: expected one of them")
+    if gain and (merge or shard):
+        raise InputError("--gain: expected the scans themselves, not with --merge or --shard")
     if out.exists() and not overwrite:
         what = "statistics" if shard else "calibration"
         (training.read if shard else Calibration.load)(out)
@@ -81,6 +88,13 @@ def calibrate(
     with common.progress_bar(not (no_progress or quiet)) as progress:
         calibration = fit(records, seed=settings.seed, name=name, compare=compare, progress=progress,
                           provenance={"version": version(), "planar": "tracked" if tracked_plane else "estimated"})
+    if gain:
+        few = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, gain).round().astype(int))]
+        with common.progress_bar(not (no_progress or quiet)) as progress:
+            done = count(1)
+            scans = (scan for path in few if (scan := Scan.open(path, calib=calib)).T_first_frame_tracked is not None)
+            calibration = measured(calibration, scans, settings,
+                                   lambda name, value: progress("gain", next(done), len(few)))
     if report and (plots := available("report.calibration")):
         with staged_file(out.with_suffix(".png"), overwrite=True) as partial:
             plots.write(partial, calibration, records)
@@ -152,7 +166,7 @@ def _show(out: Path, c: Calibration) -> None:
     print(f"  lens           waist {k.waist_mm:.2f} mm at {k.focus_mm:.1f} mm")
     print(f"  kernel         b {k.tail_b:.3g}, beta {k.tail_beta:.3g}; slow share {k.slow_share:.2f}, "
           f"kappa {k.kappa:.2g}; floor {k.floor:.2f}")
-    print(f"  scale          uncertain by {k.scale_uncertainty:.0%}")
+    print(f"  scale          uncertain by {k.scale_uncertainty:.0%}; gain of the engine {c.gain:.3f}")
     for form, row in c.figures.get("held_out", {}).items():
         told = ", ".join(f"{n} {row[n]['gain_mean']:.3f} +- {row[n]['gain_sd']:.3f} "
                          f"(error {row[n]['error_median']:.3f})" for n in NAMES if n in row)

@@ -113,7 +113,8 @@ def staged_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     partial = _partial(path)
-    partial = partial.with_name(partial.name + path.suffix)     # by which some writers know the format
+    ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    partial = partial.with_name(partial.name + ending)     # by which some writers know the format
     try:
         yield partial
         partial.replace(path)

@@ -1,0 +1,96 @@
+"""The gain of the engine: known shortfalls given back, whatever the signs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scenes import trajectory
+from small_scans import dataset
+
+from speckle_rec import gain, mirror
+from speckle_rec import geometry as se3
+from speckle_rec.calibration import Calibration
+from speckle_rec.cli import main
+from speckle_rec.errors import InputError
+from speckle_rec.result import Reconstruction
+
+POINTS = np.array([[0.0, 0, 0], [0, 60, 0], [30, 40, 0], [-30, 40, 0]])
+
+
+def fan_and_turn(n=300):
+    t = np.linspace(0, 1, n)
+    return trajectory(tilt_rad=0.4 * np.sin(9 * t), yaw_rad=1.2 * np.clip(2 * t - 1, 0, 1))
+
+
+def short(T, share):
+    """Poses whose steps out of the plane are a share of the true ones."""
+    return se3.chain(se3.exp(se3.log(se3.steps(T)) * [1, 1, share, share, share, 1]))
+
+
+@pytest.mark.parametrize("share", [0.8, 0.9, 1.0, 1.15])
+def test_a_known_shortfall_comes_back(share):
+    T = fan_and_turn()
+    assert np.isclose(gain.gain_of(short(T, share), T, POINTS), share, rtol=0.02)
+
+
+def test_wrong_signs_hardly_matter():
+    T = fan_and_turn()
+    assert np.isclose(gain.gain_of(mirror.flip(short(T, 0.9), 130), T, POINTS), 0.9, rtol=0.05)
+
+
+@pytest.mark.parametrize("n", [2, gain.APART, 200])
+def test_a_scan_that_hardly_moves_tells_nothing(n):
+    T = trajectory(shift_mm=np.zeros(n))
+    assert np.isnan(gain.gain_of(T, T, POINTS))
+
+
+def test_the_gain_stretches_the_curves_and_is_kept(tmp_path):
+    shipped = Calibration.shipped()
+    made = gain.with_gain(shipped, {"a": 0.88, "b": 0.92})
+    assert np.isclose(made.gain, 0.9 * shipped.gain) and made.hash == ""
+    saved = made.save(tmp_path / "c.h5")
+    assert np.isclose(Calibration.load(tmp_path / "c.h5").gain, made.gain)
+    assert saved.hash != shipped.hash and Calibration.load(tmp_path / "c.h5").figures["gain"] == {"a": 0.88, "b": 0.92}
+
+
+def test_without_a_scan_that_moves_there_is_no_gain():
+    with pytest.raises(InputError, match="found none"):
+        gain.with_gain(Calibration.shipped(), {})
+
+
+def test_a_trajectory_grows_by_what_the_gain_says(monkeypatch):
+    """Half the stretch, twice the distance for the same correlation."""
+    from scenes import model_scan
+
+    from speckle_rec.direction import Hand, sequential
+    T = trajectory(shift_mm=0.2 * np.arange(40))
+    scan = model_scan(T, 0)
+    hand = Hand(pivot=False)
+    step = np.zeros((len(T), 3))
+    whole, stretched = (se3.log(sequential(step, scan.speckle, scan.forms, replace(
+        scan.strengths, stretch=scan.strengths.stretch * g), scan.curves, hand)[0])[-1] for g in (1, 0.8))
+    assert np.isclose(abs(stretched[2] / whole[2]), 1 / 0.8, rtol=0.1)
+
+
+def test_the_verb_measures_it(tmp_path, monkeypatch, records_of_noise):
+    root = records_of_noise
+    T = fan_and_turn(120)
+    monkeypatch.setattr(gain, "reconstruct", lambda scan, **_: Reconstruction(
+        short(scan.T_first_frame_tracked, 0.9), se3.steps(T), np.zeros((len(T), 6, 6)), np.zeros(len(T), np.float32)))
+    assert main(["calibrate", str(root), "-o", str(tmp_path / "c.h5"), "--gain", "2", "-q", "--no-report"]) == 0
+    made = Calibration.load(tmp_path / "c.h5")
+    assert np.isclose(made.gain, 0.9, rtol=0.05) and len(made.figures["gain"]) == 2
+    assert main(["calibrate", str(root), "-o", str(tmp_path / "d.h5"), "--gain", "2", "--shard", "1/2", "-q"]) == 2
+
+
+@pytest.fixture
+def records_of_noise(tmp_path, monkeypatch):
+    """A data set whose tracked poses fan and turn, and a fit that does not look at its frames."""
+    from speckle_rec.cli import calibrate as verb
+    root = dataset(tmp_path / "data", ("007/RH_rotation", "008/LH_rotation"), n_frames=120)
+    fitted = replace(Calibration.shipped(), gain=1.0)
+    monkeypatch.setattr(verb, "_collect", lambda *a, **k: ([], []))
+    monkeypatch.setattr(verb, "fit", lambda *a, **k: fitted)
+    T = fan_and_turn(120)
+    monkeypatch.setattr(verb.Scan, "T_first_frame_tracked", property(lambda self: T))
+    return root
