@@ -21,6 +21,8 @@ EXTRA = 0.04          # misfit of the curves, in correlation
 CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
 TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
+CONTACT = 10.0        # looks at the contact point in `drift_frames`: one is outweighed by what the curves miss
+
 KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
 LEAST, SHARE = 0.05, 0.03   # difference in sqrt(Q), absolute and of the size, below which two are the same
 MARKS = (1, 2, 4, 8, 16, 24, 32)    # frames back at which two are compared
@@ -62,8 +64,13 @@ class Hand:
 
     @property
     def contact_precision(self) -> float:
-        """Precision (1/mm^2) a frame of the contact point about its first place: it holds once per `drift_frames`."""
-        return 1 / (self.drift_mm**2 * self.drift_frames) if self.pivot else 0.0
+        """Precision (1/mm^2) a frame of the contact point about its first place, `CONTACT` times in `drift_frames`."""
+        return CONTACT / (self.drift_mm**2 * self.drift_frames) if self.pivot else 0.0
+
+    @property
+    def contact_reach_mm(self) -> float:
+        """Distance from its first place from which the contact point is no longer pulled back harder."""
+        return 3 * self.drift_mm
 
     @property
     def lean_precision(self) -> float:

@@ -104,6 +104,7 @@ class Factors:
     contact_precision : 1/mm^2, a frame, of the face's centre about where it started; 0 for sweeps.
     contact_rate_precision : 1/mm^2, of its step along z; 0 for sweeps.
     lean_precision : 1/rad^2, a frame, of the beam's axis about where it started.
+    contact_reach_mm : beyond which the contact point is no longer pulled back harder (Cauchy).
     most_lag : frames; pairs further apart are revisits.
     """
 
@@ -130,6 +131,7 @@ class Factors:
     contact_precision: float = 0.0
     contact_rate_precision: float = 0.0
     lean_precision: float = 0.0
+    contact_reach_mm: float = 6.0
     most_lag: int = MOST_LAG
 
     @classmethod
@@ -144,7 +146,7 @@ class Factors:
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j, speckle.rho,
                    curves.rest(speckle), forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
                    strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, ACCELERATION,
-                   hand.contact_precision, hand.contact[0], hand.lean_precision)
+                   hand.contact_precision, hand.contact[0], hand.lean_precision, hand.contact_reach_mm)
 
 
     @property
@@ -184,6 +186,13 @@ def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> 
     return f.temper[rows] * cost
 
 
+def standing(T: Array, f: Factors) -> float:
+    """Cost of where the contact point is and how far the beam's axis leans, METHOD.md (5.5)."""
+    reach2 = f.contact_reach_mm**2
+    return 0.5 * float(f.contact_precision * reach2 * np.log1p(np.square(T[1:, :3, 3]).sum(1) / reach2).sum()
+                       + f.lean_precision * np.square(T[1:, :3, 1] - T[0, :3, 1]).sum())
+
+
 def total_cost(T: Array, f: Factors) -> float:
     """What `solve` minimises."""
     e = se3.log(se3.inverse(T[f.planar_i]) @ T[f.planar_j])[:, PLANAR] - f.planar
@@ -191,8 +200,7 @@ def total_cost(T: Array, f: Factors) -> float:
     change = np.diff(se3.log(se3.steps(T))[1:], axis=0)
     return float(pair_costs(T, f).sum() + 4.5 * np.log1p(chi2 / 9).sum()
                  + 10 * np.log1p(np.square(change / f.acceleration).sum(1) / 20).sum()
-                 + 0.5 * f.contact_precision * np.square(T[1:, :3, 3]).sum()
-                 + 0.5 * f.lean_precision * np.square(T[1:, :3, 1] - T[0, :3, 1]).sum()
+                 + standing(T, f)
                  + 0.5 * f.contact_rate_precision * np.square(se3.log(se3.steps(T))[1:, 2]).sum())
 
 
@@ -264,11 +272,12 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
         # METHOD.md (5.5): the contact point drifts about where it was, slowly
         k = np.arange(max(begin, 1), min(end + 2, N))
         e = T[k, :3, 3]
-        total += 0.5 * f.contact_precision * np.square(e).sum()
+        apart2 = np.square(e).sum(1) / f.contact_reach_mm**2
+        total += 0.5 * f.contact_precision * f.contact_reach_mm**2 * np.log1p(apart2).sum()
         J = np.zeros((len(k), 3, 6))
         J[:, :, :3] = T[k, :3, :3]
-        W = f.contact_precision * np.eye(3)
-        normal.add([(k, J)], e @ W, np.broadcast_to(W, (len(k), 3, 3)))
+        weight = f.contact_precision / (1 + apart2)
+        normal.add([(k, J)], weight[:, None] * e, weight[:, None, None] * np.eye(3))
         xi, Ji, Jj = twist(k - 1, k)
         total += 0.5 * f.contact_rate_precision * np.square(xi[:, 2]).sum()
         normal.add([(k - 1, Ji[:, 2:3]), (k, Jj[:, 2:3])], f.contact_rate_precision * xi[:, 2:3],

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .fusion import OUT_OF_PLANE, REACHES, Factors, drawn, pair_costs, solve, total_cost
+from .fusion import OUT_OF_PLANE, REACHES, Factors, drawn, pair_costs, solve, standing, total_cost
 from .kernels.multilaterate import cell_cost, compose, out_of_plane
 from .revisit import STRIDE
 
@@ -176,12 +176,6 @@ def tolerant_costs(T: Array, f: Factors, which: NDArray[np.bool_]) -> Array:
     return cost[which]
 
 
-def leaning(T: Array, f: Factors) -> float:
-    """Cost of where the trajectory stands and leans."""
-    return 0.5 * float(f.contact_precision * np.square(T[1:, :3, 3]).sum()
-                       + f.lean_precision * np.square(T[1:, :3, 1] - T[0, :3, 1]).sum())
-
-
 def consistent(T: Array, f: Factors) -> tuple[Array, list[tuple[int, ...]]]:
     """Mirror what revisits contradict, cheapest first, with nothing solved anew (METHOD.md (8.3)).
 
@@ -198,12 +192,12 @@ def consistent(T: Array, f: Factors) -> tuple[Array, list[tuple[int, ...]]]:
     mirrors: list[tuple[int, ...]] = []
     for _ in range(MOST_MIRRORS):
         S = T[every]
-        before, lean = tolerant_costs(S, f, np.ones(len(f.i), bool)), leaning(S, f)
+        before, lean = tolerant_costs(S, f, np.ones(len(f.i), bool)), standing(S, f)
 
         def change(*at: int, S=S, before=before, lean=lean) -> float:
             touched = np.logical_or.reduce([(f.i < t) & (f.j > t) for t in at])
             X = flip(S, *at)
-            return float((tolerant_costs(X, f, touched) - before[touched]).sum() + leaning(X, f) - lean)
+            return float((tolerant_costs(X, f, touched) - before[touched]).sum() + standing(X, f) - lean)
 
         places = np.arange(2, len(S) - 2)
         single = np.array([change(int(t)) for t in places])

@@ -8,7 +8,7 @@ from scenes import model_scan, trajectory
 from speckle_rec import geometry as se3
 from speckle_rec import mirror
 from speckle_rec.direction import Hand
-from speckle_rec.fusion import Factors, drawn, solve, total_cost
+from speckle_rec.fusion import Factors, drawn, solve, standing, total_cost
 from speckle_rec.inplane import PlanarMotion
 from speckle_rec.revisit import Loops
 
@@ -151,7 +151,7 @@ def test_every_fourth_frame_tells_the_same_cost_of_where_the_probe_stands():
     assert few.revisits.sum() == factors.revisits.sum() > 0
     moved = se3.translation(np.array([0, 0, 0.5])) @ T
     moved[0] = T[0]
-    assert np.isclose(mirror.leaning(moved[::4], few), mirror.leaning(moved, factors), rtol=0.1)
+    assert np.isclose(standing(moved[::4], few), standing(moved, factors), rtol=0.1)
 
 
 def test_far_revisits_are_drawn_together():
