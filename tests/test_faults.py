@@ -53,11 +53,16 @@ def test_the_kill_command_sees_half_results_and_differences(tmp_path):
     assert any("not whole" in line for line in kill.half_written(a, b))
 
 
+def heard():
+    """Ctrl-C, which a shell turns off for what it runs in the background, tests among them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("more", [[], ["-j", "2"]])
 def test_interrupted(tmp_path, more):
     """Generous here; `python -m tools.reliability.interrupt` measures how long it takes."""
     data = dataset(tmp_path / "data", NAMES, n_frames=4000)
-    process = start(["evaluate", data, "-o", tmp_path / "e", "--no-progress", *more])
+    process = start(["evaluate", data, "-o", tmp_path / "e", "--no-progress", *more], preexec_fn=heard)
     end = time.monotonic() + 60
     while not (tmp_path / "e" / "evaluation.json").exists():
         assert time.monotonic() < end and process.poll() is None, process.stderr.read()
