@@ -6,6 +6,7 @@ Modes: 0 MEAN, 1 MAXIMUM, 2 LATEST.
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 MEAN, MAXIMUM, LATEST = 0, 1, 2
 
@@ -82,6 +83,33 @@ def splat(frames, A, first, last, mask, total, weight, mode, linear, slabs):
                                     _put(total, weight, z + dz, y + dy, x + dx, value, np.float32(w), mode)
 
 
+@register_jitable
+def grey_of(total, weight, mean):
+    """Grey value of one voxel, 0 where nothing was pasted."""
+    if weight <= 0:
+        return 0
+    return int(min(max((total / weight if mean else total) + 0.5, 0.0), 255.0))
+
+
+@register_jitable
+def filled(z, y, x, data, weight, radius, min_share):
+    """Value of one voxel once holes are filled."""
+    if weight[z, y, x] > 0:
+        return int(data[z, y, x])
+    nz, ny, nx = data.shape
+    for h in range(1, radius + 1):
+        total, seen = 0, 0
+        for k in range(max(z - h, 0), min(z + h + 1, nz)):
+            for j in range(max(y - h, 0), min(y + h + 1, ny)):
+                for i in range(max(x - h, 0), min(x + h + 1, nx)):
+                    if weight[k, j, i] > 0:
+                        total += int(data[k, j, i])
+                        seen += 1
+        if seen >= min_share * (2 * h + 1) ** 3:
+            return (2 * total + seen) // (2 * seen)
+    return int(data[z, y, x])
+
+
 @numba.njit(parallel=True, cache=True)
 def to_grey(total, weight, mode, out):
     """Grey values uint8 of `total` and `weight` (zero where nothing was pasted)."""
@@ -89,9 +117,7 @@ def to_grey(total, weight, mode, out):
     for z in numba.prange(nz):
         for y in range(ny):
             for x in range(nx):
-                w = weight[z, y, x]
-                value = total[z, y, x] / w if mode == 0 and w > 0 else total[z, y, x]
-                out[z, y, x] = np.uint8(min(max(value + 0.5, 0.0), 255.0)) if w > 0 else 0
+                out[z, y, x] = grey_of(total[z, y, x], weight[z, y, x], mode == 0)
 
 
 @numba.njit(parallel=True, cache=True)
@@ -101,17 +127,4 @@ def fill_holes(data, weight, radius, min_share, out):
     for z in numba.prange(nz):
         for y in range(ny):
             for x in range(nx):
-                out[z, y, x] = data[z, y, x]
-                if weight[z, y, x] > 0:
-                    continue
-                for h in range(1, radius + 1):
-                    total, seen = 0, 0
-                    for k in range(max(z - h, 0), min(z + h + 1, nz)):
-                        for j in range(max(y - h, 0), min(y + h + 1, ny)):
-                            for i in range(max(x - h, 0), min(x + h + 1, nx)):
-                                if weight[k, j, i] > 0:
-                                    total += data[k, j, i]
-                                    seen += 1
-                    if seen >= min_share * (2 * h + 1) ** 3:
-                        out[z, y, x] = np.uint8((2 * total + seen) // (2 * seen))
-                        break
+                out[z, y, x] = filled(z, y, x, data, weight, radius, min_share)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .cpu_volume import LATEST, MAXIMUM, MEAN
+from .cpu_volume import LATEST, MAXIMUM, MEAN, filled, grey_of
 from .launch import floor, helper, kernel, scattering, xp_of
 
 __all__ = ["LATEST", "MAXIMUM", "MEAN", "fill_holes", "splat", "to_grey"]
@@ -91,10 +91,7 @@ def to_grey(total: Any, weight: Any, mode: int, out: Any) -> None:
 
 @kernel(3)
 def _grey(z, y, x, total, weight, mean, out):
-    w, value = weight[z, y, x], total[z, y, x]
-    if mean and w > 0:
-        value /= w
-    out[z, y, x] = int(min(max(value + 0.5, 0.0), 255.0)) if w > 0 else 0
+    out[z, y, x] = grey_of(total[z, y, x], weight[z, y, x], mean)
 
 
 def fill_holes(data: Any, weight: Any, radius: int, min_share: float, out: Any) -> None:
@@ -104,18 +101,4 @@ def fill_holes(data: Any, weight: Any, radius: int, min_share: float, out: Any) 
 
 @kernel(3)
 def _fill(z, y, x, data, weight, radius, min_share, out):
-    nz, ny, nx = data.shape
-    out[z, y, x] = data[z, y, x]
-    if weight[z, y, x] > 0:
-        return
-    for h in range(1, radius + 1):
-        total, seen = 0, 0
-        for k in range(max(z - h, 0), min(z + h + 1, nz)):
-            for j in range(max(y - h, 0), min(y + h + 1, ny)):
-                for i in range(max(x - h, 0), min(x + h + 1, nx)):
-                    if weight[k, j, i] > 0:
-                        total += int(data[k, j, i])
-                        seen += 1
-        if seen >= min_share * (2 * h + 1) ** 3:
-            out[z, y, x] = (2 * total + seen) // (2 * seen)
-            return
+    out[z, y, x] = filled(z, y, x, data, weight, radius, min_share)
