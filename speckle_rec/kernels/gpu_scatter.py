@@ -10,32 +10,9 @@ from typing import Any
 import numpy as np
 
 from .launch import helper, kernel, scattering, xp_of
-from .scatter import CARRIER_STEPS
+from .scatter import displacement_at, in_view, landing, row_of
 
 LANES = 32      # threads that share a voxel's scatterers: a warp, so that neighbours read neighbouring points
-
-
-@helper
-def _displacement(field, origin, step, x, y, z):
-    """Trilinear sample of a displacement lattice [nx, ny, nz, 3]."""
-    fx, fy, fz = (x - origin[0]) / step, (y - origin[1]) / step, (z - origin[2]) / step
-    i = min(max(int(fx), 0), field.shape[0] - 2)
-    j = min(max(int(fy), 0), field.shape[1] - 2)
-    k = min(max(int(fz), 0), field.shape[2] - 2)
-    a, b, c = fx - i, fy - j, fz - k
-    dx, dy, dz = 0.0, 0.0, 0.0
-    for n in range(8):
-        p, q, s = n & 1, (n >> 1) & 1, n >> 2
-        w = (a if p else 1 - a) * (b if q else 1 - b) * (c if s else 1 - c)
-        dx += w * field[i + p, j + q, k + s, 0]
-        dy += w * field[i + p, j + q, k + s, 1]
-        dz += w * field[i + p, j + q, k + s, 2]
-    return dx, dy, dz
-
-
-@helper
-def _row(T, k, x, y, z):
-    return T[k, 0] * x + T[k, 1] * y + T[k, 2] * z + T[k, 3]
 
 
 @kernel(1)
@@ -43,13 +20,13 @@ def _bend(v, T, field, origin, step, centre, out):
     """out [V, 3, 4]: world -> image after a displacement that is linear about a voxel's centre."""
     h = 1.0   # mm
     x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
-    ex, ey, ez = _displacement(field, origin, step, x, y, z)
+    ex, ey, ez = displacement_at(field, origin, step, x, y, z)
     for i in range(3):
         out[v, i, 3] = T[i, 3] + T[i, 0] * ex + T[i, 1] * ey + T[i, 2] * ez
     for axis in range(3):
         sx, sy, sz = h if axis == 0 else 0.0, h if axis == 1 else 0.0, h if axis == 2 else 0.0
-        ax, ay, az = _displacement(field, origin, step, x + sx, y + sy, z + sz)
-        bx, by, bz = _displacement(field, origin, step, x - sx, y - sy, z - sz)
+        ax, ay, az = displacement_at(field, origin, step, x + sx, y + sy, z + sz)
+        bx, by, bz = displacement_at(field, origin, step, x - sx, y - sy, z - sz)
         at = x if axis == 0 else y if axis == 1 else z
         for i in range(3):
             change = (T[i, 0] * (ax - bx) + T[i, 1] * (ay - by) + T[i, 2] * (az - bz)) / (2 * h)
@@ -87,57 +64,24 @@ def _deposit(add, highest):
              linear, r0, dr, u0, du, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz, cycles_per_mm, turn,
              displacement, lattice_origin, lattice_step, moved, out):
         n_r, n_u, _ = out.shape
-        n_lens, n_z = lens.shape
         x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
         if moved:
-            ex, ey, ez = _displacement(displacement, lattice_origin, lattice_step, x, y, z)
+            ex, ey, ez = displacement_at(displacement, lattice_origin, lattice_step, x, y, z)
             x, y, z = x + ex, y + ey, z + ez
-        R = T_image_world
-        elevation = _row(R, 2, x, y, z)
-        if abs(elevation) > top + half_mm:
-            return
-        right = _row(R, 0, x, y, z) - apex_x
-        down = _row(R, 1, x, y, z) - apex_y
-        r = down if linear else math.sqrt(right * right + down * down) - radius_mm
-        if down < -half_mm or r < r0 - half_mm or r > r0 + n_r * dr + half_mm:
-            return
-        margin = half_mm if linear else half_mm / max(r + radius_mm, half_mm)
-        u = right if linear else math.atan2(right, down)
-        if u < u0 - margin or u > u0 + n_u * du + margin:
-            return
-        first = min(max(int((r - half_mm - lens_r0) / lens_dr), 0), n_lens - 1)
-        last = min(max(int((r + half_mm - lens_r0) / lens_dr), 0), n_lens - 1)
-        if abs(elevation) > max(reach[first], reach[last]) + half_mm:
+        if row_of(T_image_world, 1, x, y, z) - apex_y < -half_mm or not in_view(
+                T_image_world, x, y, z, apex_x, apex_y, radius_mm, linear, r0, r0 + n_r * dr, u0, u0 + n_u * du, reach,
+                top, lens_r0, lens_dr, half_mm):
             return
         T = bent[v if moved else 0]
         one = np.float32(1)
         for m in range(start[v] + lane, stop[v], LANES):
             x, y, z = float(points[m, 0]), float(points[m, 1]), float(points[m, 2])
-            elevation = _row(T, 2, x, y, z)
-            if abs(elevation) > top:
+            falls, ir, iu, a, b, echo = landing(T, x, y, z, apex_x, apex_y, radius_mm, linear, r0, dr, u0, du, n_r,
+                                                n_u, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz,
+                                                cycles_per_mm, turn)
+            if not falls:
                 continue
-            right = _row(T, 0, x, y, z) - apex_x
-            down = _row(T, 1, x, y, z) - apex_y
-            r = down if linear else math.sqrt(right * right + down * down) - radius_mm
-            row = int((r - lens_r0) / lens_dr + 0.5)
-            if r < lens_r0 or down <= 0 or row >= n_lens or abs(elevation) > reach[row]:
-                continue
-            path = r + 0.5 * elevation * elevation * curvature[row]
-            fr = (path - r0) / dr
-            fu = ((right if linear else math.atan(right / down)) - u0) / du
-            if not (fr >= 0 and fu >= 0 and fr < n_r - 1 and fu < n_u - 1):
-                continue
-            fz = abs(elevation) / lens_dz
-            iz = int(fz)
-            if iz >= n_z - 1:
-                continue
-            fz -= iz
-            cycles = path * cycles_per_mm
-            phase = int((cycles - math.floor(cycles)) * CARRIER_STEPS)
-            profile = lens[row, iz] + np.float32(fz) * (lens[row, iz + 1] - lens[row, iz])
-            echo = amplitude[m] * profile * turn[phase & (CARRIER_STEPS - 1)]
-            ir, iu = int(fr), int(fu)
-            a, b = np.float32(fr - ir), np.float32(fu - iu)
+            echo = amplitude[m] * echo
             put(out, ir, iu, echo, (one - a) * (one - b))
             put(out, ir, iu + 1, echo, (one - a) * b)
             put(out, ir + 1, iu, echo, a * (one - b))
@@ -252,22 +196,8 @@ def _seen(p, points, T_image_world, apex_x, apex_y, radius_mm, linear, r_low, r_
           lens_r0, lens_dr, margin_mm, out):
     x, y, z = points[p, 0], points[p, 1], points[p, 2]
     for n in range(len(T_image_world)):
-        T = T_image_world[n]
-        elevation = abs(_row(T, 2, x, y, z))
-        if elevation > top + margin_mm:
-            continue
-        right = _row(T, 0, x, y, z) - apex_x
-        down = _row(T, 1, x, y, z) - apex_y
-        r = down if linear else math.sqrt(right * right + down * down) - radius_mm
-        if r < r_low - margin_mm or r > r_high + margin_mm:
-            continue
-        u = right if linear else math.atan2(right, down)
-        margin = margin_mm if linear else margin_mm / max(r + radius_mm, margin_mm)
-        if u < u_low - margin or u > u_high + margin:
-            continue
-        low = min(max(int((r - margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
-        high = min(max(int((r + margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
-        if elevation > max(reach[low], reach[high]) + margin_mm:
+        if not in_view(T_image_world[n], x, y, z, apex_x, apex_y, radius_mm, linear, r_low, r_high, u_low, u_high,
+                       reach, top, lens_r0, lens_dr, margin_mm):
             continue
         out[p] = True
         return

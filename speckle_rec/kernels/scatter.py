@@ -8,9 +8,11 @@ import math
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 CARRIER_STEPS = 8192
 _jit = numba.njit(cache=True, fastmath=True, nogil=True)
+_shared = register_jitable(fastmath=True)      # with the kernels of `gpu_scatter`
 
 
 def carrier() -> np.ndarray:
@@ -18,15 +20,15 @@ def carrier() -> np.ndarray:
     return np.exp(-2j * np.pi * np.arange(CARRIER_STEPS) / CARRIER_STEPS).astype(np.complex64)
 
 
-@_jit
-def _displacement(field, origin, step, x, y, z):
+@_shared
+def displacement_at(field, origin, step, x, y, z):
     """Trilinear sample of a displacement lattice [nx, ny, nz, 3]."""
     fx, fy, fz = (x - origin[0]) / step, (y - origin[1]) / step, (z - origin[2]) / step
     i = min(max(int(fx), 0), field.shape[0] - 2)
     j = min(max(int(fy), 0), field.shape[1] - 2)
     k = min(max(int(fz), 0), field.shape[2] - 2)
     a, b, c = fx - i, fy - j, fz - k
-    dx = dy = dz = 0.0
+    dx, dy, dz = 0.0, 0.0, 0.0
     for n in range(8):
         p, q, s = n & 1, (n >> 1) & 1, n >> 2
         w = (a if p else 1 - a) * (b if q else 1 - b) * (c if s else 1 - c)
@@ -42,11 +44,11 @@ def _compose_displacement(T_image_world, field, origin, step, centre, out):
     h = 1.0   # mm
     gradient = np.empty((3, 3))
     x, y, z = float(centre[0]), float(centre[1]), float(centre[2])
-    here = _displacement(field, origin, step, x, y, z)
+    here = displacement_at(field, origin, step, x, y, z)
     for axis in range(3):
         sx, sy, sz = h * (axis == 0), h * (axis == 1), h * (axis == 2)
-        ahead = _displacement(field, origin, step, x + sx, y + sy, z + sz)
-        behind = _displacement(field, origin, step, x - sx, y - sy, z - sz)
+        ahead = displacement_at(field, origin, step, x + sx, y + sy, z + sz)
+        behind = displacement_at(field, origin, step, x - sx, y - sy, z - sz)
         for i in range(3):
             gradient[i, axis] = (ahead[i] - behind[i]) / (2 * h)
     for i in range(3):
@@ -59,6 +61,64 @@ def _compose_displacement(T_image_world, field, origin, step, centre, out):
             # T (p + here + gradient (p - centre))
             out[i, 3] += T_image_world[i, j] * (here[j] - gradient[j, 0] * x - gradient[j, 1] * y
                                                 - gradient[j, 2] * z)
+
+
+@_shared
+def row_of(T, k, x, y, z):
+    """Coordinate k of a point moved by a pose."""
+    return T[k, 0] * x + T[k, 1] * y + T[k, 2] * z + T[k, 3]
+
+
+@_shared
+def in_view(T, x, y, z, apex_x, apex_y, radius_mm, linear, r_low, r_high, u_low, u_high, reach, top, lens_r0, lens_dr,
+            margin_mm):
+    """True where a point (world mm) lies within `margin_mm` of what the image of pose T shows."""
+    elevation = abs(row_of(T, 2, x, y, z))
+    if elevation > top + margin_mm:
+        return False
+    right = row_of(T, 0, x, y, z) - apex_x
+    down = row_of(T, 1, x, y, z) - apex_y
+    r = down if linear else math.sqrt(right * right + down * down) - radius_mm
+    if r < r_low - margin_mm or r > r_high + margin_mm:
+        return False
+    margin = margin_mm if linear else margin_mm / max(r + radius_mm, margin_mm)
+    u = right if linear else math.atan2(right, down)
+    if u < u_low - margin or u > u_high + margin:
+        return False
+    first = min(max(int((r - margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
+    last = min(max(int((r + margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
+    return elevation <= max(reach[first], reach[last]) + margin_mm
+
+
+@_shared
+def landing(T, x, y, z, apex_x, apex_y, radius_mm, linear, r0, dr, u0, du, n_r, n_u, lens, curvature, reach, top,
+            lens_r0, lens_dr, lens_dz, cycles_per_mm, turn):
+    """Where on the grid an echo of amplitude 1 falls, and what it is: (whether, row, column, rest, rest, echo)."""
+    nowhere = False, 0, 0, np.float32(0), np.float32(0), turn[0]
+    elevation = row_of(T, 2, x, y, z)
+    if abs(elevation) > top:
+        return nowhere
+    right = row_of(T, 0, x, y, z) - apex_x
+    down = row_of(T, 1, x, y, z) - apex_y
+    r = down if linear else math.sqrt(right * right + down * down) - radius_mm
+    row = int((r - lens_r0) / lens_dr + 0.5)
+    if r < lens_r0 or down <= 0 or row >= lens.shape[0] or abs(elevation) > reach[row]:
+        return nowhere
+    path = r + 0.5 * elevation * elevation * curvature[row]
+    fr = (path - r0) / dr
+    fu = ((right if linear else math.atan(right / down)) - u0) / du
+    if not (fr >= 0 and fu >= 0 and fr < n_r - 1 and fu < n_u - 1):
+        return nowhere
+    fz = abs(elevation) / lens_dz
+    iz = int(fz)
+    if iz >= lens.shape[1] - 1:
+        return nowhere
+    fz -= iz
+    cycles = path * cycles_per_mm
+    phase = int((cycles - math.floor(cycles)) * CARRIER_STEPS)
+    profile = lens[row, iz] + np.float32(fz) * (lens[row, iz + 1] - lens[row, iz])
+    ir, iu = int(fr), int(fu)
+    return True, ir, iu, np.float32(fr - ir), np.float32(fu - iu), profile * turn[phase & (CARRIER_STEPS - 1)]
 
 
 @_jit
@@ -92,61 +152,28 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
         Grid to which the echoes are added.
     """
     n_r, n_u = out.shape
-    n_lens, n_z = lens.shape
     T = T_image_world.copy()
     moved = displacement.size > 0
     top = reach.max()
     for v in range(len(start)):
         x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
         if moved:
-            ex, ey, ez = _displacement(displacement, lattice_origin, lattice_step, x, y, z)
+            ex, ey, ez = displacement_at(displacement, lattice_origin, lattice_step, x, y, z)
             x, y, z = x + ex, y + ey, z + ez
-        R = T_image_world
-        elevation = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + R[2, 3]
-        if abs(elevation) > top + half_mm:
-            continue
-        right = R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + R[0, 3] - apex_x
-        down = R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + R[1, 3] - apex_y
-        r = down if linear else math.sqrt(right * right + down * down) - radius_mm
-        if down < -half_mm or r < r0 - half_mm or r > r0 + n_r * dr + half_mm:
-            continue
-        margin = half_mm if linear else half_mm / max(r + radius_mm, half_mm)
-        u = right if linear else math.atan2(right, down)
-        if u < u0 - margin or u > u0 + n_u * du + margin:
-            continue
-        first = min(max(int((r - half_mm - lens_r0) / lens_dr), 0), n_lens - 1)
-        last = min(max(int((r + half_mm - lens_r0) / lens_dr), 0), n_lens - 1)
-        if abs(elevation) > max(reach[first], reach[last]) + half_mm:
+        if row_of(T_image_world, 1, x, y, z) - apex_y < -half_mm or not in_view(
+                T_image_world, x, y, z, apex_x, apex_y, radius_mm, linear, r0, r0 + n_r * dr, u0, u0 + n_u * du, reach,
+                top, lens_r0, lens_dr, half_mm):
             continue
         if moved:
-            _compose_displacement(R, displacement, lattice_origin, lattice_step, centre[v], T)
+            _compose_displacement(T_image_world, displacement, lattice_origin, lattice_step, centre[v], T)
         for m in range(start[v], stop[v]):
             x, y, z = float(points[m, 0]), float(points[m, 1]), float(points[m, 2])
-            elevation = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
-            if abs(elevation) > top:
+            falls, ir, iu, a, b, echo = landing(T, x, y, z, apex_x, apex_y, radius_mm, linear, r0, dr, u0, du, n_r,
+                                                n_u, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz,
+                                                cycles_per_mm, turn)
+            if not falls:
                 continue
-            right = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3] - apex_x
-            down = T[1, 0] * x + T[1, 1] * y + T[1, 2] * z + T[1, 3] - apex_y
-            r = down if linear else math.sqrt(right * right + down * down) - radius_mm
-            row = int((r - lens_r0) / lens_dr + 0.5)
-            if r < lens_r0 or down <= 0 or row >= n_lens or abs(elevation) > reach[row]:
-                continue
-            path = r + 0.5 * elevation * elevation * curvature[row]
-            fr = (path - r0) / dr
-            fu = ((right if linear else math.atan(right / down)) - u0) / du
-            if not (fr >= 0 and fu >= 0 and fr < n_r - 1 and fu < n_u - 1):
-                continue
-            fz = abs(elevation) / lens_dz
-            iz = int(fz)
-            if iz >= n_z - 1:
-                continue
-            fz -= iz
-            cycles = path * cycles_per_mm
-            phase = int((cycles - math.floor(cycles)) * CARRIER_STEPS)
-            profile = lens[row, iz] + np.float32(fz) * (lens[row, iz + 1] - lens[row, iz])
-            echo = amplitude[m] * profile * turn[phase & (CARRIER_STEPS - 1)]
-            ir, iu = int(fr), int(fu)
-            a, b = np.float32(fr - ir), np.float32(fu - iu)
+            echo = amplitude[m] * echo
             one = np.float32(1)
             below, above = echo * a, echo * (one - a)
             out[ir, iu] += above * (one - b)
@@ -255,26 +282,12 @@ def seen(points, T_image_world, apex_x, apex_y, radius_mm, linear, r_range, u_ra
          margin_mm):
     """True [K] where points (world mm, float64 [K, 3]) are within `margin_mm` of what any image shows."""
     out = np.zeros(len(points), dtype=np.bool_)
-    top = reach.max() + margin_mm
+    top = reach.max()
     for p in range(len(points)):
         x, y, z = points[p]
         for n in range(len(T_image_world)):
-            T = T_image_world[n]
-            elevation = abs(T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3])
-            if elevation > top:
-                continue
-            right = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3] - apex_x
-            down = T[1, 0] * x + T[1, 1] * y + T[1, 2] * z + T[1, 3] - apex_y
-            r = down if linear else math.sqrt(right * right + down * down) - radius_mm
-            if r < r_range[0] - margin_mm or r > r_range[1] + margin_mm:
-                continue
-            u = right if linear else math.atan2(right, down)
-            margin = margin_mm if linear else margin_mm / max(r + radius_mm, margin_mm)
-            if u < u_range[0] - margin or u > u_range[1] + margin:
-                continue
-            low = min(max(int((r - margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
-            high = min(max(int((r + margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
-            if elevation > max(reach[low], reach[high]) + margin_mm:
+            if not in_view(T_image_world[n], x, y, z, apex_x, apex_y, radius_mm, linear, r_range[0], r_range[1],
+                           u_range[0], u_range[1], reach, top, lens_r0, lens_dr, margin_mm):
                 continue
             out[p] = True
             break
