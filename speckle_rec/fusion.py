@@ -89,6 +89,34 @@ def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_
     return random + common[:, :, None] * common[:, None, :]
 
 
+@dataclass(frozen=True)
+class Crossings:
+    """What crossing planes show of where they lie to each other, METHOD.md (9.2): quadratic about a trajectory.
+
+    Attributes
+    ----------
+    i, j : [M] frames, i < j.   T : [N, 4, 4] trajectory about which.
+    gradient : [M, 6], hessian : [M, 6, 6] of the cost by the twist of frame i less that of frame j, in the first frame.
+    """
+
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    T: Array
+    gradient: Array
+    hessian: Array
+
+    def moved(self, T: Array) -> Array:
+        """Twists [M, 6] of the frames i less those of the frames j since `self.T`."""
+        k, at = np.unique(np.concatenate([self.i, self.j]), return_inverse=True)
+        e = se3.log(T[k] @ se3.inverse(self.T[k]))[at]
+        return e[:len(self.i)] - e[len(self.i):]
+
+    def pull(self, e: Array) -> tuple[float, Array]:
+        """Cost, and its gradient [M, 6], of twists [M, 6]."""
+        force = (self.hessian @ e[..., None])[..., 0]
+        return float(((0.5 * force + self.gradient) * e).sum()), force + self.gradient
+
+
 @dataclass
 class Factors:
     """What a batch solve weighs against each other. Pairs (i, j), i < j.
@@ -133,6 +161,7 @@ class Factors:
     lean_precision: float = 0.0
     contact_reach_mm: float = 6.0
     most_lag: int = MOST_LAG
+    crossings: Crossings | None = None
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
@@ -200,7 +229,7 @@ def total_cost(T: Array, f: Factors) -> float:
     change = np.diff(se3.log(se3.steps(T))[1:], axis=0)
     return float(pair_costs(T, f).sum() + 4.5 * np.log1p(chi2 / 9).sum()
                  + 10 * np.log1p(np.square(change / f.acceleration).sum(1) / 20).sum()
-                 + standing(T, f)
+                 + standing(T, f) + (f.crossings.pull(f.crossings.moved(T))[0] if f.crossings else 0.0)
                  + 0.5 * f.contact_rate_precision * np.square(se3.log(se3.steps(T))[1:, 2]).sum())
 
 
@@ -282,6 +311,12 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
         total += 0.5 * f.contact_rate_precision * np.square(xi[:, 2]).sum()
         normal.add([(k - 1, Ji[:, 2:3]), (k, Jj[:, 2:3])], f.contact_rate_precision * xi[:, 2:3],
                    np.full((len(k), 1, 1), f.contact_rate_precision))
+
+    if f.crossings:
+        c = f.crossings
+        cost, pull = c.pull(c.moved(T))
+        total += cost
+        normal.add([(c.i, se3.adjoint(T[c.i])), (c.j, -se3.adjoint(T[c.j]))], pull, c.hessian)
 
     if f.lean_precision:
         k = np.arange(max(begin, 1), end + 1)

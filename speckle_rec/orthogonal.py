@@ -1,0 +1,291 @@
+"""Orthogonal self-calibration: what was scanned before the turn, resliced along the planes scanned after it.
+
+After a turn by 90 degrees the image plane holds the direction in which the probe was fanned before. There, lengths are
+pixels: where anatomy is seen from both directions, its place in one shows how far the other had moved out of its
+plane (METHOD.md, section 9). Speckle differs between crossing planes; bones, fasciae and muscles do not.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import minimize
+
+from . import geometry as se3
+from .fusion import Crossings, Factors, solve
+from .probe import ProbeGeometry
+from .revisit import STRIDE
+from .scan import Scan
+from .working import BLOCK
+
+Array = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+PIXEL_MM = 1.8          # of the images that are compared
+DETAIL_MM = 4.0         # what changes more slowly along an image is shading
+SEEN = 0.6              # of the frames that must show something at a pixel
+VOXEL_MM = 1.5
+LARGEST_MM = 400.0      # side of a volume
+BEFORE, AFTER = 0.25, 0.75      # of the total turn: what counts as before and after it
+LEAST_TURN_RAD = 0.7    # below which planes hardly cross
+LEAST_FRAMES = 20       # on either side
+LEAST_VOXELS = 2000     # that both sides show
+KEY = 16                # frames that are pulled as one
+PAIRS = 4               # of the frames that show a voxel, that share its pull
+SHARPEST_MM = 1.0       # width (Gaussian) to which volumes are smoothed at last
+WIDTHS = (2.0, 1.5, 1.0, 1.0, 1.0)      # coarse to fine
+WEIGHT = 1.5            # of a voxel, as a number of independent samples, at the width `SHARPEST_MM`
+TOLERANT = 2.0          # robust standard deviations of the difference of brightness (Cauchy)
+LEAST_SEEN = 0.1        # pixels that a voxel must hold, smoothed
+STRETCHES = (0.75, 0.85, 0.95, 1.05, 1.15, 1.3)
+ITERATIONS = 8
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a scan shows beyond speckle, at a few frames.
+
+    Attributes
+    ----------
+    frames : [K].   points_mm : [P, 2] of the pixels, from the centre of the probe face.
+    detail : [K, P] brightness less its surroundings, less what all frames show at a pixel.
+    """
+
+    frames: NDArray[np.int64]
+    points_mm: Array
+    detail: Images
+
+    @classmethod
+    def of(cls, scan: Scan, geometry: ProbeGeometry, every: int = STRIDE) -> "Anatomy":
+        """Anatomy of every few frames of a scan.
+
+        Parameters
+        ----------
+        geometry : field of view at full resolution.
+        """
+        factor = max(1, round(PIXEL_MM / float(np.sqrt(scan.scale[0, 0] * scan.scale[1, 1]))))
+        shape = scan.shape[0] // factor, scan.shape[1] // factor
+        frames, images = [], []
+        for start, block in scan.blocks(BLOCK):
+            for k in range(-start % every, len(block), every):
+                frames.append(start + k)
+                whole = block[k][:shape[0] * factor, :shape[1] * factor]
+                images.append(cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32))
+        stack = np.array(images)
+        seen = (stack > 0).mean(0) > SEEN
+        width = DETAIL_MM / (factor * float(np.sqrt(scan.scale[0, 0] * scan.scale[1, 1])))
+        around = gaussian_filter(seen.astype(np.float32), width) + 1e-6
+        for image in stack:
+            image -= gaussian_filter(image * seen, width) / around
+        detail = stack[:, seen]
+        row, column = np.nonzero(seen)
+        pixel = np.stack([column * factor + (factor + 1) / 2, row * factor + (factor + 1) / 2], 1)
+        points = pixel * np.diag(scan.scale)[:2] + scan.scale[:2, 3] - np.asarray(geometry.face_mm)
+        return cls(np.array(frames), points, detail - detail.mean(0))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Entries of `Anatomy.frames` before and after the turn."""
+
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+
+
+def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
+    """The frames before and after the turn of a trajectory [N, 4, 4]; None where the probe was hardly turned."""
+    yaw = np.unwrap(np.arctan2(T[:, 0, 2], T[:, 0, 0]))
+    turn = float(np.median(yaw[-max(len(yaw) // 20, 1):]))
+    if abs(turn) < LEAST_TURN_RAD:
+        return None
+    share = yaw[frames] / turn
+    before, after = np.flatnonzero(share < BEFORE), np.flatnonzero(share > AFTER)
+    return Sides(before, after) if min(len(before), len(after)) >= LEAST_FRAMES else None
+
+
+@numba.njit(nogil=True, cache=True)
+def _splat(T, detail, points, keys, low, spacing, total, count, shown):
+    """Add pixels to the nearest voxels, and keep a few of the frames that show each, drawn evenly."""
+    n_kept = shown.shape[3]
+    for k in range(T.shape[0]):
+        for p in range(points.shape[0]):
+            u, v = points[p, 0], points[p, 1]
+            a = int(np.floor((T[k, 0, 0] * u + T[k, 0, 1] * v + T[k, 0, 3] - low[0]) / spacing + 0.5))
+            b = int(np.floor((T[k, 1, 0] * u + T[k, 1, 1] * v + T[k, 1, 3] - low[1]) / spacing + 0.5))
+            c = int(np.floor((T[k, 2, 0] * u + T[k, 2, 1] * v + T[k, 2, 3] - low[2]) / spacing + 0.5))
+            if min(a, b, c) < 0 or a >= total.shape[0] or b >= total.shape[1] or c >= total.shape[2]:
+                continue
+            total[a, b, c] += detail[k, p]
+            count[a, b, c] += 1
+            n = int(count[a, b, c])
+            at = n - 1 if n <= n_kept else (n * 2654435761 + a * 40503 + b * 9176 + c * 131) % n    # reservoir
+            if at < n_kept:
+                shown[a, b, c, at] = keys[k]
+
+
+@numba.njit(nogil=True, cache=True)
+def _pull(voxels, difference, slope, weight, early, late, low, spacing, pair, gradient, hessian):
+    """Normal equations of each pair of frames by its twist, from the voxels that both show."""
+    J = np.empty(6)
+    for v in range(voxels.shape[0]):
+        x, y, z = low[0] + voxels[v, 0] * spacing, low[1] + voxels[v, 1] * spacing, low[2] + voxels[v, 2] * spacing
+        J[:3] = slope[v]
+        J[3], J[4], J[5] = y * J[2] - z * J[1], z * J[0] - x * J[2], x * J[1] - y * J[0]
+        pulled = 0
+        for n in range(early.shape[1]):
+            pulled += early[v, n] >= 0 and late[v, n] >= 0
+        for n in range(early.shape[1]):
+            if early[v, n] < 0 or late[v, n] < 0:
+                continue
+            m = pair[early[v, n], late[v, n]]
+            for r in range(6):
+                gradient[m, r] -= weight[v] / pulled * difference[v] * J[r]
+                for c in range(6):
+                    hessian[m, r, c] += weight[v] / pulled * J[r] * J[c]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two volumes of the same anatomy, where both show it.
+
+    Attributes
+    ----------
+    voxels : [V, 3] indices.   low : [3] mm, centre of voxel 0.
+    before, after : volumes, smoothed.   shown : frames [V, PAIRS] that show each voxel before, and after; -1: none.
+    """
+
+    voxels: NDArray[np.int64]
+    low: Array
+    before: Images
+    after: Images
+    shown: tuple[NDArray[np.int32], NDArray[np.int32]]
+
+    @property
+    def values(self) -> tuple[Images, Images]:
+        at = tuple(self.voxels.T)
+        return self.before[at], self.after[at]
+
+    @property
+    def similarity(self) -> float:
+        """Normalised correlation of what both show; 0 where that is hardly anything."""
+        if len(self.voxels) < LEAST_VOXELS:
+            return 0.0
+        return float(np.corrcoef(*self.values)[0, 1])
+
+
+def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST_MM) -> Overlap:
+    """Volumes of the anatomy before and after the turn, smoothed to `width_mm`, along a trajectory [N, 4, 4]."""
+    poses = np.ascontiguousarray(T[anatomy.frames])
+    ends = anatomy.points_mm[[anatomy.points_mm[:, 0].argmin(), anatomy.points_mm[:, 0].argmax(),
+                              anatomy.points_mm[:, 1].argmin(), anatomy.points_mm[:, 1].argmax()]]
+    corners = (poses[:, None, :3, :2] @ ends[..., None])[..., 0] + poses[:, None, :3, 3]
+    low, high = corners.min((0, 1)), corners.max((0, 1))
+    low = np.maximum(low, corners[0].mean(0) - LARGEST_MM / 2)
+    shape = tuple(int(n) for n in np.ceil((np.minimum(high, low + LARGEST_MM) - low) / VOXEL_MM) + 1)
+    volumes: list[Images] = []
+    shown: list[NDArray[np.int32]] = []
+    seen = np.ones(shape, bool)
+    for rows in (apart.before, apart.after):
+        total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        kept = np.full((*shape, PAIRS), -1, np.int32)
+        keys = (anatomy.frames[rows] // KEY * KEY).astype(np.int32)
+        _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, low, VOXEL_MM, total, count, kept)
+        seen &= count > 0
+        total, count = (gaussian_filter(x, width_mm / VOXEL_MM, truncate=3) for x in (total, count))
+        seen &= count > LEAST_SEEN
+        volumes.append(np.where(count > LEAST_SEEN / 2, total / np.maximum(count, LEAST_SEEN / 2), 0))
+        shown.append(kept)
+    voxels = np.argwhere(seen)
+    at = tuple(voxels.T)
+    return Overlap(voxels, low, volumes[0], volumes[1], (shown[0][at], shown[1][at]))
+
+
+def crossings(T: Array, both: Overlap, width_mm: float) -> Crossings:
+    """How the frames before and after the turn should move to show the same, METHOD.md (9.2)."""
+    early, late = both.shown
+    a, c = both.values
+    before, after = (both.before - a.mean()) / a.std(), (both.after - c.mean()) / c.std()
+    at = tuple(both.voxels.T)
+    difference = (before - after)[at]
+    slopes = np.stack([(x + y)[at] / 2 for x, y in zip(np.gradient(before, VOXEL_MM), np.gradient(after, VOXEL_MM),
+                                                       strict=True)], 1)
+    variance = float(np.median(np.square(difference))) / 0.455
+    weight = 1 / (1 + np.square(difference) / (TOLERANT**2 * variance)) / variance
+    weight *= WEIGHT * min((SHARPEST_MM / width_mm)**3, 1.0)
+    size = int(max(early.max(), late.max())) + 1
+    both_seen = (early >= 0) & (late >= 0)
+    named = np.unique(early[both_seen].astype(np.int64) * size + late[both_seen])
+    i, j = named // size, named % size
+    pair = np.full((size, size), -1, np.int64)
+    pair[i, j] = np.arange(len(named))
+    gradient, hessian = np.zeros((len(named), 6)), np.zeros((len(named), 6, 6))
+    _pull(both.voxels, difference, slopes, weight, early, late, both.low, VOXEL_MM, pair, gradient, hessian)
+    turned = i > j
+    gradient[turned] *= -1
+    return Crossings(np.minimum(i, j), np.maximum(i, j), T, gradient, hessian)
+
+
+def stretched(T: Array, tilt: float, yaw: float) -> Array:
+    """A trajectory [N, 4, 4] whose steps go `tilt` times as far along z and about x, and `yaw` times about y."""
+    return se3.chain(se3.exp(se3.log(se3.steps(T)) * np.array([1, 1, tilt, tilt, yaw, 1])))
+
+
+def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
+    """Factors of tilt and of yaw (see `stretched`) at which both sides show most alike the same."""
+    def alike(x: Any) -> float:
+        return -overlap(stretched(T, *x), anatomy, apart).similarity
+
+    start = min(((s, s) for s in STRETCHES), key=alike)
+    found = minimize(alike, start, method="Nelder-Mead",
+                     options={"initial_simplex": [start, (start[0] + 0.06, start[1]), (start[0], start[1] + 0.06)],
+                              "xatol": 0.004, "fatol": 0.001, "maxfev": 40})
+    return float(found.x[0]), float(found.x[1])
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A trajectory after orthogonal self-calibration.
+
+    Attributes
+    ----------
+    T : [N, 4, 4].   factors : those given, with the crossings, and stretched by the scan's own gain.
+    similarity : of the anatomy seen from both sides, before and after.   gain : share of the true turn that was found.
+    """
+
+    T: Array
+    factors: Factors
+    similarity: tuple[float, float] = (0.0, 0.0)
+    gain: float = 1.0
+
+
+def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy, every_cell: Factors | None = None) -> Calibrated:
+    """Draw the anatomy seen before and after the turn together; as given, where that is not seen to succeed.
+
+    Parameters
+    ----------
+    T : [N, 4, 4] solved poses.   factors : of the solve, of a few cells.
+    every_cell : factors that are given back with the crossings; `factors` by default.
+    """
+    whole = every_cell or factors
+    apart = sides(T, anatomy.frames)
+    if apart is None:
+        return Calibrated(T, whole)
+    first = overlap(T, anatomy, apart).similarity
+    tilt, yaw = stretch(T, anatomy, apart)
+    X = stretched(T, tilt, yaw)
+    few = replace(factors, stretch=factors.stretch / yaw)
+    crossing = None
+    for width in WIDTHS:
+        both = overlap(X, anatomy, apart, width)
+        if len(both.voxels) < LEAST_VOXELS:
+            return Calibrated(T, whole)
+        crossing = crossings(X, both, width)
+        X = solve(X, replace(few, crossings=crossing), ITERATIONS)
+    last = overlap(X, anatomy, apart).similarity
+    if last <= first:
+        return Calibrated(T, whole, (first, last))
+    return Calibrated(X, replace(whole, stretch=whole.stretch / yaw, crossings=crossing), (first, last), 1 / yaw)
