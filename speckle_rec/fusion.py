@@ -27,7 +27,8 @@ DRAW = 10.0
 REACHES = (12.0, 6.0, 3.0)  # in sqrt(Q), of the revisits that are drawn together
 LOOP_TEMPER = 0.3   # loops share cells with their neighbours, but no lags
 HOLD = 4             # steps for which the variances of the correlations are held
-ACCELERATION = np.array([0.06, 0.06, 0.05, 0.003, 0.003, 0.003])   # mm, rad per frame^2: prior of the hand
+ACCELERATION = np.array([0.06, 0.06, 0.05, 0.003, 0.003, 0.003])   # mm, rad per frame^2: a hand's, at most
+LEAST_ACCELERATION = ACCELERATION / 20
 
 
 def smooth(increment: Array, covariance: Array, acceleration: Array = ACCELERATION) -> tuple[Array, Array]:
@@ -89,9 +90,24 @@ def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_
     return random + common[:, :, None] * common[:, None, :]
 
 
+def hand_acceleration(planar_step: Array) -> Array:
+    """Standard deviations [6] of the change of a step, out of the plane as it is seen in the plane.
+
+    A hand shakes much the same along the image as across it, METHOD.md (5.4): z moves like x, tilt and yaw like roll.
+
+    Parameters
+    ----------
+    planar_step : [N, 3] twists (x, y, roll) into each frame.
+    """
+    if len(planar_step) < 4:
+        return ACCELERATION
+    x, y, roll = np.median(np.abs(np.diff(planar_step[1:], axis=0)), axis=0) / 0.6745
+    return np.clip([x, y, x, roll, roll, roll], LEAST_ACCELERATION, ACCELERATION)
+
+
 @dataclass(frozen=True)
 class Crossings:
-    """What crossing planes show of where they lie to each other, METHOD.md (9.2): quadratic about a trajectory.
+    """What crossing planes show of where they lie to each other, METHOD.md (9.1): quadratic about a trajectory.
 
     Attributes
     ----------
@@ -134,6 +150,7 @@ class Factors:
     lean_precision : 1/rad^2, a frame, of the beam's axis about where it started.
     contact_reach_mm : beyond which the contact point is no longer pulled back harder (Cauchy).
     most_lag : frames; pairs further apart are revisits.
+    crossings : of planes that cross after a turn.
     """
 
     planar_i: NDArray[np.int64]
@@ -165,7 +182,7 @@ class Factors:
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
-           curves: Curves, hand: Hand, loops: Loops | None = None) -> "Factors":
+           curves: Curves, hand: Hand, loops: Loops | None = None, acceleration: Array = ACCELERATION) -> "Factors":
         """Factors of a scan's measurements, with the weights of `direction`."""
         temper = np.full(len(speckle.i), TEMPER)
         if loops is not None:
@@ -174,7 +191,7 @@ class Factors:
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j, speckle.rho,
                    curves.rest(speckle), forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
-                   strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, ACCELERATION,
+                   strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, acceleration,
                    hand.contact_precision, hand.contact[0], hand.lean_precision, hand.contact_reach_mm)
 
 
@@ -314,8 +331,8 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
 
     if f.crossings:
         c = f.crossings
-        cost, pull = c.pull(c.moved(T))
-        total += cost
+        pulled, pull = c.pull(c.moved(T))
+        total += pulled
         normal.add([(c.i, se3.adjoint(T[c.i])), (c.j, -se3.adjoint(T[c.j]))], pull, c.hessian)
 
     if f.lean_precision:

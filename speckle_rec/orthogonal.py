@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 
 from . import geometry as se3
 from .fusion import Crossings, Factors, solve
+from .mirror import flip
 from .probe import ProbeGeometry
 from .revisit import STRIDE
 from .scan import Scan
@@ -43,6 +44,7 @@ TOLERANT = 2.0          # robust standard deviations of the difference of bright
 LEAST_SEEN = 0.1        # pixels that a voxel must hold, smoothed
 STRETCHES = (0.75, 0.85, 0.95, 1.05, 1.15, 1.3)
 ITERATIONS = 8
+CLEARLY = 0.1           # of the similarity by which a mirror image must be more alike
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
 
 
 def crossings(T: Array, both: Overlap, width_mm: float) -> Crossings:
-    """How the frames before and after the turn should move to show the same, METHOD.md (9.2)."""
+    """How the frames before and after the turn should move to show the same, METHOD.md (9.1)."""
     early, late = both.shown
     a, c = both.values
     before, after = (both.before - a.mean()) / a.std(), (both.after - c.mean()) / c.std()
@@ -252,40 +254,52 @@ class Calibrated:
 
     Attributes
     ----------
-    T : [N, 4, 4].   factors : those given, with the crossings, and stretched by the scan's own gain.
+    T : [N, 4, 4].   crossings : factors of the planes that cross, None where nothing was done.
     similarity : of the anatomy seen from both sides, before and after.   gain : share of the true turn that was found.
+    mirrored : frames after which the trajectory was mirrored.
     """
 
     T: Array
-    factors: Factors
+    crossings: Crossings | None = None
     similarity: tuple[float, float] = (0.0, 0.0)
     gain: float = 1.0
+    mirrored: tuple[int, ...] = ()
+
+    def applied(self, f: Factors) -> Factors:
+        """Factors with the crossings, and curves stretched by the scan's own gain."""
+        return replace(f, stretch=f.stretch * self.gain, crossings=self.crossings)
 
 
-def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy, every_cell: Factors | None = None) -> Calibrated:
+def right_handed(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
+    """The trajectory with the part after the turn mirrored, where the anatomy asks for it clearly."""
+    last = int(anatomy.frames[apart.after[0]])
+    turned = flip(T, last)
+    gain = overlap(turned, anatomy, apart).similarity - overlap(T, anatomy, apart).similarity
+    return (turned, (last,)) if gain > CLEARLY else (T, ())
+
+
+def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     """Draw the anatomy seen before and after the turn together; as given, where that is not seen to succeed.
 
     Parameters
     ----------
-    T : [N, 4, 4] solved poses.   factors : of the solve, of a few cells.
-    every_cell : factors that are given back with the crossings; `factors` by default.
+    T : [N, 4, 4] solved poses.   factors : of the solve; a few cells do.
     """
-    whole = every_cell or factors
     apart = sides(T, anatomy.frames)
     if apart is None:
-        return Calibrated(T, whole)
+        return Calibrated(T)
     first = overlap(T, anatomy, apart).similarity
-    tilt, yaw = stretch(T, anatomy, apart)
-    X = stretched(T, tilt, yaw)
-    few = replace(factors, stretch=factors.stretch / yaw)
-    crossing = None
+    X, mirrored = right_handed(T, anatomy, apart)
+    tilt, yaw = stretch(X, anatomy, apart)
+    X = stretched(X, tilt, yaw)
+    found = Calibrated(X, gain=1 / yaw)
     for width in WIDTHS:
         both = overlap(X, anatomy, apart, width)
         if len(both.voxels) < LEAST_VOXELS:
-            return Calibrated(T, whole)
-        crossing = crossings(X, both, width)
-        X = solve(X, replace(few, crossings=crossing), ITERATIONS)
+            return Calibrated(T)
+        found = replace(found, crossings=crossings(X, both, width))
+        X = solve(X, found.applied(factors), ITERATIONS)
     last = overlap(X, anatomy, apart).similarity
     if last <= first:
-        return Calibrated(T, whole, (first, last))
-    return Calibrated(X, replace(whole, stretch=whole.stretch / yaw, crossings=crossing), (first, last), 1 / yaw)
+        return Calibrated(T)
+    return replace(found, T=X, similarity=(first, last), mirrored=mirrored)

@@ -14,10 +14,11 @@ from .config import Config
 from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths
 from .direction import Hand, MirrorPrior, choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
-from .fusion import Factors, chained_covariance, drawn, smooth, solve, step_measurements
+from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
 from .measuring import measuring
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled
+from .orthogonal import Anatomy, self_calibrate
 from .probe import cells, find
 from .result import Reconstruction
 from .revisit import NO_LOOPS
@@ -63,6 +64,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
+        acceleration = hand_acceleration(planar_step)
     with clock.stage("speckle correlation") as report:
         speckle = pairs.correlate(grid, planar_step, duplicate, progress=report)
         if isinstance(calibration, Calibration):
@@ -75,23 +77,26 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand)
         strengths = adapt(strengths, T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
-    loops, mended, solved = NO_LOOPS, Mended(T), config.fusion == "batch"
+    loops, mended, crossed, solved = NO_LOOPS, Mended(T), None, config.fusion == "batch"
     if config.fusion == "batch":
         with clock.stage("batch solve"):
-            T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand))
+            T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
     elif config.fusion == "revisits":
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(grid, planar_step, duplicate, progress=report)
         if solved := len(loops) >= ENOUGH_LOOPS:
-            factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops)
+            factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops, acceleration)
             with clock.stage("starts"):
                 T = cheapest([T, *other_starts(planar_step, speckle, forms, strengths, curves, hand)], factors)
             with clock.stage("mirror tests"):
                 mended = mend(solve(drawn(T, some := sampled(factors)), some), some)
-                T = solve(mended.T, factors)
+            with clock.stage("orthogonal planes"):
+                crossed = self_calibrate(mended.T, some, Anatomy.of(scan, found.geometry))
+            with clock.stage("batch solve"):
+                T = solve(crossed.T, crossed.applied(factors))
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
-        increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance))
+        increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance), acceleration)
         if not solved:
             T = se3.chain(se3.exp(increment))
     T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
@@ -105,6 +110,9 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.numbers["device"] = pairs.name
     result.numbers["revisits"] = len(loops)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
+    if crossed and crossed.crossings:
+        result.numbers["orthogonal_similarity"] = round(crossed.similarity[1], 4)
+        result.numbers["orthogonal_gain"] = round(crossed.gain, 4)
     result.evidence["revisit_pairs"] = np.stack([loops.planar.i, loops.planar.j], 1)
     result.evidence.update(gather(increment, found.geometry, curves))
     result.evidence.update(measured(T, speckle, forms, strengths, curves))
