@@ -1,0 +1,211 @@
+"""Orthogonal self-calibration, on a random field that is sampled on the planes of a known motion."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial.transform import Rotation
+
+from speckle_rec import geometry as se3
+from speckle_rec.fusion import ACCELERATION, Crossings, Factors, hand_acceleration, solve
+from speckle_rec.mirror import flip
+from speckle_rec.orthogonal import (
+    BEFORE,
+    Anatomy,
+    crossings,
+    overlap,
+    right_handed,
+    self_calibrate,
+    sides,
+    stretch,
+    stretched,
+)
+from speckle_rec.probe import ProbeGeometry
+from speckle_rec.scan import Scan
+
+VOXEL = 1.0
+EVERY = 4
+
+
+def motion(n=800, fan=0.35, yaw=np.pi / 2) -> np.ndarray:
+    """Poses [n, 4, 4]: fan to either side, turn, fan again, about the centre of the face."""
+    t = np.linspace(0, 1, n)
+    turn = np.clip((t - 0.4) / 0.2, 0, 1)
+    tilt = fan * np.sin(2 * np.pi * np.where(t < 0.4, t, np.clip(t - 0.6, 0, 1)) / 0.4)
+    twist = np.zeros((2, n, 6))
+    twist[0, :, 4], twist[1, :, 3] = yaw * turn * turn * (3 - 2 * turn), tilt
+    return se3.exp(twist[0]) @ se3.exp(twist[1])
+
+
+@pytest.fixture(scope="module")
+def field():
+    """Anatomy [140, 100, 140] mm that changes over some 3 mm, and its corner."""
+    noise = np.random.default_rng(5).normal(size=(140, 100, 140)).astype(np.float32)
+    smooth = gaussian_filter(noise, 2.0)
+    return smooth / smooth.std(), np.array([-70.0, -10.0, -70.0])
+
+
+def seen(T, field, noise=0.3) -> Anatomy:
+    """What a probe shows on the way `T`: 60 by 60 mm."""
+    values, corner = field
+    u, v = np.meshgrid(np.arange(-30, 30.1, 2), np.arange(2, 60.1, 2))
+    points = np.stack([u.ravel(), v.ravel()], 1)
+    frames = np.arange(0, len(T), EVERY)
+    x = points @ np.swapaxes(T[frames, :3, :2], 1, 2) + T[frames, None, :3, 3]
+    detail = map_coordinates(values, np.moveaxis((x - corner) / VOXEL, -1, 0), order=1, mode="wrap")
+    detail += noise * np.random.default_rng(1).normal(size=detail.shape)
+    return Anatomy(frames, points, (detail - detail.mean(0)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def scan(field):
+    T = motion()
+    return T, seen(T, field)
+
+
+def along(T) -> Factors:
+    """Factors that know the motion in the plane and that it is smooth, and nothing else."""
+    n = len(T)
+    k = np.arange(n - 1)
+    planar = se3.log(se3.steps(T))[1:, [0, 1, 5]]
+    information = np.broadcast_to(np.diag([1e6, 1e6, 1e9]), (n - 1, 3, 3))
+    none = np.zeros(0, np.int64)
+    cells = np.zeros((0, 1), np.float32)
+    return Factors(k, k + 1, planar, information, none, none, cells, cells, np.zeros((1, 3, 3)), none,
+                   np.ones((1, 1)), np.zeros((1, 1)), np.ones((1, 1)), np.zeros((2, 2)), 1.0, 25.0, 0.04, 2.0,
+                   np.zeros(0), ACCELERATION / 10)
+
+
+def test_a_sweep_crosses_nothing(field):
+    T = motion(yaw=0.3)
+    anatomy = seen(T, field)
+    assert sides(T, anatomy.frames) is None
+    given = self_calibrate(T, along(T), anatomy)
+    assert given.crossings is None and given.gain == 1 and (given.T == T).all()
+
+
+def test_sides_are_before_and_after_the_turn(scan):
+    T, anatomy = scan
+    apart = sides(T, anatomy.frames)
+    yaw = np.arctan2(T[:, 0, 2], T[:, 0, 0])[anatomy.frames] / (np.pi / 2)
+    assert (yaw[apart.before] < BEFORE + 0.01).all() and (yaw[apart.after] > 0.74).all()
+    assert len(apart.before) + len(apart.after) > 0.8 * len(anatomy.frames)
+
+
+@pytest.mark.parametrize("tilt, yaw", [(1.12, 1.1), (0.9, 0.92), (1.0, 1.0)])
+def test_the_scale_of_tilt_and_turn_is_found(scan, tilt, yaw):
+    T, anatomy = scan
+    found = stretch(stretched(T, 1 / tilt, 1 / yaw), anatomy, sides(T, anatomy.frames))
+    np.testing.assert_allclose(found, (tilt, yaw), atol=0.025)
+
+
+def test_a_part_that_is_mirrored_is_found(scan):
+    T, anatomy = scan
+    apart = sides(T, anatomy.frames)
+    after = int(anatomy.frames[apart.after[0]])
+    assert right_handed(T, anatomy, apart)[1] == ()
+    mended, where = right_handed(flip(T, after), anatomy, apart)
+    assert where == (after,)
+    np.testing.assert_allclose(mended, T, atol=1e-9)
+
+
+def test_what_pulls_vanishes_at_the_truth_and_points_there_from_beside_it(scan):
+    T, anatomy = scan
+    apart = sides(T, anatomy.frames)
+    off = T.copy()
+    shift = np.array([0.5, 0.0, -0.4])
+    off[anatomy.frames[apart.after[0]]:, :3, 3] += shift
+    for start, expected in ((T, np.zeros(3)), (off, shift)):
+        pull = crossings(start, overlap(start, anatomy, apart), 1.0)
+        H, g = pull.hessian[:, :3, :3].sum(0), pull.gradient[:, :3].sum(0)
+        found = np.linalg.solve(H, -g)
+        assert np.linalg.norm(found - expected) < 0.35, found
+
+
+def test_a_bent_trajectory_is_drawn_to_the_anatomy(scan):
+    """Slow errors of tilt, turn and shift, that neither stretch mends: half is left at most."""
+    T, anatomy = scan
+    step = se3.log(se3.steps(T))
+    t = np.linspace(0, 1, len(T))
+    step[1:, 2] += 0.03 * np.sin(9 * t[1:])
+    step[:, 3] *= 1 + 0.15 * np.cos(7 * t)
+    step[:, 4] *= 0.94
+    bent = se3.chain(se3.exp(step))
+    found = self_calibrate(bent, along(bent), anatomy)
+    points = np.array([[-30, 60, 0, 1], [30, 60, 0, 1], [0, 30, 0, 1.0]]).T
+    before, after = (misfit((X @ points)[:, :3], (T @ points)[:, :3]) for X in (bent, found.T))
+    assert found.similarity[1] > found.similarity[0] and 0.8 < found.gain < 1
+    assert after < before / 2, (before, after)
+
+
+def misfit(a, b):
+    """Mean distance of points [n, 3, m] once the whole is laid on the other: the first frame alone holds it."""
+    a, b = (np.moveaxis(x, 1, -1).reshape(-1, 3) for x in (a, b))
+    a, b = a - a.mean(0), b - b.mean(0)
+    rotation = Rotation.align_vectors(b, a)[0]
+    return float(np.linalg.norm(rotation.apply(a) - b, axis=1).mean())
+
+
+def test_anatomy_that_contradicts_is_left_alone(scan, field):
+    T, anatomy = scan
+    other = replace(anatomy, detail=np.random.default_rng(0).normal(size=anatomy.detail.shape).astype(np.float32))
+    found = self_calibrate(T, along(T), other)
+    moved = np.abs(found.T - T)[:, :3].max()
+    assert found.crossings is None or moved < 30      # nothing to see: no worse than lost, and no crash
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_quadratic_is_the_same_whoever_moves(seed):
+    """Only the difference of the two frames' twists counts, and the gradient is that of the cost."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(1, 6, 6))
+    c = Crossings(np.array([0]), np.array([1]), se3.exp(0.2 * rng.normal(size=(2, 6))), rng.normal(size=(1, 6)),
+                  A @ np.swapaxes(A, 1, 2))
+    common = se3.exp(0.01 * rng.normal(size=6))
+    np.testing.assert_allclose(c.moved(common @ c.T), 0, atol=1e-12)
+    e, d = rng.normal(size=(1, 6)), rng.normal(size=6)
+    h = 1e-5
+    slope = (c.pull(e + h * d)[0] - c.pull(e - h * d)[0]) / (2 * h)
+    assert slope == pytest.approx(float((c.pull(e)[1] @ d).item()), rel=1e-5, abs=1e-6)
+
+
+def test_the_solve_follows_crossings():
+    """Two frames and a factor between them, whose minimum is known."""
+    T = se3.chain(se3.exp(np.tile([0.1, 0, 0, 0, 0.01, 0], (60, 1))))
+    twist = np.array([0.3, -0.2, 0.4, 0.01, -0.02, 0.0])
+    H = np.diag([1e4, 1e4, 1e4, 1e8, 1e8, 1e8])[None]
+    loose = replace(along(T), planar_information=np.broadcast_to(np.eye(3), (59, 3, 3)), most_lag=20,
+                    crossings=Crossings(np.array([5]), np.array([50]), T, -(H @ twist), H))
+    X = solve(T, loose, 60, 1e-12)
+    np.testing.assert_allclose(loose.crossings.moved(X)[0], twist, atol=0.02)
+
+
+def test_anatomy_of_a_scan_has_its_pixels_in_place():
+    """A bright bar in the image lies where the scale says, whatever the size of a pixel."""
+    for pixel in (0.2, 0.4):
+        size = int(80 / pixel)
+        frames = np.full((9, size, size), 40, np.uint8)
+        rows = np.arange(size)
+        for k in range(9):
+            frames[k, np.abs((rows + 1) * pixel - 20 - 5 * k) < 3] = 200
+        scan = Scan.from_arrays(frames, scale=np.diag([pixel, pixel, 1, 1]))
+        geometry = ProbeGeometry("linear", (size, size), scan.scale, (40.0, 2.0), 0.0, (0.0, 70.0), (-30.0, 30.0))
+        anatomy = Anatomy.of(scan, geometry, 4)
+        assert anatomy.frames.tolist() == [0, 4, 8]
+        for row, k in enumerate(anatomy.frames):
+            bright = anatomy.detail[row] > 0.6 * anatomy.detail[row].max()
+            assert abs(anatomy.points_mm[bright, 1].mean() + 2.0 - (20 + 5 * k)) < 1.0
+            assert abs(anatomy.points_mm[bright, 0].mean()) < 0.5
+
+
+@given(st.floats(0.002, 0.05), st.floats(1e-4, 2e-3))
+@settings(max_examples=20, deadline=None)
+def test_the_hand_shakes_out_of_the_plane_as_in_it(mm, rad):
+    step = np.cumsum(np.random.default_rng(3).normal(size=(2000, 3)) * [mm, mm, rad], 0)
+    found = hand_acceleration(step)
+    expected = np.clip([mm, mm, mm, rad, rad, rad], ACCELERATION / 20, ACCELERATION)
+    np.testing.assert_allclose(found, expected, rtol=0.15)
