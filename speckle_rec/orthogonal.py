@@ -5,6 +5,7 @@ pixels: where anatomy is seen from both directions, its place in one shows how f
 plane (METHOD.md, section 9). Speckle differs between crossing planes; bones, fasciae and muscles do not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,10 +93,19 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Sides:
-    """Entries of `Anatomy.frames` before and after the turn."""
+    """Entries of `Anatomy.frames` before, in and after the turn."""
 
     before: NDArray[np.int64]
+    within: NDArray[np.int64]
     after: NDArray[np.int64]
+
+    @property
+    def pairs(self) -> list["Sides"]:
+        """Each two of the three, the outer ones first; without the middle where it is short."""
+        none = self.within[:0]
+        if len(self.within) < LEAST_FRAMES:
+            return [self]
+        return [self, Sides(self.before, none, self.within), Sides(self.within, none, self.after)]
 
 
 def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
@@ -105,8 +115,10 @@ def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
     if abs(turn) < LEAST_TURN_RAD:
         return None
     share = yaw[frames] / turn
-    before, after = np.flatnonzero(share < BEFORE), np.flatnonzero(share > AFTER)
-    return Sides(before, after) if min(len(before), len(after)) >= LEAST_FRAMES else None
+    before, after = share < BEFORE, share > AFTER
+    if min(before.sum(), after.sum()) < LEAST_FRAMES:
+        return None
+    return Sides(np.flatnonzero(before), np.flatnonzero(~before & ~after), np.flatnonzero(after))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -167,6 +179,11 @@ class Overlap:
     shown: tuple[NDArray[np.int32], NDArray[np.int32]]
 
     @property
+    def enough(self) -> bool:
+        """Whether both show enough to be compared."""
+        return len(self.voxels) >= LEAST_VOXELS
+
+    @property
     def values(self) -> tuple[Images, Images]:
         at = tuple(self.voxels.T)
         return self.before[at], self.after[at]
@@ -174,7 +191,7 @@ class Overlap:
     @property
     def similarity(self) -> float:
         """Normalised correlation of what both show; 0 where that is hardly anything."""
-        if len(self.voxels) < LEAST_VOXELS:
+        if not self.enough:
             return 0.0
         return float(np.corrcoef(*self.values)[0, 1])
 
@@ -204,6 +221,13 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
     voxels = np.argwhere(seen)
     at = tuple(voxels.T)
     return Overlap(voxels, low, volumes[0], volumes[1], (shown[0][at], shown[1][at]))
+
+
+def joined(parts: Sequence[Crossings]) -> Crossings:
+    """Crossings about the same trajectory as one."""
+    i, j, gradient, hessian = (np.concatenate([getattr(c, name) for c in parts])
+                               for name in ("i", "j", "gradient", "hessian"))
+    return Crossings(i, j, parts[0].T, gradient, hessian)
 
 
 def crossings(T: Array, both: Overlap, width_mm: float) -> Crossings:
@@ -294,10 +318,10 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     X = stretched(X, tilt, yaw)
     found = Calibrated(X, gain=1 / yaw)
     for width in WIDTHS:
-        both = overlap(X, anatomy, apart, width)
-        if len(both.voxels) < LEAST_VOXELS:
+        seen = [both for pair in apart.pairs if (both := overlap(X, anatomy, pair, width)).enough]
+        if not seen:
             return Calibrated(T)
-        found = replace(found, crossings=crossings(X, both, width))
+        found = replace(found, crossings=joined([crossings(X, both, width) for both in seen]))
         X = solve(X, found.applied(factors), ITERATIONS)
     last = overlap(X, anatomy, apart).similarity
     if last <= first:
