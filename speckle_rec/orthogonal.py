@@ -27,10 +27,10 @@ from .working import BLOCK
 Array = NDArray[np.float64]
 Images = NDArray[np.float32]
 
-PIXEL_MM = 1.8          # of the images that are compared
+PIXEL_MM = 1.2          # of the images that are compared
 DETAIL_MM = 4.0         # what changes more slowly along an image is shading
 SEEN = 0.6              # of the frames that must show something at a pixel
-VOXEL_MM = 1.5
+VOXEL_MM = 1.2
 LARGEST_MM = 400.0      # side of a volume
 BEFORE, AFTER = 0.25, 0.75      # of the total turn: what counts as before and after it
 LEAST_TURN_RAD = 0.7    # below which planes hardly cross
@@ -38,9 +38,9 @@ LEAST_FRAMES = 20       # on either side
 LEAST_VOXELS = 2000     # that both sides show
 KEY = 16                # frames that are pulled as one
 PAIRS = 4               # of the frames that show a voxel, that share its pull
-SHARPEST_MM = 1.0       # width (Gaussian) to which volumes are smoothed at last
-WIDTHS = (2.0, 1.5, 1.0, 1.0, 1.0)      # coarse to fine
-WEIGHT = 1.5            # of a voxel, as a number of independent samples, at the width `SHARPEST_MM`
+SHARPEST_MM = 0.8       # width (Gaussian) to which volumes are smoothed at last
+WIDTHS = (2.0, 1.5, 1.0, 0.8, 0.8)      # coarse to fine
+WEIGHT = 0.77           # of a voxel, as a number of independent samples, at the width `SHARPEST_MM`
 TOLERANT = 2.0          # robust standard deviations of the difference of brightness (Cauchy)
 LEAST_SEEN = 0.1        # pixels that a voxel must hold, smoothed
 STRETCHES = (0.75, 0.85, 0.95, 1.05, 1.15, 1.3)
@@ -268,7 +268,7 @@ def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
     start = min(((s, s) for s in STRETCHES), key=alike)
     found = minimize(alike, start, method="Nelder-Mead",
                      options={"initial_simplex": [start, (start[0] + 0.06, start[1]), (start[0], start[1] + 0.06)],
-                              "xatol": 0.004, "fatol": 0.001, "maxfev": 40})
+                              "xatol": 0.004, "fatol": 0.001, "maxfev": 30})
     return float(found.x[0]), float(found.x[1])
 
 
