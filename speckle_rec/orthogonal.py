@@ -29,6 +29,7 @@ Images = NDArray[np.float32]
 
 PIXEL_MM = 1.2          # of the images that are compared
 DETAIL_MM = 4.0         # what changes more slowly along an image is shading
+MOST_FRAMES = 3000      # of a scan, beyond which fewer of them are looked at
 SEEN = 0.6              # of the frames that must show something at a pixel
 VOXEL_MM = 1.2
 LARGEST_MM = 400.0      # side of a volume
@@ -64,12 +65,13 @@ class Anatomy:
 
     @classmethod
     def of(cls, scan: Scan, geometry: ProbeGeometry, every: int = STRIDE) -> "Anatomy":
-        """Anatomy of every few frames of a scan.
+        """Anatomy of every few frames of a scan, of fewer where it is long.
 
         Parameters
         ----------
         geometry : field of view at full resolution.
         """
+        every *= -(-scan.n_frames // MOST_FRAMES)
         factor = max(1, round(PIXEL_MM / float(np.sqrt(scan.scale[0, 0] * scan.scale[1, 1]))))
         shape = scan.shape[0] // factor, scan.shape[1] // factor
         frames, images = [], []
@@ -169,7 +171,8 @@ class Overlap:
     Attributes
     ----------
     voxels : [V, 3] indices.   low : [3] mm, centre of voxel 0.
-    before, after : volumes, smoothed.   shown : frames [V, PAIRS] that show each voxel before, and after; -1: none.
+    before, after : volumes, smoothed.
+    shown : [V, PAIRS] which `KEY` frames show each voxel before, and after; -1: none.
     """
 
     voxels: NDArray[np.int64]
@@ -211,7 +214,7 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
     for rows in (apart.before, apart.after):
         total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         kept = np.full((*shape, PAIRS), -1, np.int32)
-        keys = (anatomy.frames[rows] // KEY * KEY).astype(np.int32)
+        keys = (anatomy.frames[rows] // KEY).astype(np.int32)
         _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, low, VOXEL_MM, total, count, kept)
         seen &= count > 0
         total, count = (gaussian_filter(x, width_mm / VOXEL_MM, truncate=3) for x in (total, count))
@@ -245,14 +248,14 @@ def crossings(T: Array, both: Overlap, width_mm: float) -> Crossings:
     size = int(max(early.max(), late.max())) + 1
     both_seen = (early >= 0) & (late >= 0)
     named = np.unique(early[both_seen].astype(np.int64) * size + late[both_seen])
-    i, j = named // size, named % size
+    i, j = named // size, named % size          # groups of `KEY` frames
     pair = np.full((size, size), -1, np.int64)
     pair[i, j] = np.arange(len(named))
     gradient, hessian = np.zeros((len(named), 6)), np.zeros((len(named), 6, 6))
     _pull(both.voxels, difference, slopes, weight, early, late, both.low, VOXEL_MM, pair, gradient, hessian)
     turned = i > j
     gradient[turned] *= -1
-    return Crossings(np.minimum(i, j), np.maximum(i, j), T, gradient, hessian)
+    return Crossings(KEY * np.minimum(i, j), KEY * np.maximum(i, j), T, gradient, hessian)
 
 
 def stretched(T: Array, tilt: float, yaw: float) -> Array:
