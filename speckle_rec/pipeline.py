@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -84,6 +85,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             loops = pairs.find_loops(grid, planar_step, duplicate, progress=report)
         if solved := len(loops) >= ENOUGH_LOOPS:
             factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops)
+            speckle = replace(speckle, rho=factors.rho[:len(speckle.rho)])      # half a gigabyte in long scans
             with clock.stage("starts"):
                 T = cheapest([T, *other_starts(planar_step, speckle, forms, strengths, curves, hand)], factors)
             with clock.stage("mirror tests"):

@@ -21,6 +21,7 @@ from .working import WorkingImages, threads
 Array = NDArray[np.float64]
 
 STRIDE = 4                # frames between those that are compared: a third of a beam's width at usual speeds
+LONG = 2500               # frames, beyond which fewer are compared
 GAP = 40                  # frames: nearer ones are tied by the correlations of neighbours
 THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
 SHIFT_MM = 1.2            # between the shifts that are tried: half of it costs less than half the similarity
@@ -51,6 +52,16 @@ class Loops:
 
 
 NO_LOOPS = Loops(PlanarMotion(*_NO_PAIRS), Correlations(*_NO_PAIRS[:2], np.zeros((0, 0), np.float32)))
+
+
+def thinning(n_frames: int) -> int:
+    """How many times fewer frames of a long scan are compared, so that pairs grow no faster than frames."""
+    return max(1, round((n_frames / LONG) ** 0.5))
+
+
+def stride_of(n_frames: int) -> int:
+    """Frames between those of a scan that are compared: a multiple of `STRIDE`."""
+    return STRIDE * thinning(n_frames)
 
 
 def chain_poses(planar_step: Array) -> Array:
@@ -166,15 +177,17 @@ def peaks(alike: NDArray[np.float32], gap: int, least: float = MIN_SIMILARITY,
 
 
 def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
-               stride: int = STRIDE, gap: int = GAP, jobs: int = 0,
+               stride: int | None = None, gap: int = GAP, jobs: int = 0,
                progress: Callable[[int, int], None] | None = None) -> Loops:
     """Find and measure the revisits of a scan.
 
     Parameters
     ----------
     planar_step : [N, 3] planar twist into each frame.   skip : bool [N], frames left out.
+    stride : frames between those that are compared; see `stride_of`.
     """
     chain = chain_poses(planar_step)
+    stride = stride or stride_of(len(chain))
     at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
     frames = [frame for start, block in images.blocks()
               for k, frame in enumerate(block, start) if k % stride == 0 and not skip[k]]
@@ -207,5 +220,5 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
     if not found:
         return NO_LOOPS
     i, j, twist, covariance, ncc, share, rho = (np.array(x) for x in zip(*found, strict=True))
-    speckle = Correlations(i, j, rho, correlator.turn2(twist))
+    speckle = Correlations(i, j, rho, correlator.turns(twist))
     return Loops(PlanarMotion(i, j, twist, covariance, ncc, share), speckle, len(a))

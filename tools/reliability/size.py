@@ -47,17 +47,20 @@ def measure(path: Path, n_frames: int, fusion: str) -> dict:
     scan = Scan(**{**vars(scan), "source": Swing(scan, n_frames), "T_world_tool": None, "tracked_ok": None,
                    "landmarks": None})
     stage, peak, done = ["start"], {}, threading.Event()
+    started = time.perf_counter()
 
     def watch() -> None:
         while not done.wait(0.05):
             peak[stage[0]] = max(peak.get(stage[0], 0.0), resident_mib())
 
     def progress(name: str, *_: int) -> None:
+        if name != stage[0]:
+            print(f"  {n_frames} frames, {time.perf_counter() - started:.0f} s: {name} (so far at most "
+                  f"{max(peak.values(), default=0):.0f} MiB)", file=sys.stderr, flush=True)
         stage[0] = name
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    started = time.perf_counter()
     result = reconstruct(scan, config=Config(fusion=fusion), progress=progress)
     seconds = time.perf_counter() - started
     done.set()
