@@ -67,8 +67,8 @@ def flip(T: Array, *frames: int) -> Array:
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _changes(poses, inverse, frames, first, last, far, i, j, before, temper, rho, rest, forms, window, fast, slow, stretch, table,
-             per_unit, samples, extra, cutoff, out):
+def _changes(poses, inverse, frames, first, last, far, i, j, before, temper, rho, rest, forms, window, fast, slow,
+             stretch, table, per_unit, samples, extra, cutoff, out):
     for n in numba.prange(frames.size):
         t = frames[n]
         A, B, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
@@ -97,8 +97,8 @@ def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
         first = np.searchsorted(f.j[:far], frames, side="right")
         last = np.searchsorted(f.j[:far], frames + f.most_lag, side="right")
         poses, inverse = (np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T)))
-        _changes(poses, inverse, frames, first, last, far, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.rest, f.forms, f.window, f.fast,
-                 f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
+        _changes(poses, inverse, frames, first, last, far, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.rest,
+                 f.forms, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
     return out
 
 

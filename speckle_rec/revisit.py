@@ -27,6 +27,7 @@ THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle ac
 SHIFT_MM = 1.2            # between the shifts that are tried: half of it costs less than half the similarity
 MOST_SHIFT_MM = 4.8       # that the planar chain drifts by while the probe turns out of the plane
 SIGMA_PX = 9.0            # working px: what is smoother takes no part
+ROWS_AT_ONCE = 128        # thumbnails that a thread compares with all others
 MIN_SIMILARITY = 0.10     # of two thumbnails
 MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
 MIN_SHARE = 0.18          # of the blocks, that agree with the rigid fit
@@ -122,13 +123,14 @@ def shifted_parts(shift: tuple[int, int]) -> tuple[tuple[slice, ...], tuple[slic
     return to, source
 
 
-def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None
+def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, jobs: int = 0
                ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Largest correlation of every pair of thumbnails over shifts of the second, one matrix product each.
 
     Parameters
     ----------
     images : [K, rows, columns] of unit norm.   shifts : (down, right) in pixels; no shift by default.
+    jobs : threads that share the rows.
 
     Returns
     -------
@@ -137,13 +139,20 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None
     flat = images.reshape(len(images), -1)
     alike = np.full((len(images),) * 2, -1, np.float32)
     best = np.zeros(alike.shape, np.int64)
-    for n, shift in enumerate(shifts or [(0, 0)]):
-        to, source = shifted_parts(shift)
-        moved = np.zeros_like(images)
-        moved[to] = images[source]
-        now = flat @ moved.reshape(flat.shape).T
-        better = now > alike
-        alike[better], best[better] = now[better], n
+
+    def compare(rows: slice, other: FloatImage, n: int) -> None:
+        now = flat[rows] @ other.T
+        better = now > alike[rows]
+        alike[rows][better], best[rows][better] = now[better], n
+
+    parts = [slice(k, k + ROWS_AT_ONCE) for k in range(0, len(images), ROWS_AT_ONCE)]
+    with threads(jobs) as pool:
+        for n, shift in enumerate(shifts or [(0, 0)]):
+            to, source = shifted_parts(shift)
+            moved = np.zeros_like(images)
+            moved[to] = images[source]
+            other = moved.reshape(flat.shape)
+            list(pool.map(lambda rows, other=other, n=n: compare(rows, other, n), parts))
     return alike, best
 
 
@@ -192,7 +201,7 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
     frames = [frame for start, block in images.blocks()
               for k, frame in enumerate(block, start) if k % stride == 0 and not skip[k]]
     shifts, drifts = thumbnail_shifts(images.geometry)
-    alike, shifted = similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs), shifts)
+    alike, shifted = similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs), shifts, jobs)
     a, b = peaks(alike, -(-gap // stride))
     matcher = Matcher(images.geometry)
     correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
