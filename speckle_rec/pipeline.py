@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from . import brightness
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration
@@ -61,6 +62,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         curves = calibration.curves if isinstance(calibration, Calibration) else calibration
         hand = Hand(pivot=found.geometry.kind == "curvilinear")
         pairs = measuring(images, device, config.jobs)
+        bright = brightness.warnings_of(brightness.changes(images))
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
@@ -103,7 +105,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result = Reconstruction(T_first_frame, T_prev_frame,
                             chained_covariance(T, covariance, curves.scale_uncertainty),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
-                            geometry=found.geometry, warnings=list(pairs.warnings))
+                            geometry=found.geometry, warnings=[*pairs.warnings, *bright])
     result.numbers["device"] = pairs.name
     result.numbers["revisits"] = len(loops)
     result.numbers["mirrors_mended"] = len(mended.mirrors)

@@ -149,6 +149,15 @@ def test_a_scan_that_vanishes(tmp_path, capsys, monkeypatch, fake_pipeline):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "c"]
 
 
+@pytest.mark.parametrize("after_s", [0.3, 0.6])
+def test_interrupted_while_python_imports(after_s):
+    process = start(["doctor"], preexec_fn=heard)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err == f"{TOLD}interrupted\n"
+
+
 def test_a_scan_that_vanishes_while_it_is_read(tmp_path, capsys, monkeypatch, fake_pipeline):
     tusrec.write_scan(tmp_path / "a.h5", speckle(3))
 

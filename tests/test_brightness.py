@@ -1,0 +1,42 @@
+"""Sudden changes of brightness: the gain, a lifted probe; not speckle that changes, nor tissue that moves."""
+
+import numpy as np
+import pytest
+import scenes
+
+from speckle_rec import brightness
+from speckle_rec.scan import Scan
+from speckle_rec.working import WorkingImages
+
+N = 12
+
+
+def frames():
+    """uint8 [N, rows, columns] of speckle that is new in every frame, in a field two fifths of which are dark."""
+    lit = scenes.SECTOR.mask()
+    lit[:, :120] = False
+    return np.random.default_rng(0).integers(1, 200, (N, *lit.shape)).astype(np.uint8) * lit
+
+
+def changes(images):
+    return brightness.changes(WorkingImages.of(Scan.from_arrays(images, scale=scenes.SCALE), scenes.SECTOR))
+
+
+@pytest.mark.parametrize("by", [40, -20])
+def test_a_turn_of_the_gain_is_told(by):
+    images = frames()
+    images[7:] = np.where(images[7:] > 0, np.clip(images[7:].astype(int) + by, 0, 255), 0)
+    found = changes(images)
+    assert np.abs(np.delete(found, 7)).max() < 5 and found[7] * np.sign(by) > 0.4 * abs(by)
+    (text,) = brightness.warnings_of(found)
+    assert "1 frame (first: 7" in text
+
+
+def test_speckle_and_a_shadow_are_not():
+    images = frames()
+    images[6:, :, 150:180] //= 8
+    assert brightness.warnings_of(changes(images)) == []
+
+
+def test_black_frames_change_nothing():
+    assert not changes(np.zeros_like(frames())).any()
