@@ -8,11 +8,14 @@ not have.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line does
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,9 +138,9 @@ def judge(hard: Hard, usual: set[str]) -> tuple[str, set[str]]:
     args = (result.T_first_frame, result.T_prev_frame, truth, geometry.steps(truth), scan.scale, scan.shape)
     decided, given = score.evaluate(*args), score.with_mirror_given(*args)[0]
     low = float((result.confidence[1:] < UNRELIABLE).mean())
-    new = [warning for warning in result.warnings if warning not in usual]
+    new = "; ".join(warning for warning in result.warnings if warning not in usual) or "-"
     return (f"| {hard.name} | {len(hard.frames)} | {decided.final:.3f} | {given.final:.3f} | {decided.GPE:.2f} | "
-            f"{float(np.mean(result.confidence[1:])):.2f} | {low:.0%} | {'; '.join(new) or '-'} |",
+            f"{float(np.mean(result.confidence[1:])):.2f} | {low:.0%} | {new if usual else '(usual ones)'} |",
             set(result.warnings))
 
 
@@ -160,7 +163,6 @@ def main() -> None:
         row, found = judge(hard, usual)
         if not usual:
             usual = found
-            row = row.rpartition("| ")[0].rpartition("| ")[0] + "| (usual ones) |"
         print(row, flush=True)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from small_scans import dataset, random_poses, speckle
 
-from speckle_rec import training
+from speckle_rec import training, workers
 from speckle_rec.cli import main
+from speckle_rec.errors import SpeckleRecError
 from speckle_rec.evaluation import evaluate_dataset
 from speckle_rec.io import tusrec
 from tools.reliability import kill
@@ -224,3 +225,17 @@ def test_calibrate_on_two_machines_of_which_one_is_lost(tmp_path, two_machines, 
     assert main([*collect, "-o", str(tmp_path / "near.h5")]) == 0
     assert workers[0].wait(10) < 0
     assert (tmp_path / "far.h5").read_bytes() == (tmp_path / "near.h5").read_bytes()
+
+
+def test_a_cluster_that_has_lost_all_its_machines(tmp_path, two_machines, monkeypatch):
+    address, machines = two_machines
+    monkeypatch.setattr(workers, "POLL_S", 1)
+    monkeypatch.setattr(workers, "WORKERS_BACK_S", 3)
+    root = dataset(tmp_path / "data", [f"{k:03d}/RH_rotation" for k in range(4)], n_frames=40)
+
+    def lose_both(*_):
+        for machine in machines:
+            machine.kill()
+
+    with pytest.raises(SpeckleRecError, match=r"no workers for \d+ s, . of 4 tasks are not done"):
+        evaluate_dataset(root, tmp_path / "far", engine="speckle", scheduler=address, progress=lose_both)

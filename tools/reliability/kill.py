@@ -41,7 +41,13 @@ class Job:
     def start(self, out: Path) -> subprocess.Popen:
         out.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(ROOT / "cli.py"), *(word.replace("{out}", str(out)) for word in self.arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                                preexec_fn=_heard)
+
+
+def _heard() -> None:
+    """Hear Ctrl-C, which a shell turns off for what it runs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def jobs(data: Path, subjects: int = 1) -> list[Job]:
