@@ -62,7 +62,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         curves = calibration.curves if isinstance(calibration, Calibration) else calibration
         hand = Hand(pivot=found.geometry.kind == "curvilinear")
         pairs = measuring(images, device, config.jobs)
-        bright = brightness.warnings_of(brightness.changes(images))
+        bright = brightness.warnings_of(brightness.measure(images))
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)

@@ -19,30 +19,38 @@ def frames():
     return (rng.integers(30, 160, lit.shape) + rng.integers(-25, 26, (N, *lit.shape))).astype(np.uint8) * lit
 
 
-def changes(images):
-    return brightness.changes(WorkingImages.of(Scan.from_arrays(images, scale=scenes.SCALE), scenes.SECTOR))
+def measured(images):
+    return brightness.measure(WorkingImages.of(Scan.from_arrays(images, scale=scenes.SCALE), scenes.SECTOR))
 
 
 @pytest.mark.parametrize("by", [40, -20])
 def test_a_turn_of_the_gain_is_told(by):
     images = frames()
     images[7:] = np.where(images[7:] > 0, np.clip(images[7:].astype(int) + by, 0, 255), 0)
-    found = changes(images)
-    assert np.abs(np.delete(found, 7, 0)[:, 1]).max() < 5 and found[7, 1] * np.sign(by) > 0.7 * abs(by)
+    found = measured(images)
+    assert np.abs(np.delete(found.change, 7, 0)[:, 1]).max() < 5 and found.change[7, 1] * np.sign(by) > 0.7 * abs(by)
     (text,) = brightness.warnings_of(found)
     assert "1 frame (first: 7" in text
 
 
 def test_speckle_is_not():
-    assert brightness.warnings_of(changes(frames())) == []
+    assert brightness.warnings_of(measured(frames())) == []
 
 
 def test_a_side_that_lifts_off_is_told():
     images = frames()
     images[6:, :, 190:] //= 8
-    (text,) = brightness.warnings_of(changes(images))
+    (text,) = brightness.warnings_of(measured(images))
     assert "a part of the image" in text and "first: 6)" in text
 
 
+def test_a_saturated_near_field_is_told():
+    images = frames()
+    images[:, :110] = np.where(images[:, :110] > 0, 255, 0)
+    (text,) = brightness.warnings_of(measured(images))
+    assert "saturated" in text
+
+
 def test_black_frames_change_nothing():
-    assert not changes(np.zeros_like(frames())).any()
+    found = measured(np.zeros_like(frames()))
+    assert not found.change.any() and not found.saturated.any()
