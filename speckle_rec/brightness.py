@@ -67,8 +67,8 @@ def warnings_of(found: Brightness) -> list[str]:
     if whole.any():
         at = int(np.argmax(whole))
         out.append(f"the brightness of the whole image jumps at {_frames(whole)} (first: {at}, by "
-                   f"{changes[at, 1]:+.0f} grey levels): was the gain changed, or the probe lifted? Motion there is less "
-                   "reliable")
+                   f"{changes[at, 1]:+.0f} grey levels): was the gain changed, or the probe lifted? Motion there is "
+                   "less reliable")
     if part.any():
         out.append(f"the brightness of a part of the image jumps at {_frames(part)} (first: {np.argmax(part)}): did "
                    "one side of the probe lift off? Motion there is less reliable")
