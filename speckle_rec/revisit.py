@@ -198,7 +198,7 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
     chain = chain_poses(planar_step)
     stride = stride or stride_of(len(chain))
     at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
-    frames = [frame for start, block in images.blocks()
+    frames = [frame.copy() for start, block in images.blocks()      # a part of a block would keep all of it
               for k, frame in enumerate(block, start) if k % stride == 0 and not skip[k]]
     shifts, drifts = thumbnail_shifts(images.geometry)
     alike, shifted = similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs), shifts, jobs)
