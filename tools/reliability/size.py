@@ -7,11 +7,14 @@ A long scan is a given one played forwards and backwards again and again. Each l
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line does
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +58,8 @@ def measure(path: Path, n_frames: int, fusion: str) -> dict:
 
     def progress(name: str, *_: int) -> None:
         if name != stage[0]:
-            print(f"  {n_frames} frames, {time.perf_counter() - started:.0f} s, of processors {time.process_time():.0f} "
-                  f"s: {name} (so far at most {max(peak.values(), default=0):.0f} MiB)", file=sys.stderr, flush=True)
+            print(f"  {n_frames} frames, {time.perf_counter() - started:.0f} s, of processors "
+                  f"{time.process_time():.0f} s: {name} (so far at most {max(peak.values(), default=0):.0f} MiB)", file=sys.stderr, flush=True)
         stage[0] = name
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -65,8 +68,8 @@ def measure(path: Path, n_frames: int, fusion: str) -> dict:
     seconds, busy = time.perf_counter() - started, time.process_time()
     done.set()
     watcher.join()
-    return {"frames": n_frames, "seconds": seconds, "processor_s": busy, "peak_mib": max(peak.values()), "peak_by_stage_mib": peak,
-            "seconds_by_stage": result.run_times_s, "warnings": result.warnings}
+    return {"frames": n_frames, "seconds": seconds, "processor_s": busy, "peak_mib": max(peak.values()),
+            "peak_by_stage_mib": peak, "seconds_by_stage": result.run_times_s, "warnings": result.warnings}
 
 
 def main() -> int:
