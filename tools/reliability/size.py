@@ -59,7 +59,8 @@ def measure(path: Path, n_frames: int, fusion: str) -> dict:
     def progress(name: str, *_: int) -> None:
         if name != stage[0]:
             print(f"  {n_frames} frames, {time.perf_counter() - started:.0f} s, of processors "
-                  f"{time.process_time():.0f} s: {name} (so far at most {max(peak.values(), default=0):.0f} MiB)", file=sys.stderr, flush=True)
+                  f"{time.process_time():.0f} s: {name} (so far at most {max(peak.values(), default=0):.0f} MiB)",
+                  file=sys.stderr, flush=True)
         stage[0] = name
 
     watcher = threading.Thread(target=watch, daemon=True)
