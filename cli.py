@@ -2,7 +2,7 @@
 
 import sys
 
-from speckle_rec.cli import main
+from speckle_rec.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())

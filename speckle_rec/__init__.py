@@ -1,11 +1,28 @@
 """Trackerless freehand 3D ultrasound from images alone."""
 
-from . import ddf
-from .calibration import Calibration
-from .config import Config
-from .decorrelation import Curves
-from .pipeline import reconstruct
-from .result import Reconstruction
-from .scan import Scan
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import ddf
+    from .calibration import Calibration
+    from .config import Config
+    from .decorrelation import Curves
+    from .pipeline import reconstruct
+    from .result import Reconstruction
+    from .scan import Scan
 
 __all__ = ["Calibration", "Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]
+
+_HOMES = {"Calibration": "calibration", "Config": "config", "Curves": "decorrelation", "reconstruct": "pipeline",
+          "Reconstruction": "result", "Scan": "scan"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the command line has to set up its process before numpy is loaded."""
+    if name == "ddf":
+        return import_module(".ddf", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return value

@@ -15,6 +15,9 @@ Array = NDArray[np.float64]
 CLEAR, LOST = 0.75, 0.30       # lag-1 correlation of the clearest cells: full confidence, and none
 UNRELIABLE = 0.3               # confidence below which out-of-plane motion is not believed
 FEW_CELLS = 0.05               # share of the cells that must carry signal
+HURRIED = 0.85                 # median confidence below which neighbours are too far apart to follow a turn back
+FEW_FRAMES = 10
+COARSE_PX_MM = 0.35            # pixels of which hold several speckles
 
 
 def step_confidence(speckle: Correlations, planar: PlanarMotion, strengths: CellStrengths,
@@ -89,6 +92,15 @@ def judge(result: Reconstruction, found: Found, planar: PlanarMotion, speckle: C
     if duplicate.any():
         warnings.append(f"{duplicate.sum()} frames repeat the one before (first: {np.argmax(duplicate)}): "
                         "their motion is interpolated")
+    pixel_mm = float(np.sqrt(found.geometry.scale[0, 0] * found.geometry.scale[1, 1]))
+    if pixel_mm > COARSE_PX_MM:
+        warnings.append(f"pixels of {pixel_mm:.2f} mm are coarser than speckle: motion is less accurate; export images "
+                        "at full size")
+    if n < FEW_FRAMES:
+        warnings.append(f"{n} frame{'s' * (n > 1)}: too few to tell which way the probe moved out of the plane")
+    elif UNRELIABLE < (middle := float(np.median(result.confidence[1:]))) < HURRIED:
+        warnings.append(f"frames are far apart for speckle (median confidence {middle:.2f}): turns back may be missed; "
+                        "move more slowly or record more frames a second")
     low = result.confidence[1:] < UNRELIABLE
     if n > 1 and low.mean() > 0.02:
         runs = np.flatnonzero(np.diff(np.concatenate([[0], low.astype(int), [0]])))

@@ -92,7 +92,9 @@ class Curves:
 
     def rest(self, speckle: "Correlations") -> NDArray[np.float32]:
         """Part of Q [M, P] that in-plane motion adds (METHOD.md (3.9))."""
-        return np.float32(self.steering) * speckle.turns
+        rest = speckle.turn2
+        rest *= np.float32(self.steering)
+        return rest
 
     def kernel(self, q) -> Array:
         """K(Q)."""
@@ -149,29 +151,53 @@ def forms_of(curves: Curves, lines: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class BeamTurns:
+    """How the beams of cells turn in the tissue by in-plane motion, kept as that motion: far smaller than the turns.
+
+    Attributes
+    ----------
+    lines : [P, 6] of the cells.   geometry : field of view.   twist : [M, 3], planar motion of each pair.
+    """
+
+    lines: Array
+    geometry: ProbeGeometry
+    twist: Array
+
+    def turn2(self, at_once: int = 1024) -> NDArray[np.float32]:
+        """Squared turns [M, P] in rad^2, see `beam_turn2`."""
+        out = np.empty((len(self.twist), len(self.lines)), np.float32)
+        for m in range(0, len(out), at_once):
+            out[m:m + at_once] = beam_turn2(self.lines, self.geometry, self.twist[m:m + at_once])
+        return out
+
+
+@dataclass(frozen=True)
 class Correlations:
     """Correlation coefficients of cells over frame pairs.
 
     Attributes
     ----------
     i, j : int64 [M], frames, i < j.   rho : float32 [M, P], NaN where a cell is empty.
-    turn2 : float32 [M, P], squared turn of each cell's beam in the tissue by in-plane motion, rad^2; None for 0.
+    turns : of each cell's beam by in-plane motion; None if there are none.
     """
 
     i: NDArray[np.int64]
     j: NDArray[np.int64]
     rho: NDArray[np.float32]
-    turn2: NDArray[np.float32] | None = None
+    turns: BeamTurns | None = None
 
     @property
-    def turns(self) -> NDArray[np.float32]:
-        """`turn2`, zeros if there is none."""
-        return np.zeros_like(self.rho) if self.turn2 is None else self.turn2
+    def turn2(self) -> NDArray[np.float32]:
+        """Squared turn [M, P] of each cell's beam in the tissue, rad^2; made anew, as large as `rho`."""
+        return np.zeros_like(self.rho) if self.turns is None else self.turns.turn2()
 
     def joined(self, other: "Correlations") -> "Correlations":
-        """These pairs and those of `other`."""
+        """These pairs and those of `other`, of the same cells."""
+        known = self.turns or other.turns
+        turns = known and replace(known, twist=np.concatenate([
+            np.zeros((len(part.i), 3)) if part.turns is None else part.turns.twist for part in (self, other)]))
         return Correlations(np.concatenate([self.i, other.i]), np.concatenate([self.j, other.j]),
-                            np.concatenate([self.rho, other.rho]), np.concatenate([self.turns, other.turns]))
+                            np.concatenate([self.rho, other.rho]), turns)
 
 
 def beam_turn2(lines: Array, geometry: ProbeGeometry, twist: Array) -> NDArray[np.float32]:
@@ -292,9 +318,9 @@ class Correlator:
         cpu.cell_sums(warped[0], warped[1], self.labels, sums)
         return coefficients(sums)
 
-    def turn2(self, planar_twist: Array) -> NDArray[np.float32]:
-        """Squared turn [..., P] of the beams in the tissue, see `beam_turn2`."""
-        return beam_turn2(self.lines, self.geometry, planar_twist)
+    def turns(self, planar_twist: Array) -> BeamTurns:
+        """Turns of the beams in the tissue under planar twists [M, 3]."""
+        return BeamTurns(self.lines, self.geometry, planar_twist)
 
 
 def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
@@ -309,7 +335,7 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
     correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
     n = images.scan.n_frames
     i, j = frame_pairs(n, lags, skip)
-    rho, turn2 = (np.empty((len(i), len(cells)), np.float32) for _ in range(2))
+    rho, twists = np.empty((len(i), len(cells)), np.float32), np.empty((len(i), 3))
     first = np.searchsorted(j, np.arange(n + 1))
     chain = [np.eye(3)]
     for v in planar_step[1:]:
@@ -318,9 +344,8 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
 
     def pairs_of(frame: int) -> None:
         for m in range(first[frame], first[frame + 1]):
-            twist = se2_log(np.linalg.solve(chain[i[m]], chain[frame]))
-            rho[m] = correlator.pair(kept[i[m]], kept[frame], twist)
-            turn2[m] = correlator.turn2(twist)
+            twists[m] = se2_log(np.linalg.solve(chain[i[m]], chain[frame]))
+            rho[m] = correlator.pair(kept[i[m]], kept[frame], twists[m])
 
     with threads(jobs) as pool:
         for start, block in images.blocks():
@@ -330,4 +355,4 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
                 del kept[k]
             if progress:
                 progress(start + len(block), n)
-    return Correlations(i, j, rho, turn2)
+    return Correlations(i, j, rho, correlator.turns(twists))

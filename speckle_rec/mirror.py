@@ -5,7 +5,7 @@ T_k -> T_t M T_t^-1 T_k M, M = diag(1, 1, -1) (METHOD.md (8.2)). Pairs within ei
 that straddle t do, above all revisits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import geometry as se3
 from .fusion import OUT_OF_PLANE, REACHES, Factors, drawn, pair_costs, solve, standing, total_cost
 from .kernels.multilaterate import cell_cost, compose, out_of_plane
-from .revisit import STRIDE
+from .revisit import LONG, STRIDE, thinning
 
 Array = NDArray[np.float64]
 
@@ -67,13 +67,15 @@ def flip(T: Array, *frames: int) -> Array:
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _changes(poses, inverse, frames, i, j, before, temper, rho, rest, forms, window, fast, slow, stretch, table,
-             per_unit, samples, extra, cutoff, out):
+def _changes(poses, inverse, frames, first, last, far, i, j, before, temper, rho, rest, forms, window, fast, slow,
+             stretch, table, per_unit, samples, extra, cutoff, out):
     for n in numba.prange(frames.size):
         t = frames[n]
         A, B, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
         total = 0.0
-        for m in range(i.size):
+        near = last[n] - first[n]
+        for row in range(near + i.size - far):
+            m = first[n] + row if row < near else far + row - near
             if i[m] >= t or j[m] <= t:
                 continue
             compose(inverse[i[m]], poses[t], A)
@@ -91,9 +93,12 @@ def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
     """Change of the correlations' cost when everything after each of `frames` is mirrored, with nothing solved anew."""
     out = np.zeros(len(frames))
     if len(f.i):
+        far = int(np.argmax(f.revisits)) if f.revisits.any() else len(f.i)      # pairs come by j, revisits after them
+        first = np.searchsorted(f.j[:far], frames, side="right")
+        last = np.searchsorted(f.j[:far], frames + f.most_lag, side="right")
         poses, inverse = (np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T)))
-        _changes(poses, inverse, frames, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.rest, f.forms, f.window, f.fast,
-                 f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
+        _changes(poses, inverse, frames, first, last, far, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.rest,
+                 f.forms, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
     return out
 
 
@@ -134,7 +139,7 @@ def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
 def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
     """Mirrors (change of cost, frames), cheapest first: single ones, and pairs that turn the part between."""
     f = sampled(f)
-    frames = np.arange(APART, len(T) - APART, 2)
+    frames = np.arange(APART, len(T) - APART, 2 * thinning(len(T)))
     change = mirror_changes(T, f, frames)
     places = local_minima(change)[:CANDIDATES]
     single: list[Proposal] = [(float(change[p]), (int(frames[p]),)) for p in places]
@@ -176,6 +181,19 @@ def tolerant_costs(T: Array, f: Factors, which: NDArray[np.bool_]) -> Array:
     return cost[which]
 
 
+def single_mirrors(change: Callable[[int], float], n_places: int) -> list[Proposal]:
+    """Up to `MOST_PLACES` mirrors of the lowest change, lowest first; long scans are looked through coarsely first."""
+    apart = -(-n_places * STRIDE // LONG)
+    places = np.arange(2, n_places - 2, apart)
+    changes = np.array([change(int(t)) for t in places])
+    options: list[Proposal] = []
+    for p in local_minima(changes, 2)[:MOST_PLACES]:
+        t = int(places[p])
+        around = [k for k in range(max(t - apart + 1, 2), min(t + apart, n_places - 2)) if k != t]
+        options.append(min([(float(changes[p]), (t,)), *((change(k), (k,)) for k in around)]))
+    return options
+
+
 def consistent(T: Array, f: Factors) -> tuple[Array, list[tuple[int, ...]]]:
     """Mirror what revisits contradict, cheapest first, with nothing solved anew (METHOD.md (8.3)).
 
@@ -199,10 +217,8 @@ def consistent(T: Array, f: Factors) -> tuple[Array, list[tuple[int, ...]]]:
             X = flip(S, *at)
             return float((tolerant_costs(X, f, touched) - before[touched]).sum() + standing(X, f) - lean)
 
-        places = np.arange(2, len(S) - 2)
-        single = np.array([change(int(t)) for t in places])
-        lowest = [int(places[p]) for p in local_minima(single, 2)[:MOST_PLACES]]
-        options: list[Proposal] = [(float(single[t - 2]), (t,)) for t in lowest]
+        options = single_mirrors(change, len(S))
+        lowest = [t for _, (t,) in options]
         options += [(change(*pair), pair) for pair in combinations(sorted(lowest), 2)]
         best = min(options, default=(0.0, ()))
         if best[0] > -LEAST_CHANGE:

@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 ACCURACY = 1e-2         # of a solve with loops, relative: Gauss-Newton corrects the rest in its next step
 MOST_ITERATIONS = 100
 KNOTS_APART = 12         # frames: of the coarse level
+MOST_KNOTS = 420         # it is solved whole; knots of long scans lie further apart
 
 
 @numba.njit(nogil=True, cache=True)
@@ -73,7 +74,7 @@ class Normal:
 
     def __init__(self, n_frames: int, reach: int, first: int = 0):
         self.first, self.n, self.reach, self.width = first, 6 * n_frames, reach, 6 * reach + 5
-        self.band = np.zeros((self.width + 1, self.n))
+        self.band = np.zeros((self.width + 1, self.n), order="F")     # as LAPACK takes it, without a copy
         self.rhs = np.zeros((n_frames, 6))
         self.far: list[tuple[NDArray[Any], NDArray[Any], Array]] = []
 
@@ -114,11 +115,11 @@ class Normal:
         5.1) with a preconditioner of two levels: the band, which holds the diagonal blocks of the far pairs too, and
         steps that are linear between knots, solved whole, for what far pairs bend slowly.
         """
-        band = self.band.copy()
+        band = self.band.copy(order="F")
         band[self.width] = band[self.width] * (1 + damping) + 1e-9
         if self.first == 0:
             band[self.width, :6] += 1e12
-        factor = cholesky_banded(band, check_finite=False)
+        factor = cholesky_banded(band, overwrite_ab=not self.far, check_finite=False)
 
         def inverse(v):
             return cho_solve_banded((factor, False), v, check_finite=False)
@@ -127,9 +128,10 @@ class Normal:
         if not self.far:
             return inverse(rhs).reshape(-1, 6)
         fa, fb, H = self._far()
-        between = _between_knots(self.n // 6, KNOTS_APART)
+        apart = max(KNOTS_APART, -(-self.n // 6 // MOST_KNOTS))
+        between = _between_knots(self.n // 6, apart)
         coarse = np.zeros((between.shape[1],) * 2)
-        _coarsen(band, self.width, fa, fb, H, KNOTS_APART, coarse)
+        _coarsen(band, self.width, fa, fb, H, apart, coarse)
         coarse[np.diag_indices_from(coarse)] += 1e-9
         knots = cho_factor(coarse, check_finite=False)
         far = self._sparse(fa, fb, H)

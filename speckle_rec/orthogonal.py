@@ -46,6 +46,7 @@ TOLERANT = 2.0          # robust standard deviations of the difference of bright
 LEAST_SEEN = 0.1        # pixels that a voxel must hold, smoothed
 STRETCHES = (0.75, 0.85, 0.95, 1.05, 1.15, 1.3)
 ITERATIONS = 8
+SCALE_SD = 0.04         # of what is left of an error of scale: fans of simulated scans
 CLEARLY = 0.1           # of the similarity by which a mirror image must be more alike
 
 
@@ -291,6 +292,10 @@ class Calibrated:
     similarity: tuple[float, float] = (0.0, 0.0)
     gain: float = 1.0
     mirrored: tuple[int, ...] = ()
+
+    def scale_uncertainty(self, before: float) -> float:
+        """Relative standard deviation of the scale out of the plane, of curves that had `before`."""
+        return min(before, SCALE_SD) if self.crossings else before
 
     def applied(self, f: Factors) -> Factors:
         """Factors with the crossings, and curves stretched by the scan's own gain."""

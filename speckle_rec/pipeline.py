@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
+from . import brightness
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration
@@ -61,6 +63,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         curves = calibration.curves if isinstance(calibration, Calibration) else calibration
         hand = Hand(pivot=found.geometry.kind == "curvilinear")
         pairs = measuring(images, device, config.jobs)
+        bright = brightness.warnings_of(brightness.measure(images))
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
@@ -86,12 +89,14 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             loops = pairs.find_loops(grid, planar_step, duplicate, progress=report)
         if solved := len(loops) >= ENOUGH_LOOPS:
             factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops, acceleration)
+            speckle = replace(speckle, rho=factors.rho[:len(speckle.rho)])      # half a gigabyte in long scans
             with clock.stage("starts"):
                 T = cheapest([T, *other_starts(planar_step, speckle, forms, strengths, curves, hand)], factors)
             with clock.stage("mirror tests"):
                 mended = mend(solve(drawn(T, some := sampled(factors)), some), some)
             with clock.stage("orthogonal planes"):
                 crossed = self_calibrate(mended.T, some, Anatomy.of(scan, found.geometry))
+                curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))
             with clock.stage("batch solve"):
                 T = solve(crossed.T, crossed.applied(factors))
     with clock.stage("fusion"):
@@ -106,7 +111,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result = Reconstruction(T_first_frame, T_prev_frame,
                             chained_covariance(T, covariance, curves.scale_uncertainty),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
-                            geometry=found.geometry, warnings=list(pairs.warnings))
+                            geometry=found.geometry, warnings=[*pairs.warnings, *bright])
     result.numbers["device"] = pairs.name
     result.numbers["revisits"] = len(loops)
     result.numbers["mirrors_mended"] = len(mended.mirrors)

@@ -146,7 +146,7 @@ def find(frames: NDArray[np.uint8], scale: NDArray[np.float64], *,
         lit = _sector_fit.lit_mask(frames)
         fit = _sector_fit.fit(lit, scale)
     except _sector_fit.NoFit as error:
-        return Found(built_in, "built-in", reason=str(error))
+        return Found(built_in, "built-in", reason=_upside_down(frames, scale) or str(error))
     geometry = ProbeGeometry(fit.kind, shape, scale, fit.apex_mm, fit.radius_mm, fit.depth_mm, fit.lateral)
     outside = (lit & ~geometry.mask()).sum() / lit.sum()
     if fit.error_mm > MAX_FIT_ERROR_MM or outside > MAX_OUTSIDE:
@@ -160,6 +160,15 @@ def find(frames: NDArray[np.uint8], scale: NDArray[np.float64], *,
     if default is None and geometry.kind == "curvilinear" and abs(geometry.radius_mm - 40) > 2:
         notes.append(f"face radius {geometry.radius_mm:.1f} mm: not the 40 mm of the built-in 4DC7-3/40")
     return Found(geometry, "frames", fit.error_mm, notes=tuple(notes))
+
+
+def _upside_down(frames: NDArray[np.uint8], scale: NDArray[np.float64]) -> str:
+    """Why frames that show no field of view do not: empty unless they show a sector once turned over."""
+    try:
+        turned = _sector_fit.fit(_sector_fit.lit_mask(frames)[::-1], scale)
+    except _sector_fit.NoFit:
+        return ""
+    return "the images seem to be upside down: turn them over" if turned.kind == "curvilinear" else ""
 
 
 def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *, near_mm: float = 3.0,

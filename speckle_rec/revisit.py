@@ -21,11 +21,13 @@ from .working import WorkingImages, threads
 Array = NDArray[np.float64]
 
 STRIDE = 4                # frames between those that are compared: a third of a beam's width at usual speeds
+LONG = 2500               # frames, beyond which fewer are compared
 GAP = 40                  # frames: nearer ones are tied by the correlations of neighbours
 THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
 SHIFT_MM = 1.2            # between the shifts that are tried: half of it costs less than half the similarity
 MOST_SHIFT_MM = 4.8       # that the planar chain drifts by while the probe turns out of the plane
 SIGMA_PX = 9.0            # working px: what is smoother takes no part
+ROWS_AT_ONCE = 128        # thumbnails that a thread compares with all others
 MIN_SIMILARITY = 0.10     # of two thumbnails
 MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
 MIN_SHARE = 0.18          # of the blocks, that agree with the rigid fit
@@ -51,6 +53,16 @@ class Loops:
 
 
 NO_LOOPS = Loops(PlanarMotion(*_NO_PAIRS), Correlations(*_NO_PAIRS[:2], np.zeros((0, 0), np.float32)))
+
+
+def thinning(n_frames: int) -> int:
+    """How many times fewer frames of a long scan are compared, so that pairs grow no faster than frames."""
+    return max(1, round((n_frames / LONG) ** 0.5))
+
+
+def stride_of(n_frames: int) -> int:
+    """Frames between those of a scan that are compared: a multiple of `STRIDE`."""
+    return STRIDE * thinning(n_frames)
 
 
 def chain_poses(planar_step: Array) -> Array:
@@ -111,13 +123,14 @@ def shifted_parts(shift: tuple[int, int]) -> tuple[tuple[slice, ...], tuple[slic
     return to, source
 
 
-def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None
+def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, jobs: int = 0
                ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Largest correlation of every pair of thumbnails over shifts of the second, one matrix product each.
 
     Parameters
     ----------
     images : [K, rows, columns] of unit norm.   shifts : (down, right) in pixels; no shift by default.
+    jobs : threads that share the rows.
 
     Returns
     -------
@@ -126,13 +139,20 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None
     flat = images.reshape(len(images), -1)
     alike = np.full((len(images),) * 2, -1, np.float32)
     best = np.zeros(alike.shape, np.int64)
-    for n, shift in enumerate(shifts or [(0, 0)]):
-        to, source = shifted_parts(shift)
-        moved = np.zeros_like(images)
-        moved[to] = images[source]
-        now = flat @ moved.reshape(flat.shape).T
-        better = now > alike
-        alike[better], best[better] = now[better], n
+
+    def compare(rows: slice, other: FloatImage, n: int) -> None:
+        now = flat[rows] @ other.T
+        better = now > alike[rows]
+        alike[rows][better], best[rows][better] = now[better], n
+
+    parts = [slice(k, k + ROWS_AT_ONCE) for k in range(0, len(images), ROWS_AT_ONCE)]
+    with threads(jobs) as pool:
+        for n, shift in enumerate(shifts or [(0, 0)]):
+            to, source = shifted_parts(shift)
+            moved = np.zeros_like(images)
+            moved[to] = images[source]
+            other = moved.reshape(flat.shape)
+            list(pool.map(lambda rows, other=other, n=n: compare(rows, other, n), parts))
     return alike, best
 
 
@@ -166,20 +186,22 @@ def peaks(alike: NDArray[np.float32], gap: int, least: float = MIN_SIMILARITY,
 
 
 def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
-               stride: int = STRIDE, gap: int = GAP, jobs: int = 0,
+               stride: int | None = None, gap: int = GAP, jobs: int = 0,
                progress: Callable[[int, int], None] | None = None) -> Loops:
     """Find and measure the revisits of a scan.
 
     Parameters
     ----------
     planar_step : [N, 3] planar twist into each frame.   skip : bool [N], frames left out.
+    stride : frames between those that are compared; see `stride_of`.
     """
     chain = chain_poses(planar_step)
+    stride = stride or stride_of(len(chain))
     at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
-    frames = [frame for start, block in images.blocks()
+    frames = [frame.copy() for start, block in images.blocks()      # a part of a block would keep all of it
               for k, frame in enumerate(block, start) if k % stride == 0 and not skip[k]]
     shifts, drifts = thumbnail_shifts(images.geometry)
-    alike, shifted = similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs), shifts)
+    alike, shifted = similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs), shifts, jobs)
     a, b = peaks(alike, -(-gap // stride))
     matcher = Matcher(images.geometry)
     correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
@@ -207,5 +229,5 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
     if not found:
         return NO_LOOPS
     i, j, twist, covariance, ncc, share, rho = (np.array(x) for x in zip(*found, strict=True))
-    speckle = Correlations(i, j, rho, correlator.turn2(twist))
+    speckle = Correlations(i, j, rho, correlator.turns(twist))
     return Loops(PlanarMotion(i, j, twist, covariance, ncc, share), speckle, len(a))

@@ -144,7 +144,7 @@ def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlation
     lines = lines_of(geometry, grid)
     xi = se3.log(se3.inverse(T[i]) @ T[j])[:, 2:5]
     return Record(name, subject_of(name), geometry.kind, len(T), lines, i.astype(np.int32), j.astype(np.int32), xi,
-                  speckle.rho[m].astype(half), np.sqrt(speckle.turns[m]).astype(half),
+                  speckle.rho[m].astype(half), np.sqrt(speckle.turn2[m]).astype(half),
                   np.clip(signs[used], -6e4, 6e4).astype(half), row.astype(np.int32), protocol.measure(T),
                   np.zeros(3) if planar_rms is None else planar_rms)
 

@@ -3,7 +3,8 @@
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,8 @@ from .errors import InputError, SpeckleRecError
 Outcome = tuple[int, Any]       # index of the task; its result, or the exception that ended it
 
 CONNECT_S = 20
+POLL_S = 5              # between looks at whether a cluster that ends no task has any workers left
+WORKERS_BACK_S = 120    # in which lost workers may come back
 
 
 def run_all(work: Callable[[Any], Any], tasks: Sequence[Any], *, jobs: int = 1,
@@ -32,6 +35,8 @@ def run_all(work: Callable[[Any], Any], tasks: Sequence[Any], *, jobs: int = 1,
     ------
     InputError
         If no scheduler answers at the address, or dask is not installed.
+    SpeckleRecError
+        If a cluster has had no workers for `WORKERS_BACK_S`.
     """
     if scheduler is not None:
         yield from _on_cluster(work, tasks, scheduler)
@@ -81,7 +86,7 @@ def _on_processes(work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int) -
                     except BrokenProcessPool:
                         todo.insert(0, i)
                         broken = True
-                for future in wait(running, return_when=FIRST_COMPLETED)[0]:
+                for future in wait_for(running, return_when=FIRST_COMPLETED)[0]:
                     i = running.pop(future)
                     error = future.exception()
                     if not isinstance(error, BrokenProcessPool):
@@ -114,7 +119,7 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 def _on_cluster(work: Callable[[Any], Any], tasks: Sequence[Any], scheduler: str) -> Iterator[Outcome]:
     try:
-        from distributed import Client, as_completed
+        from distributed import Client, wait
     except ImportError as error:
         raise InputError("--scheduler: needs dask; pip install 'speckle-rec[cluster]'") from error
     try:
@@ -124,7 +129,19 @@ def _on_cluster(work: Callable[[Any], Any], tasks: Sequence[Any], scheduler: str
                          f"({' '.join(str(error).split())[:120]})") from error
     with client:
         futures = {client.submit(_attempt, work, task, pure=False): i for i, task in enumerate(tasks)}
-        for future in as_completed(futures, loop=client.loop):
-            lost = future.exception()
-            yield futures[future], future.result() if lost is None else lost
-            future.release()
+        alone_s = 0.0
+        while futures:
+            try:
+                with client.as_current():
+                    ended = wait(list(futures), timeout=POLL_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                alone_s = 0.0 if client.nthreads() else alone_s + POLL_S
+                if alone_s >= WORKERS_BACK_S:
+                    raise SpeckleRecError(f"--scheduler {scheduler}: no workers for {alone_s:.0f} s, "
+                                          f"{len(futures)} of {len(tasks)} tasks are not done") from None
+                continue
+            alone_s = 0.0
+            for future in ended:
+                lost = future.exception()
+                yield futures.pop(future), future.result() if lost is None else lost
+                future.release()

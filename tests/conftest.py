@@ -1,9 +1,12 @@
 """Fixtures: a scan file, a stand-in for the estimate, and where the public example data lie."""
 
 import importlib
+import os
 import sys
 import types
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line does
 
 import numpy as np
 import pytest

@@ -353,3 +353,20 @@ def test_shrinking_averages_and_leaves_out_what_fills_no_block():
     assert small.shape == (3, 4)
     assert small[1, 2] == pytest.approx(image[2:4, 4:6].mean())
     assert features.shrink(image, 1) is image
+
+
+def test_turns_of_joined_pairs_are_those_of_each():
+    grid = cells(scenes.SECTOR)
+    rng = np.random.default_rng(0)
+    correlator = Correlator(scenes.SECTOR, grid, lambda frame: frame)
+
+    def pairs(n, turning=True):
+        turns = correlator.turns(rng.normal(size=(n, 3)) * [1, 1, 0.1]) if turning else None
+        return Correlations(np.arange(n), np.arange(n) + 1, rng.normal(size=(n, len(grid))).astype(np.float32), turns)
+
+    a, b, still = pairs(5), pairs(3), pairs(2, turning=False)
+    np.testing.assert_array_equal(a.joined(b).turn2, np.concatenate([a.turn2, b.turn2]))
+    np.testing.assert_array_equal(still.joined(a).turn2, np.concatenate([np.zeros_like(still.rho), a.turn2]))
+    assert not still.joined(still).turn2.any()
+    np.testing.assert_array_equal(a.turns.turn2(at_once=2), a.turn2)
+    np.testing.assert_array_equal(Curves().rest(a), np.float32(Curves().steering) * a.turn2)

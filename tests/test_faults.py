@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from small_scans import dataset, random_poses, speckle
 
-from speckle_rec import training
+from speckle_rec import training, workers
 from speckle_rec.cli import main
+from speckle_rec.errors import SpeckleRecError
 from speckle_rec.evaluation import evaluate_dataset
 from speckle_rec.io import tusrec
 from tools.reliability import kill
@@ -149,6 +150,15 @@ def test_a_scan_that_vanishes(tmp_path, capsys, monkeypatch, fake_pipeline):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "c"]
 
 
+@pytest.mark.parametrize("after_s", [0.3, 0.6])
+def test_interrupted_while_python_imports(after_s):
+    process = start(["doctor"], preexec_fn=heard)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err == f"{TOLD}interrupted\n"
+
+
 def test_a_scan_that_vanishes_while_it_is_read(tmp_path, capsys, monkeypatch, fake_pipeline):
     tusrec.write_scan(tmp_path / "a.h5", speckle(3))
 
@@ -215,3 +225,17 @@ def test_calibrate_on_two_machines_of_which_one_is_lost(tmp_path, two_machines, 
     assert main([*collect, "-o", str(tmp_path / "near.h5")]) == 0
     assert workers[0].wait(10) < 0
     assert (tmp_path / "far.h5").read_bytes() == (tmp_path / "near.h5").read_bytes()
+
+
+def test_a_cluster_that_has_lost_all_its_machines(tmp_path, two_machines, monkeypatch):
+    address, machines = two_machines
+    monkeypatch.setattr(workers, "POLL_S", 1)
+    monkeypatch.setattr(workers, "WORKERS_BACK_S", 3)
+    root = dataset(tmp_path / "data", [f"{k:03d}/RH_rotation" for k in range(4)], n_frames=40)
+
+    def lose_both(*_):
+        for machine in machines:
+            machine.kill()
+
+    with pytest.raises(SpeckleRecError, match=r"no workers for \d+ s, . of 4 tasks are not done"):
+        evaluate_dataset(root, tmp_path / "far", engine="speckle", scheduler=address, progress=lose_both)

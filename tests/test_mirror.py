@@ -168,3 +168,15 @@ def test_of_several_starts_the_one_whose_revisits_hold_together_is_taken(order):
     T, (s, t) = three_strokes()
     starts = [mirror.flip(T, s), T, mirror.flip(T, t)][::order]
     assert tilt_error(mirror.cheapest(starts, problem(T)), T) < 0.03
+
+
+@pytest.mark.parametrize("n_places", [60, 3000])
+def test_the_lowest_mirror_of_a_long_scan_is_found_among_few(n_places):
+    at, asked = n_places * 2 // 3 + 1, []
+
+    def change(t):
+        asked.append(t)
+        return -100.0 * np.exp(-((t - at) / 20) ** 2)
+
+    assert mirror.single_mirrors(change, n_places)[0] == (-100.0, (at,))
+    assert len(asked) < mirror.LONG / mirror.STRIDE + 20 * mirror.MOST_PLACES

@@ -169,3 +169,8 @@ def test_plot_writes_a_png(tmp_path):
     geometry = probe.ultrasonix_4dc7(SCALE)
     probe.plot(geometry, draw(geometry, n=1)[0], tmp_path / "probe.png", cells=probe.cells(geometry))
     assert (tmp_path / "probe.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sector_upside_down_is_told():
+    found = probe.find(draw(sector())[:, ::-1], SCALE)
+    assert found.source == "built-in" and "upside down" in found.reason

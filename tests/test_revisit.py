@@ -133,3 +133,30 @@ def test_the_beams_turn_as_the_apex_moves_aside():
     np.testing.assert_allclose(about_face[:2], [0.1, 0.05], rtol=1e-6)
     linear = beam_lines(scenes.LINEAR, np.array([10.0, 30.0]), np.array([0.0, 5.0]))
     np.testing.assert_allclose(beam_turn2(linear, scenes.LINEAR, np.array([2.0, 1.0, 0.1])), 0.01, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_frames, stride", [(100, 4), (2500, 4), (7000, 8), (20_000, 12)])
+def test_pairs_that_are_compared_grow_no_faster_than_frames(n_frames, stride):
+    assert revisit.stride_of(n_frames) == stride
+    assert (n_frames / stride) ** 2 / n_frames < 1.6 * revisit.LONG / revisit.STRIDE**2
+
+
+def test_similarity_is_the_same_however_many_rows_a_thread_takes(monkeypatch):
+    images = np.random.default_rng(0).normal(size=(11, 6, 5)).astype(np.float32)
+    whole = revisit.similarity(images, [(0, 0), (1, -1)])
+    monkeypatch.setattr(revisit, "ROWS_AT_ONCE", 4)
+    parts = revisit.similarity(images, [(0, 0), (1, -1)], jobs=3)
+    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
+    np.testing.assert_array_equal(parts[1], whole[1])
+
+
+def test_knots_of_long_scans_lie_further_apart(monkeypatch):
+    """The preconditioner changes, the step does not."""
+    rng = np.random.default_rng(1)
+    normal = Normal(120, 3)
+    for i, j in [(k, k + 1) for k in range(119)] + [(3, 100), (40, 90)]:
+        Ji, Jj = rng.normal(size=(2, 6, 6))
+        normal.add([(np.array([i]), Ji[None]), (np.array([j]), Jj[None])], rng.normal(size=(1, 6)), np.eye(6)[None])
+    near = normal.step(0.1)
+    monkeypatch.setattr("speckle_rec.normal.MOST_KNOTS", 4)
+    np.testing.assert_allclose(normal.step(0.1), near, atol=0.03 * np.abs(near).max())

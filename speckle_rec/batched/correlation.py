@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decorrelation import GREY_PER_NEPER, LAGS, Correlations, Correlator, coefficients, frame_pairs
+from ..decorrelation import GREY_PER_NEPER, LAGS, BeamTurns, Correlations, Correlator, coefficients, frame_pairs
 from ..device import to_host
 from ..features import AmplitudeFeatures
 from ..kernels import gpu, gpu_images
@@ -42,9 +42,9 @@ class BatchCorrelator:
         maps = np.ascontiguousarray((self.correlator.px_mm @ se2_exps(v) @ self.correlator.mm_px)[:, :2])
         return gpu_images.warp(images, self.xp.asarray(pick), self.xp.asarray(maps), True)
 
-    def turn2(self, twists: Array) -> NDArray[np.float32]:
-        """Squared turn [M, P] of the beams in the tissue."""
-        return self.correlator.turn2(twists)
+    def turns(self, twists: Array) -> BeamTurns:
+        """Turns of the beams in the tissue under planar twists [M, 3]."""
+        return self.correlator.turns(twists)
 
 
 def correlate(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
@@ -70,4 +70,4 @@ def correlate(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDAr
         parts.append(correlator.pairs(kept, i[rows] - low, j[rows] - low, twists[rows]))
         if progress:
             progress(stop, n)
-    return Correlations(i, j, np.concatenate(parts), correlator.turn2(twists))
+    return Correlations(i, j, np.concatenate(parts), correlator.turns(twists))

@@ -18,12 +18,12 @@ from ..revisit import (
     MIN_SHARE,
     NO_LOOPS,
     SIGMA_PX,
-    STRIDE,
     Loops,
     chain_poses,
     mean_correlation,
     peaks,
     shifted_parts,
+    stride_of,
     thumbnail_grid,
     thumbnail_shifts,
 )
@@ -48,12 +48,13 @@ def thumbnails(frames: Any, chain: Array, geometry: ProbeGeometry, xp: Any) -> A
 
 
 def find_loops(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
-               stride: int = STRIDE, gap: int = GAP, batches: Batches | None = None,
+               stride: int | None = None, gap: int = GAP, batches: Batches | None = None,
                progress: Callable[[int, int], None] | None = None) -> Loops:
     """Find and measure the revisits of a scan; see `revisit.find_loops`."""
     xp, geometry = frames.xp, frames.images.geometry
     batches = Batches(xp, min((batches or Batches(xp)).at_once, BLOCK // 2))     # a pair has two frames of its own
     chain = chain_poses(planar_step)
+    stride = stride or stride_of(len(chain))
     at = np.array([k for k in range(0, len(chain), stride) if not skip[k]], np.int64)
     if not len(at):
         return NO_LOOPS
@@ -89,4 +90,4 @@ def find_loops(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDA
     if not kept.any():
         return NO_LOOPS
     planar = PlanarMotion(i[kept], j[kept], twist[kept], covariance[kept], ncc[kept], share[kept])
-    return Loops(planar, Correlations(planar.i, planar.j, rho[kept], correlator.turn2(planar.twist)), len(a))
+    return Loops(planar, Correlations(planar.i, planar.j, rho[kept], correlator.turns(planar.twist)), len(a))

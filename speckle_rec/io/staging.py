@@ -52,7 +52,10 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
 def abandon() -> None:
     """Remove what is staged: for a process that ends without unwinding."""
     for partial in list(_open):
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
@@ -115,8 +118,10 @@ def staged_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     partial = _partial(path)
     ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     partial = partial.with_name(partial.name + ending)     # by which some writers know the format
+    _open.add(partial)
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+        _open.discard(partial)

@@ -24,7 +24,7 @@ from ..errors import InputError, SpeckleRecError
 from ..io import h5write
 from ..io.calib import built_in, write_challenge
 from ..io.staging import staged_file
-from .scan import FrameFile, Landmarks, ScanSettings, frames, plan, renderer_of
+from .scan import FrameFile, Landmarks, ScanSettings, frames, part_of, plan, renderer_of
 from .trajectory import SWEEPS
 
 LAYOUTS = ("train", "val")
@@ -208,6 +208,8 @@ def _run(root: Path, layout: str, todo: list[ScanSettings], jobs: int, progress)
             for process in list((pool._processes or {}).values()):
                 process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
+            for settings in running.values():
+                part_of(ScanFiles.of(root, layout, settings).frames).unlink(missing_ok=True)
             raise
     return sorted(made), failed
 

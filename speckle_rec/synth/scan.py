@@ -263,11 +263,16 @@ def simulate_scan(path: Path | str | None = None, *, n_frames: int = 300, seed: 
                          p.geometry.scale, p.T_tool_image)
 
 
+def part_of(path: Path) -> Path:
+    """Where a file of frames lies until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
 class FrameFile:
     """An HDF5 file of frames that is written as they come and takes its name when complete."""
 
     def __init__(self, path: Path, n_frames: int, shape: tuple[int, int]):
-        self.path, self._part = path, path.with_name(path.name + ".part")
+        self.path, self._part = path, part_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = H5Writer(self._part)
         self._frames = self._writer.file.create_dataset("frames", (n_frames, *shape), np.uint8, chunks=(1, *shape),

@@ -20,14 +20,16 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="a data set in the train layout")
     parser.add_argument("--runs", type=int, default=20, help="of all verbs together")
     parser.add_argument("--longest", type=float, default=20.0, help="latest moment, s")
+    parser.add_argument("--verbs", default="", help="only these, separated by commas")
     parser.add_argument("--limit", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng, bad = np.random.default_rng(options.seed), 0
     some = jobs(options.data)
     some.append(Job("evaluate -j 2", (*some[2].arguments, "-j", "2")))
+    some = [job for job in some if not options.verbs or job.name in options.verbs.split(",")]
     for k in range(options.runs):
-        job, wait = some[k % len(some)], rng.uniform(3, options.longest)
+        job, wait = some[k % len(some)], rng.uniform(0.2, options.longest)
         with tempfile.TemporaryDirectory() as name:
             out = Path(name) / "out"
             process = job.start(out)

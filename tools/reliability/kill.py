@@ -23,6 +23,7 @@ import numpy as np
 
 from speckle_rec.io.staging import is_complete
 
+from . import world
 from .sandbox import ROOT
 
 TIMES = ("run_times_s", "runtime_s", "frames_per_s", "time_elapsed")
@@ -40,10 +41,16 @@ class Job:
     def start(self, out: Path) -> subprocess.Popen:
         out.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(ROOT / "cli.py"), *(word.replace("{out}", str(out)) for word in self.arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                                preexec_fn=_heard)
 
 
-def jobs(data: Path, subjects: int = 1, frames: int = 20) -> list[Job]:
+def _heard() -> None:
+    """Hear Ctrl-C, which a shell turns off for what it runs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def jobs(data: Path, subjects: int = 1) -> list[Job]:
     """One job a verb, on a data set at `data`."""
     scan = next((data / "frames_transfs").glob("*/*.h5"))
     return [Job("simulate", ("simulate", "{out}/d", "--frames", "10", "--tissue", "phantom", "--scans", "RH*",
@@ -173,10 +180,9 @@ def main() -> int:
     parser.add_argument("-o", "--out", type=Path, required=True, help="a folder to work in")
     options = parser.parse_args()
     data = options.out / "data"
-    status, text, _ = finish(Job("data", ("simulate", str(data), "--frames", str(options.frames), "-q")), data)
-    if status:
-        raise SystemExit(text)
-    chosen = [job for job in jobs(data, frames=options.frames) if job.name in options.verbs.split(",")]
+    if not data.exists():
+        world.data_set(data, n_frames=options.frames)
+    chosen = [job for job in jobs(data) if job.name in options.verbs.split(",")]
     rng, bad = np.random.default_rng(options.seed), 0
     for number, job in enumerate(chosen):
         reference = options.out / "reference" / job.name / "out"

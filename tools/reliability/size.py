@@ -7,11 +7,14 @@ A long scan is a given one played forwards and backwards again and again. Each l
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line does
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,23 +50,27 @@ def measure(path: Path, n_frames: int, fusion: str) -> dict:
     scan = Scan(**{**vars(scan), "source": Swing(scan, n_frames), "T_world_tool": None, "tracked_ok": None,
                    "landmarks": None})
     stage, peak, done = ["start"], {}, threading.Event()
+    started = time.perf_counter()
 
     def watch() -> None:
         while not done.wait(0.05):
             peak[stage[0]] = max(peak.get(stage[0], 0.0), resident_mib())
 
     def progress(name: str, *_: int) -> None:
+        if name != stage[0]:
+            print(f"  {n_frames} frames, {time.perf_counter() - started:.0f} s, of processors "
+                  f"{time.process_time():.0f} s: {name} (so far at most {max(peak.values(), default=0):.0f} MiB)",
+                  file=sys.stderr, flush=True)
         stage[0] = name
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    started = time.perf_counter()
     result = reconstruct(scan, config=Config(fusion=fusion), progress=progress)
-    seconds = time.perf_counter() - started
+    seconds, busy = time.perf_counter() - started, time.process_time()
     done.set()
     watcher.join()
-    return {"frames": n_frames, "seconds": seconds, "peak_mib": max(peak.values()), "peak_by_stage_mib": peak,
-            "seconds_by_stage": result.run_times_s, "warnings": result.warnings}
+    return {"frames": n_frames, "seconds": seconds, "processor_s": busy, "peak_mib": max(peak.values()),
+            "peak_by_stage_mib": peak, "seconds_by_stage": result.run_times_s, "warnings": result.warnings}
 
 
 def main() -> int:
@@ -81,7 +88,8 @@ def main() -> int:
         command = [sys.executable, "-m", "tools.reliability.size", str(options.scan.absolute()), "--frames", str(n),
                    "--fusion", options.fusion, "--one"]
         row = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
-        print(f"{n:6d} frames: {row['seconds']:7.1f} s, {1e3 * row['seconds'] / n:6.1f} ms a frame, "
+        print(f"{n:6d} frames: {row['seconds']:7.1f} s, of processors {row['processor_s']:7.1f} s or "
+              f"{1e3 * row['processor_s'] / n:6.1f} ms a frame, "
               f"{row['peak_mib']:6.0f} MiB; "
               + ", ".join(f"{name} {s:.1f} s {row['peak_by_stage_mib'].get(name, 0):.0f} MiB"
                           for name, s in row["seconds_by_stage"].items()), flush=True)

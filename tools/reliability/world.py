@@ -73,6 +73,21 @@ def poses(n: int = N, seed: int = 0) -> NDArray[np.float64]:
     return geometry.exp(twist)
 
 
+def data_set(root: Path, n_scans: int = 4, n_frames: int = 20, shape: tuple[int, int] = (96, 128)) -> Path:
+    """A tracked data set in the train layout, small enough that every verb takes seconds; returns its folder."""
+    for k in range(n_scans):
+        path = root / "frames_transfs" / f"{k:03d}" / "RH_rotation.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tusrec.write_scan(path, frames(n_frames, shape, seed=k), poses(n_frames, seed=k))
+    with h5py.File(root / "dataset_keys.h5", "w") as file:
+        for k in range(n_scans):
+            file[f"sub{k:03d}__RH_rotation"] = 0
+    built_in = calib.built_in()
+    assert built_in.T_tool_image is not None
+    calib.write_challenge(root / "calib_matrix.csv", built_in.scale, built_in.T_tool_image)
+    return root
+
+
 def build(root: Path) -> Path:
     """Write the whole files under `root`; results and statistics come from `run`s of the program itself."""
     T = poses()
