@@ -6,7 +6,7 @@ of a scan: the challenge hands over frames alone.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,12 @@ def inplane(scan: Scan, setup: Setup) -> Reconstruction:
         return identity(scan, setup)
     geometry, step = _planar_steps(scan, setup)
     return _about_face(geometry, se3.chain(planar_poses(step)))
+
+
+@register("speckle-smooth")
+def speckle_smooth(scan: Scan, setup: Setup) -> Reconstruction:
+    """The method without revisits and what rests on them: neighbours in time, and the smoother."""
+    return speckle(scan, replace(setup, config=replace(setup.config, fusion="smooth")))
 
 
 @register("speckle")

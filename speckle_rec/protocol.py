@@ -17,6 +17,7 @@ PHASES = ("still", "fan", "turn", "rock", "sweep")
 MIDDLE_MM = 50.0           # depth at which a turn about the face counts as motion
 STILL_MM = 0.05            # a frame, at the middle of the field
 SMOOTH_FRAMES = 15
+SWITCH, SWITCH_SHARE = 15.0, 40       # frames that a change of phase costs, or that part of a short scan
 
 
 def measure(T: Array) -> dict[str, float]:
@@ -70,12 +71,29 @@ def measure(T: Array) -> dict[str, float]:
 
 
 def phases(step: Array) -> NDArray[np.int64]:
-    """Phase [n] (index of `PHASES`) of each step [n, 6]: what moves the middle of the field most."""
+    """Phase [n] (index of `PHASES`) of each step [n, 6]: what moves the middle of the field most.
+
+    The cheapest sequence by dynamic programming (Viterbi): a frame costs the share of the largest motion that its phase
+    does not have, a change of phase `SWITCH` frames.
+    """
     size = np.abs(np.stack([step[:, 3], step[:, 4], step[:, 5]], 1)) * MIDDLE_MM
     sweep = np.linalg.norm(step[:, :3], axis=1)
     every = np.concatenate([size, sweep[:, None]], 1)
     every = uniform_filter1d(every, SMOOTH_FRAMES, axis=0, mode="nearest")
-    return np.where(every.max(1) < STILL_MM, 0, 1 + every.argmax(1))
+    every = np.concatenate([np.full((len(step), 1), STILL_MM), every], 1)
+    cost = 1 - every / every.max(1, keepdims=True)
+    switch = min(SWITCH, len(step) / SWITCH_SHARE)
+    total, came_from = cost[0].copy(), np.zeros(cost.shape, np.int64)
+    for k in range(1, len(cost)):
+        best = int(total.argmin())
+        stay = total <= total[best] + switch
+        came_from[k] = np.where(stay, np.arange(len(total)), best)
+        total = np.where(stay, total, total[best] + switch) + cost[k]
+    phase = np.empty(len(cost), np.int64)
+    phase[-1] = total.argmin()
+    for k in range(len(cost) - 1, 0, -1):
+        phase[k - 1] = came_from[k, phase[k]]
+    return phase
 
 
 def _correlation_time(x: Array) -> float:

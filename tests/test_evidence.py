@@ -5,7 +5,8 @@ import pytest
 
 from speckle_rec import evidence, geometry, probe
 from speckle_rec.decorrelation import CellStrengths, Correlations, Curves
-from speckle_rec.protocol import PHASES
+from speckle_rec.protocol import PHASES, phases
+from speckle_rec.synth.trajectory import rotation
 
 FAN = probe.ultrasonix_4dc7(np.diag([0.22447, 0.23554, 1.0, 1.0]))
 CURVES = Curves(waist_mm=1.1, focus_mm=50, floor=0.9, slow_share=0.2)
@@ -68,3 +69,15 @@ def test_phases_have_the_names_of_the_protocol():
     for name in ("shift", "tilt", "yaw"):
         line = gathered[f"curve_{name}"]
         assert line[0] == pytest.approx(0.9) and (np.diff(line) < 0).all()
+
+
+@pytest.mark.parametrize("seed", [3, 17])
+def test_phases_of_a_scan_are_those_its_hand_went_through(seed):
+    """A whole protocol with wobble, tremor and pauses: five runs in their order, and hardly a frame beside them."""
+    way = rotation(1600, seed, FAN.face_mm)
+    T = way.T_world_image @ geometry.translation(np.array([*FAN.face_mm, 0.0]))
+    true = np.array([PHASES.index(name.split()[0]) for name in way.phase])
+    found = phases(geometry.log(geometry.steps(T)))
+    runs = found[np.concatenate([[True], np.diff(found) != 0])]
+    assert [PHASES[r] for r in runs if PHASES[r] != "still"] == ["fan", "rock", "turn", "fan", "rock"]
+    assert (found == true).mean() > 0.95
