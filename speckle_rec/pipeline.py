@@ -101,7 +101,9 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                 T = solve(crossed.T, crossed.applied(factors))
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
-        increment, covariance = smooth(*step_measurements(T, planar_covariance, step_covariance), acceleration)
+        step, noise = step_measurements(T, planar_covariance, step_covariance)
+        smoothed, covariance = smooth(step, noise, acceleration)
+        increment = step if solved else smoothed        # the solve has weighed the hand's smoothness already
         if not solved:
             T = se3.chain(se3.exp(increment))
     T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
