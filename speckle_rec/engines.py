@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from . import geometry as se3
 from .config import Config
@@ -19,6 +18,7 @@ from .direction import MirrorPrior, planar_poses
 from .errors import InputError
 from .inplane import planar_chain, planar_motion
 from .probe import ProbeGeometry, find
+from .protocol import two_rocks
 from .result import Reconstruction
 from .scan import Scan
 from .working import WorkingImages, sample_frames
@@ -139,25 +139,6 @@ class ProtocolPrior:
         if along < self.sweep_mm / 2:
             twist[1:, 2] = self.sweep_mm
         return se3.chain(se3.exp(twist))
-
-
-SMOOTH_FRAMES = 25         # a stroke of the rock takes some 70 frames
-LEAST_ROLL_RAD = np.radians(0.1)
-BUSY = 0.35                # of the fastest rolling
-
-
-def two_rocks(roll_step: Array) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """(start, stop) of the two longest bursts of in-plane roll, in order; None where there are not two."""
-    n = len(roll_step)
-    pace = gaussian_filter1d(np.abs(gaussian_filter1d(roll_step, min(5, n / 60))), min(SMOOTH_FRAMES, n / 30))
-    if n < 3 or pace.max() < LEAST_ROLL_RAD:
-        return None
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], (pace > BUSY * pace.max()).astype(int), [0]])))
-    bursts = sorted(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True), key=lambda b: b[0] - b[1])[:2]
-    if len(bursts) < 2:
-        return None
-    first, second = sorted(bursts)
-    return (first, second) if second[0] - first[1] > 0.1 * n else None
 
 
 def _planar_steps(scan: Scan, setup: Setup) -> tuple[ProbeGeometry, Array]:

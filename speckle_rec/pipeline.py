@@ -22,6 +22,7 @@ from .measuring import measuring
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled
 from .orthogonal import Anatomy, self_calibrate
 from .probe import cells, find
+from .protocol import is_swept, two_rocks
 from .result import Reconstruction
 from .revisit import NO_LOOPS
 from .scan import Scan
@@ -77,6 +78,10 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             strengths = cell_strengths(speckle, scan.n_frames, curves)
         forms = curves.forms(images.geometry, grid)
     with clock.stage("direction"):
+        if hand.pivot and two_rocks(planar_step[:, 2]) is None:
+            free = replace(hand, pivot=False)
+            T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, free)
+            hand = free if is_swept(T) else hand
         T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand)
         strengths = adapt(strengths, T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
@@ -115,6 +120,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry, warnings=[*pairs.warnings, *bright])
     result.numbers["device"] = pairs.name
+    result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
     result.numbers["revisits"] = len(loops)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
     if crossed and crossed.crossings:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from . import geometry as se3
 from .direction import MIN_TURN_RAD, MirrorPrior, first_tilt
@@ -17,6 +17,10 @@ PHASES = ("still", "fan", "turn", "rock", "sweep")
 MIDDLE_MM = 50.0           # depth at which a turn about the face counts as motion
 STILL_MM = 0.05            # a frame, at the middle of the field
 SMOOTH_FRAMES = 15
+STROKE_FRAMES = 25         # a stroke of the rock takes some 70 frames
+LEAST_ROLL_RAD = np.radians(0.1)
+BUSY = 0.35                # of the fastest rolling
+SWEPT_MM = 60.0           # that the face is carried: what a fan of either side, read as a shift, hardly comes to
 SWITCH, SWITCH_SHARE = 15.0, 40       # frames that a change of phase costs, or that part of a short scan
 
 
@@ -94,6 +98,25 @@ def phases(step: Array) -> NDArray[np.int64]:
     for k in range(len(cost) - 1, 0, -1):
         phase[k - 1] = came_from[k, phase[k]]
     return phase
+
+
+def two_rocks(roll_step: Array) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """(start, stop) of the two longest bursts of in-plane roll, in order; None where there are not two."""
+    n = len(roll_step)
+    pace = gaussian_filter1d(np.abs(gaussian_filter1d(roll_step, min(5, n / 60))), min(STROKE_FRAMES, n / 30))
+    if n < 3 or pace.max() < LEAST_ROLL_RAD:
+        return None
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (pace > BUSY * pace.max()).astype(int), [0]])))
+    bursts = sorted(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True), key=lambda b: b[0] - b[1])[:2]
+    if len(bursts) < 2:
+        return None
+    first, second = sorted(bursts)
+    return (first, second) if second[0] - first[1] > 0.1 * n else None
+
+
+def is_swept(T: Array) -> bool:
+    """Whether the probe was carried along the skin, by a trajectory [N, 4, 4] found without a fixed contact point."""
+    return bool(np.quantile(np.linalg.norm(T[:, :3, 3], axis=1), 0.95) > SWEPT_MM)
 
 
 def _correlation_time(x: Array) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_scans import dataset
 
-from speckle_rec import engines, geometry
+from speckle_rec import engines, geometry, protocol
 from speckle_rec.challenge import Submission
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError, SpeckleRecError
@@ -152,7 +152,7 @@ def test_prior_turns_between_the_rocks():
     step = np.zeros((1000, 3))
     step[:, 2] = protocol_roll()
     step[0] = 0
-    (a, b), (c, d) = engines.two_rocks(step[:, 2])
+    (a, b), (c, d) = protocol.two_rocks(step[:, 2])
     assert abs(a - 300) < 30 and abs(b - 450) < 30 and abs(c - 800) < 30 and abs(d - 950) < 30
     T = engines.ProtocolPrior().poses(step)
     yaw = geometry.log(T)[:, 4]
@@ -165,3 +165,11 @@ def test_prior_of_sweeps():
     along[1:, 0] = 0.4
     assert engines.ProtocolPrior().poses(still)[-1, 2, 3] == pytest.approx(99 * 0.39)
     assert engines.ProtocolPrior().poses(along)[-1, :3, 3] == pytest.approx([99 * 0.4, 0, 0])
+
+
+def test_a_probe_that_is_carried_is_told_from_one_that_is_turned():
+    twist = np.zeros((400, 6))
+    twist[:, 3] = 0.4 * np.sin(np.linspace(0, 20, 400))
+    turned = geometry.exp(twist)
+    twist[:, 2] = np.linspace(0, 150, 400)
+    assert protocol.is_swept(geometry.exp(twist)) and not protocol.is_swept(turned)
