@@ -46,7 +46,7 @@ TOLERANT = 2.0          # robust standard deviations of the difference of bright
 LEAST_SEEN = 0.1        # pixels that a voxel must hold, smoothed
 STRETCHES = (0.75, 0.85, 0.95, 1.05, 1.15, 1.3)
 ITERATIONS = 8
-SCALE_SD = 0.04         # of what is left of an error of scale: fans of simulated scans
+SCALE_SD = 0.05         # relative, of what is left of an error of scale: fans of simulated scans
 CLEARLY = 0.1           # of the similarity by which a mirror image must be more alike
 
 
