@@ -1,7 +1,9 @@
 """Independent tasks on several processes or on a dask cluster: results as they come, failures among them."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -56,9 +58,18 @@ def set_threads(threads: int) -> int:
 
 
 def _quiet(share: int) -> None:
-    """Start of a worker process: Ctrl-C is for the parent to hear, who ends the workers."""
+    """Start of a worker process: Ctrl-C is for the parent to hear, who ends the workers; none outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     set_threads(share)
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent to end, however it does, and end at once: nobody is left to hear of the task."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _attempt(work: Callable[[Any], Any], task: Any) -> Any:

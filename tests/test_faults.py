@@ -239,3 +239,44 @@ def test_a_cluster_that_has_lost_all_its_machines(tmp_path, two_machines, monkey
 
     with pytest.raises(SpeckleRecError, match=r"no workers for \d+ s, . of 4 tasks are not done"):
         evaluate_dataset(root, tmp_path / "far", engine="speckle", scheduler=address, progress=lose_both)
+
+
+CARELESS = """
+import os, sys, time
+from speckle_rec.workers import run_all
+
+def work(path):
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(120)
+
+if __name__ == "__main__":
+    list(run_all(work, sys.argv[1:], jobs=2))
+"""
+
+
+def test_no_worker_outlives_a_run_that_is_killed(tmp_path):
+    script = tmp_path / "careless.py"
+    script.write_text(CARELESS)
+    marks = [tmp_path / "a", tmp_path / "b"]
+    run = subprocess.Popen([sys.executable, str(script), *map(str, marks)])
+    try:
+        end = time.monotonic() + 60
+        while not all(m.is_file() and m.read_text() for m in marks) and time.monotonic() < end:
+            time.sleep(0.1)
+        workers = [int(m.read_text()) for m in marks]
+    finally:
+        run.kill()
+        run.wait()
+    end = time.monotonic() + 10
+    while any(alive(w) for w in workers) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(alive(w) for w in workers)
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs: one that has ended and that nobody has asked after does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
