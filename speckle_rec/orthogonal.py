@@ -46,6 +46,7 @@ TOLERANT = 2.0          # robust standard deviations of the difference of bright
 LEAST_SEEN = 0.1        # pixels that a voxel must hold, smoothed
 STRETCHES = (0.75, 0.85, 0.95, 1.05, 1.15, 1.3)
 ITERATIONS = 8
+HELD = 0.2              # of the weight of the contact prior, where planes cross
 SCALE_SD = 0.05         # relative, of what is left of an error of scale: fans of simulated scans
 CLEARLY = 0.1           # of the similarity by which a mirror image must be more alike
 
@@ -298,8 +299,12 @@ class Calibrated:
         return min(before, SCALE_SD) if self.crossings else before
 
     def applied(self, f: Factors) -> Factors:
-        """Factors with the crossings, and curves stretched by the scan's own gain."""
-        return replace(f, stretch=f.stretch * self.gain, crossings=self.crossings)
+        """Factors with the crossings, and curves stretched by the scan's own gain.
+
+        The contact point is held less: the anatomy shows where it is.
+        """
+        return replace(f, stretch=f.stretch * self.gain, crossings=self.crossings,
+                       contact_precision=f.contact_precision * (HELD if self.crossings else 1))
 
 
 def right_handed(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
