@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from amplitudes import sideways, wrong_signs
 
 import speckle_rec as sr
 from speckle_rec import geometry as se3
@@ -33,8 +34,6 @@ from speckle_rec.tissue import measure
 from speckle_rec.working import WorkingImages, sample_frames
 
 WRONG = 0.05
-WINDOW = 25         # frames over which a sign is judged
-DEPTH_MM = 50.0
 
 
 def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -73,16 +72,6 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     yield "full solve", solve(crossed.T, crossed.applied(factors)), T_image_face
 
 
-def wrong_signs(T: np.ndarray, truth: np.ndarray) -> float:
-    """Share of the motion out of the plane at `DEPTH_MM` whose sign is wrong, given the mirror bit."""
-    here, there = (se3.log(se3.steps(X))[1:, 2:5] * [1, DEPTH_MM, DEPTH_MM] for X in (T, truth))
-    window = np.ones(WINDOW)
-    agree = np.convolve((here * there).sum(1), window, "same")
-    size = np.linalg.norm(there, axis=1)
-    share = float(size[agree < 0].sum() / max(size.sum(), 1e-9))
-    return min(share, 1 - share)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
@@ -99,7 +88,8 @@ def main() -> None:
             first, step = A @ T @ se3.inverse(A), A @ se3.steps(T) @ se3.inverse(A)
             first[0] = step[0] = np.eye(4)
             given, _ = score.with_mirror_given(first, step, truth, se3.steps(truth), scan.scale, scan.shape)
-            wrong = wrong_signs(T, se3.inverse(A) @ truth @ A)
+            wrong = wrong_signs(sideways(T), sideways(se3.inverse(A) @ truth @ A))
+            wrong = min(wrong, 1 - wrong)
             rows[name].append((given.final, given.global_, given.local, wrong))
             print(f"{scan.name:32} {name:28} {given.final:7.3f} {given.global_:7.3f} {given.local:7.3f} "
                   f"{wrong:6.1%}", flush=True)

@@ -22,8 +22,20 @@ from speckle_rec.probe import find
 from speckle_rec.score import mirror
 from speckle_rec.working import sample_frames
 
-WINDOW = 25
+WINDOW = 25         # frames over which a sign is judged
 DEPTH_MM = 50.0
+
+
+def wrong_signs(here: np.ndarray, there: np.ndarray) -> float:
+    """Share of the motion out of the plane whose sign is wrong, of `sideways` steps found and true."""
+    agree = np.convolve((here * there).sum(1), np.ones(WINDOW), "same")
+    size = np.linalg.norm(there, axis=1)
+    return float(size[agree < 0].sum() / max(size.sum(), 1e-9))
+
+
+def sideways(T: np.ndarray) -> np.ndarray:
+    """Steps [N - 1, 3] (z, tilt, yaw) of poses [N, 4, 4], angles as their way at `DEPTH_MM`, mm."""
+    return se3.log(se3.steps(T))[1:, 2:5] * [1, DEPTH_MM, DEPTH_MM]
 
 
 def row(scan: sr.Scan, poses: Path) -> tuple[float, float, float, float]:
@@ -33,18 +45,16 @@ def row(scan: sr.Scan, poses: Path) -> tuple[float, float, float, float]:
         found, covariance = file["T_first_frame"][:], file["covariance"][:]
     true = se3.inverse(A) @ scan.T_first_frame_tracked @ A
     found = se3.inverse(A) @ found @ A
-    here, there = (se3.log(se3.steps(T))[1:, 2:5] * [1, DEPTH_MM, DEPTH_MM] for T in (found, true))
+    here, there = sideways(found), sideways(true)
     if (here * there).sum() < 0:
         found, here = mirror(found), -here
         turn = np.array([1, 1, -1, -1, -1, 1.0])
         covariance = covariance * turn[:, None] * turn
     yaw = [np.unwrap(np.arctan2(T[:, 0, 2], T[:, 0, 0]))[-1] for T in (found, true)]
-    agree = np.convolve((here * there).sum(1), np.ones(WINDOW), "same")
-    size = np.linalg.norm(there, axis=1)
     error = se3.log(true @ se3.inverse(found))[1:]
     sd = np.sqrt(np.einsum("kii->ki", covariance))[1:]
     return (yaw[0] / yaw[1], float((here[:, 1] * there[:, 1]).sum() / np.square(there[:, 1]).sum()),
-            float(size[agree < 0].sum() / size.sum()), float(np.sqrt(np.square(error / np.maximum(sd, 1e-9)).mean())))
+            wrong_signs(here, there), float(np.sqrt(np.square(error / np.maximum(sd, 1e-9)).mean())))
 
 
 def main() -> None:
