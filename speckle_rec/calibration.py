@@ -66,6 +66,7 @@ class Calibration:
     figures : what held-out scans gave.
     provenance : data, command, versions.
     gain : share of a true motion that the whole engine finds with `gain` 1; the curves are stretched by it (`gain.py`).
+    spread : [6], of true errors of poses in units of the standard deviations that the engine gives with `spread` 1.
     hash : of the file it was read from; empty until saved.
     """
 
@@ -77,6 +78,7 @@ class Calibration:
     figures: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     gain: float = 1.0
+    spread: tuple[float, ...] = (1.0,) * 6
     hash: str = ""
 
     def strengths(self, speckle: Correlations, n_frames: int, texture: Texture) -> CellStrengths:
@@ -90,7 +92,7 @@ class Calibration:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
-            file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind, gain=self.gain)
+            file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind, gain=self.gain, spread=self.spread)
             for name, value in asdict(self.curves).items():
                 file.attrs[f"curves.{name}"] = value
             file["coefficients"] = self.coefficients
@@ -123,12 +125,15 @@ class Calibration:
             mirror = MirrorPrior(**json.loads(found["mirror"]))
             priors, figures, provenance = (_mapping(found, name) for name in ("priors", "figures", "provenance"))
             kind, gain = str(found["kind"]), float(found.get("gain", 1.0))
+            spread = tuple(float(v) for v in np.ravel(found.get("spread", (1.0,) * 6)))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: the calibration is damaged ({type(error).__name__}: {one_line(error)})"
                              ) from error
         _check_values(curves, mirror, kind, path)
         if not 0.3 < gain < 3:
             raise InputError(f"{path}: gain: expected .3 to 3, found {gain:g}")
+        if len(spread) != 6 or not _all_within(spread, 0.01, 1000):
+            raise InputError(f"{path}: spread: expected six numbers of .01 to 1000, found {str(spread)[:80]}")
         coefficients = read_dataset(path, "coefficients")
         expected = (len(PARTS), 1 + 2 * len(SIGNS))
         if coefficients.shape != expected or coefficients.dtype.kind != "f" or not _all_within(
@@ -136,7 +141,7 @@ class Calibration:
             raise InputError(f"{path}: dataset 'coefficients': expected numbers {list(expected)} up to "
                              f"{LARGEST_COEFFICIENT:g}, found {coefficients.dtype} {list(coefficients.shape)}")
         return cls(curves, np.asarray(coefficients, np.float64), kind, mirror, priors, figures, provenance, gain,
-                   file_hash(path))
+                   spread, file_hash(path))
 
     @classmethod
     def shipped(cls) -> "Calibration":

@@ -1,7 +1,8 @@
-"""What the whole engine makes of a true motion, measured on tracked scans.
+"""What the whole engine makes of a true motion, and how far it errs, measured on tracked scans.
 
 Curves are fitted to single pairs. A trajectory weighs all of them against each other, against priors and under robust
-losses, and comes out smaller by a share that is much the same in all scans of a machine (METHOD.md (7.9)).
+losses, and comes out smaller by a share that is much the same in all scans of a machine (METHOD.md (7.9)). What is left
+of its errors is slow - a slide read as a tilt - and larger than the noise of its measurements (METHOD.md (7.10)).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from .calibration import Calibration
 from .config import Config
 from .errors import InputError
-from .geometry import inverse, pixel_points
+from .geometry import inverse, log, pixel_points, translation
 from .pipeline import reconstruct
+from .result import Reconstruction
 from .scan import Scan
+from .score import mirror
 
 Array = NDArray[np.float64]
 
@@ -42,13 +45,30 @@ def gain_of(T_estimated: Array, T_tracked: Array, points_mm: Array) -> float:
     return float(np.median(found[far] / true[far])) if far.sum() >= APART else float("nan")
 
 
-def measured(calibration: Calibration, scans: Iterable[Scan], config: Config | None = None,
+def spread_of(result: Reconstruction, T_tracked: Array) -> Array:
+    """Errors of poses over their standard deviations, rms over frames [6], the mirror bit given; METHOD.md (7.10).
+
+    Raises
+    ------
+    ValueError
+        If the result has no geometry of the probe.
+    """
+    if result.geometry is None:
+        raise ValueError("expected a result with the geometry of its probe")
+    T_image_face = translation(np.array([*result.geometry.face_mm, 0.0]))
+    found, true = (inverse(T_image_face) @ T @ T_image_face for T in (result.T_first_frame, T_tracked))
+    variance = np.maximum(np.einsum("kii->ki", result.covariance)[1:], 1e-12)
+    both = [np.square(log(true @ inverse(T)))[1:] / variance for T in (found, mirror(found))]
+    return np.sqrt(min(both, key=np.sum).mean(0))
+
+
+def measured(calibration: Calibration, scans: Sequence[Scan], config: Config | None = None,
              done: Callable[[str, float], None] | None = None) -> Calibration:
-    """The calibration with the gain that its own reconstructions of tracked scans show.
+    """The calibration with the gain, and then the spread, that its own reconstructions of tracked scans show.
 
     Parameters
     ----------
-    scans : with tracked poses.   done : called with each scan's name and gain.
+    scans : with tracked poses; each is reconstructed twice.   done : called with each scan's name and gain.
 
     Raises
     ------
@@ -57,9 +77,7 @@ def measured(calibration: Calibration, scans: Iterable[Scan], config: Config | N
     """
     gains: dict[str, float] = {}
     for scan in scans:
-        truth = scan.T_first_frame_tracked
-        if truth is None:
-            raise InputError(f"{scan.name}: expected tracked poses")
+        truth = tracked(scan)
         rows, columns = scan.shape
         points = pixel_points(scan.scale, *(g.ravel() for g in np.meshgrid(
             np.linspace(1, columns, 5), np.linspace(1, rows, 5))))
@@ -68,7 +86,36 @@ def measured(calibration: Calibration, scans: Iterable[Scan], config: Config | N
             gains[scan.name] = round(gain, 4)
         if done:
             done(scan.name, gain)
-    return with_gain(calibration, gains)
+    return spread_measured(with_gain(calibration, gains), scans, config, done)
+
+
+def spread_measured(calibration: Calibration, scans: Iterable[Scan], config: Config | None = None,
+                    done: Callable[[str, float], None] | None = None) -> Calibration:
+    """The calibration with the spread, rms over tracked scans, that its own reconstructions of them show."""
+    even = replace(calibration, spread=(1.0,) * 6)
+    spreads: dict[str, list[float]] = {}
+    for scan in scans:
+        spread = spread_of(reconstruct(scan, calibration=even, config=config), tracked(scan))
+        spreads[scan.name] = [round(float(v), 3) for v in spread]
+        if done:
+            done(scan.name, float(np.sqrt(np.square(spread).mean())))
+    total = np.sqrt(np.square(list(spreads.values())).mean(0))
+    return replace(calibration, spread=tuple(float(v) for v in total), hash="",
+                   figures={**calibration.figures, "spread": spreads})
+
+
+def tracked(scan: Scan) -> Array:
+    """Tracked poses [N, 4, 4] of a scan.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    truth = scan.T_first_frame_tracked
+    if truth is None:
+        raise InputError(f"{scan.name}: expected tracked poses")
+    return truth
 
 
 def with_gain(calibration: Calibration, gains: dict[str, float]) -> Calibration:

@@ -62,6 +62,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         grid = cells(images.geometry)
         calibration = calibration or default_calibration(found.geometry.kind)
         curves = calibration.curves if isinstance(calibration, Calibration) else calibration
+        spread = calibration.spread if isinstance(calibration, Calibration) else np.ones(6)                 # (7.10)
         hand = Hand(pivot=found.geometry.kind == "curvilinear")
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))
@@ -116,7 +117,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     T_prev_frame = T_image_face @ se3.exp(increment) @ se3.inverse(T_image_face)
     T_first_frame[0] = T_prev_frame[0] = np.eye(4)
     result = Reconstruction(T_first_frame, T_prev_frame,
-                            chained_covariance(T, covariance, curves.scale_uncertainty),
+                            chained_covariance(T, covariance, curves.scale_uncertainty) * np.outer(spread, spread),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry, warnings=[*pairs.warnings, *bright])
     result.numbers["device"] = pairs.name

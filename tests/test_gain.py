@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scenes import trajectory
+from scenes import SECTOR, trajectory
 from small_scans import dataset
 
 from speckle_rec import gain, mirror
@@ -12,7 +12,10 @@ from speckle_rec import geometry as se3
 from speckle_rec.calibration import Calibration
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError
+from speckle_rec.pipeline import reconstruct
 from speckle_rec.result import Reconstruction
+from speckle_rec.scan import Scan
+from speckle_rec.score import mirror as mirror_image
 
 POINTS = np.array([[0.0, 0, 0], [0, 60, 0], [30, 40, 0], [-30, 40, 0]])
 
@@ -58,6 +61,35 @@ def test_without_a_scan_that_moves_there_is_no_gain():
         gain.with_gain(Calibration.shipped(), {})
 
 
+def result(T, sd):
+    """A reconstruction that claims the same deviations for all of its poses."""
+    return Reconstruction(T, se3.steps(T), np.broadcast_to(np.eye(6) * np.square(sd), (len(T), 6, 6)),
+                          np.zeros(len(T), np.float32), geometry=SECTOR)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_known_errors_come_back_as_the_spread(mirrored):
+    """Errors of 1, 2, .. 6 deviations about the probe's face, whichever of the two mirror images is found."""
+    sd, true = np.array([0.2, 0.1, 0.3, 0.01, 0.02, 0.01]), fan_and_turn()
+    A = se3.translation(np.array([*SECTOR.face_mm, 0.0]))
+    rng = np.random.default_rng(3)
+    error = rng.normal(size=(len(true), 6)) * sd * np.arange(1, 7)
+    found = A @ se3.exp(error) @ se3.inverse(A) @ true
+    found[0] = np.eye(4)
+    given = gain.spread_of(result(mirror_image(found) if mirrored else found, sd), true)
+    assert np.allclose(given, np.arange(1, 7), rtol=0.15)
+
+
+def test_the_spread_widens_every_covariance(tmp_path):
+    wide = replace(Calibration.shipped(), spread=(2.0, 1, 1, 1, 1, 3))
+    wide.save(tmp_path / "c.h5")
+    assert Calibration.load(tmp_path / "c.h5").spread == wide.spread
+    scan = Scan.open(dataset(tmp_path / "data", ("007/RH_rotation",), n_frames=8) / "frames_transfs/007/RH_rotation.h5")
+    one, other = (reconstruct(scan, calibration=c).covariance for c in (
+        replace(wide, spread=(1.0,) * 6), Calibration.load(tmp_path / "c.h5")))
+    assert np.allclose(other, one * np.outer(wide.spread, wide.spread)) and one.any()
+
+
 def test_a_trajectory_grows_by_what_the_gain_says(monkeypatch):
     """Half the stretch, twice the distance for the same correlation."""
     from scenes import model_scan
@@ -74,12 +106,13 @@ def test_a_trajectory_grows_by_what_the_gain_says(monkeypatch):
 
 def test_the_verb_measures_it(tmp_path, monkeypatch, records_of_noise):
     root = records_of_noise
-    T = fan_and_turn(120)
-    monkeypatch.setattr(gain, "reconstruct", lambda scan, **_: Reconstruction(
-        short(scan.T_first_frame_tracked, 0.9), se3.steps(T), np.zeros((len(T), 6, 6)), np.zeros(len(T), np.float32)))
+    monkeypatch.setattr(gain, "reconstruct", lambda scan, calibration, **_: result(
+        short(scan.T_first_frame_tracked, 0.9 / calibration.gain), 0.01))
     assert main(["calibrate", str(root), "-o", str(tmp_path / "c.h5"), "--gain", "2", "-q", "--no-report"]) == 0
     made = Calibration.load(tmp_path / "c.h5")
     assert np.isclose(made.gain, 0.9, rtol=0.05) and len(made.figures["gain"]) == 2
+    one, other = made.figures["spread"].values()         # both scans move alike here
+    assert one == other and np.allclose(made.spread, one, atol=1e-3) and made.spread != (1.0,) * 6
     assert main(["calibrate", str(root), "-o", str(tmp_path / "d.h5"), "--gain", "2", "--shard", "1/2", "-q"]) == 2
 
 

@@ -49,8 +49,8 @@ def main(folder: Path, compare: bool) -> None:
     training.write(kept, records)
     made = calibrate(records, name=NAME, compare=compare, provenance={"command": "tools/make_default_calibration.py",
                                                                   "data": "simulated"})
-    made = measured(of_lens(made, LENS_UNCERTAINTY), (Scan.open(scan_path(folder, *scan[:2])) for scan in SCANS),
-                    done=lambda name, gain: print(name, f"gain {gain:.3f}", flush=True))
+    made = measured(of_lens(made, LENS_UNCERTAINTY), [Scan.open(scan_path(folder, *scan[:2])) for scan in SCANS],
+                    done=lambda name, gain: print(name, f"{gain:.3f}", flush=True))
     print(made.save(DEFAULT_FILE))
 
 

@@ -92,9 +92,9 @@ def calibrate(
         few = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, gain).round().astype(int))]
         with common.progress_bar(not (no_progress or quiet)) as progress:
             done = count(1)
-            scans = (scan for path in few if (scan := Scan.open(path, calib=calib)).T_first_frame_tracked is not None)
+            scans = [scan for path in few if (scan := Scan.open(path, calib=calib)).T_first_frame_tracked is not None]
             calibration = measured(calibration, scans, settings,
-                                   lambda name, value: progress("gain", next(done), len(few)))
+                                   lambda name, value: progress("gain", next(done), 2 * len(scans)))
     if report and (plots := available("report.calibration")):
         with staged_file(out.with_suffix(".png"), overwrite=True) as partial:
             plots.write(partial, calibration, records)
