@@ -1,4 +1,4 @@
-"""Brightness over a scan: sudden changes, as of the gain or where the probe lifts off, and saturation."""
+"""Brightness over a scan: sudden changes, as of the gain or where the probe lifts off; saturation and shadow."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ PART = 0.2         # of the field's patches
 PART_JUMP = 12.0   # grey levels; speckle that is new in every frame changes so many patches by five at most
 EVERY_PX = 4       # pixels down and across that are looked at
 PATCH = 8          # of these along the edge of a patch
-
-
 SATURATED = 250    # grey levels
 MOST_SATURATED = 0.1
+DARK = 20          # grey levels; of simulated forearms a tenth to a quarter is darker
+MOST_DARK = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class Brightness:
     change : [N, 3] into each frame, of pixels lit in both: over patches of the field, the change that a share `PART`
         stays below, the median, and the one that a share `PART` exceeds.
     saturated : [N], share of the pixels that are as bright as they can be.
+    dark : [N], share of the pixels that show hardly anything.
     """
 
     change: Array
     saturated: Array
+    dark: Array
 
 
 def measure(images: WorkingImages) -> Brightness:
@@ -44,7 +46,8 @@ def measure(images: WorkingImages) -> Brightness:
     mask = images.geometry.mask()[::EVERY_PX, ::EVERY_PX]
     row, column = np.nonzero(mask)
     patch = row // PATCH * mask.shape[1] + column // PATCH
-    out = Brightness(np.zeros((images.scan.n_frames, 3)), np.zeros(images.scan.n_frames))
+    n = images.scan.n_frames
+    out = Brightness(np.zeros((n, 3)), np.zeros(n), np.zeros(n))
     before = np.zeros(len(patch), np.int16)
     for start, block in images.blocks():
         for k, frame in enumerate(block, start):
@@ -54,13 +57,14 @@ def measure(images: WorkingImages) -> Brightness:
                 count, total = np.bincount(patch[lit]), np.bincount(patch[lit], (now - before)[lit])
                 out.change[k] = np.quantile(total[count > 0] / count[count > 0], (PART, 0.5, 1 - PART))
             out.saturated[k] = np.mean(now >= SATURATED)
+            out.dark[k] = np.mean(now < DARK)
             before = now
     return out
 
 
 def warnings_of(found: Brightness) -> list[str]:
-    """What a user should know of sudden changes, of the whole image and of parts of it, and of saturation."""
-    changes, saturated = found.change, float(np.median(found.saturated))
+    """What a user should know of sudden changes, of the whole image and of parts of it, of saturation and shadow."""
+    changes, saturated, dark = found.change, float(np.median(found.saturated)), float(np.median(found.dark))
     whole = np.abs(changes[:, 1]) >= JUMP
     part = ~whole & (np.abs(changes[:, [0, 2]]) >= PART_JUMP).any(1)
     out = []
@@ -74,6 +78,8 @@ def warnings_of(found: Brightness) -> list[str]:
                    "one side of the probe lift off? Motion there is less reliable")
     if saturated > MOST_SATURATED:
         out.append(f"{saturated:.0%} of the field of view is saturated and shows no speckle: lower the gain")
+    if dark > MOST_DARK:
+        out.append(f"{dark:.0%} of the field of view is dark, in shadow or at low gain: motion rests on what is left")
     return out
 
 

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 CLEAR, LOST = 0.75, 0.30       # lag-1 correlation of the clearest cells: full confidence, and none
 UNRELIABLE = 0.3               # confidence below which out-of-plane motion is not believed
 FEW_CELLS = 0.05               # share of the cells that must carry signal
-HURRIED = 0.85                 # median confidence below which neighbours are too far apart to follow a turn back
+HURRIED = 0.95                 # median confidence below which neighbours are too far apart to follow a turn back
 FEW_FRAMES = 10
 COARSE_PX_MM = 0.35            # pixels of which hold several speckles
 

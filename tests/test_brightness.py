@@ -51,6 +51,13 @@ def test_a_saturated_near_field_is_told():
     assert "saturated" in text
 
 
+def test_a_shadow_over_most_of_the_field_is_told():
+    images = frames()
+    images[:, 60:, :220] //= 16
+    (text,) = brightness.warnings_of(measured(images))
+    assert "dark" in text
+
+
 def test_black_frames_change_nothing():
     found = measured(np.zeros_like(frames()))
-    assert not found.change.any() and not found.saturated.any()
+    assert not found.change.any() and not found.saturated.any() and found.dark.all()
