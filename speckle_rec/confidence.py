@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 CLEAR, LOST = 0.75, 0.30       # lag-1 correlation of the clearest cells: full confidence, and none
 UNRELIABLE = 0.3               # confidence below which out-of-plane motion is not believed
 FEW_CELLS = 0.05               # share of the cells that must carry signal
-HURRIED = 0.95                 # median confidence below which neighbours are too far apart to follow a turn back
+HURRIED = 0.9                  # lower quartile of confidence below which frames are too far apart to follow a turn back
 FEW_FRAMES = 10
 COARSE_PX_MM = 0.35            # pixels of which hold several speckles
 
@@ -98,9 +98,9 @@ def judge(result: Reconstruction, found: Found, planar: PlanarMotion, speckle: C
                         "at full size")
     if n < FEW_FRAMES:
         warnings.append(f"{n} frame{'s' * (n > 1)}: too few to tell which way the probe moved out of the plane")
-    elif UNRELIABLE < (middle := float(np.median(result.confidence[1:]))) < HURRIED:
-        warnings.append(f"frames are far apart for speckle (median confidence {middle:.2f}): turns back may be missed; "
-                        "move more slowly or record more frames a second")
+    elif UNRELIABLE < (low_quartile := float(np.quantile(result.confidence[1:], 0.25))) < HURRIED:
+        warnings.append(f"frames are far apart for speckle (confidence {low_quartile:.2f} or less in a quarter of "
+                        "them): turns back may be missed; move more slowly or record more frames a second")
     low = result.confidence[1:] < UNRELIABLE
     if n > 1 and low.mean() > 0.02:
         runs = np.flatnonzero(np.diff(np.concatenate([[0], low.astype(int), [0]])))
