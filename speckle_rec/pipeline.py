@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import brightness
+from . import brightness, persistence
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration
@@ -68,6 +68,10 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         bright = brightness.warnings_of(brightness.measure(images))
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
+        if blended := persistence.share(images, planar, config.jobs):                                       # (2.7)
+            images = persistence.undone(images, blended)
+            pairs = measuring(images, device, config.jobs)
+            planar, duplicate = pairs.planar_motion(progress=report)
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
         acceleration = hand_acceleration(planar_step)
     with clock.stage("speckle correlation") as report:
@@ -119,9 +123,11 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result = Reconstruction(T_first_frame, T_prev_frame,
                             chained_covariance(T, covariance, curves.scale_uncertainty) * np.outer(spread, spread),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
-                            geometry=found.geometry, warnings=[*pairs.warnings, *bright])
+                            geometry=found.geometry,
+                            warnings=[*pairs.warnings, *bright, *persistence.warnings_of(blended)])
     result.numbers["device"] = pairs.name
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
+    result.numbers["persistence"] = blended
     result.numbers["revisits"] = len(loops)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
     if crossed and crossed.crossings:

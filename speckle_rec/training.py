@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from . import protocol
+from . import persistence, protocol
 from .calibration import SIGNS, signs_of
 from .curvefit import Sample
 from .decorrelation import GREY_PER_NEPER, Correlations, correlate, lines_of
@@ -107,6 +107,9 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     steps = np.zeros((len(T), 6))
     steps[both] = se3.log(se3.inverse(T[np.flatnonzero(both) - 1]) @ T[both])
     motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
+    if blended := persistence.share(images, motion, jobs):
+        images = persistence.undone(images, blended)
+        motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
     chain = planar_chain(motion, scan.n_frames)[0]
     planar_rms = np.sqrt(np.mean(np.square(chain - steps[:, [0, 1, 5]])[both], axis=0)) if both.any() else np.zeros(3)
     if planar == "tracked":

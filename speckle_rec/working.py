@@ -37,10 +37,14 @@ class WorkingImages:
         shape = (scan.shape[0] // factor, scan.shape[1] // factor)
         return cls(scan, replace(geometry, shape=shape, scale=geometry.scale @ centre), factor)
 
+    def frames(self, start: int, stop: int) -> list[NDArray[np.uint8]]:
+        """Frames start..stop-1."""
+        return [shrink(frame, self.factor) for frame in self.scan.frames(start, stop)]
+
     def blocks(self) -> Iterator[tuple[int, list[NDArray[np.uint8]]]]:
         """(start, frames) over the scan."""
-        for start, frames in self.scan.blocks(BLOCK):
-            yield start, [shrink(frame, self.factor) for frame in frames]
+        for start in range(0, self.scan.n_frames, BLOCK):
+            yield start, self.frames(start, start + BLOCK)
 
 
 def sample_frames(scan: Scan, n: int = 40) -> NDArray[np.uint8]:
