@@ -1,0 +1,96 @@
+"""Persistence: blended pictures are given back, and the share that was blended is found where there is one."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import scenes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speckle_rec import persistence, pipeline
+from speckle_rec.inplane import PlanarMotion, planar_motion
+from speckle_rec.io.source import ArrayFrames
+from speckle_rec.persistence import Unblended
+from speckle_rec.scan import Scan
+from speckle_rec.synth.image import Renderer
+from speckle_rec.synth.measure import about_face
+from speckle_rec.working import WorkingImages
+
+ROCK_RAD = 0.0105     # a frame: 1.2 mm of the image in four
+quick = settings(max_examples=40, deadline=None)
+
+
+def blended(frames, share):
+    """What a scanner shows that keeps `share` of the picture before."""
+    shown = [frames[0]]
+    for frame in frames[1:]:
+        shown.append(cv2.addWeighted(frame, 1 - share, shown[-1], share, 0))
+    return np.stack(shown)
+
+
+@quick
+@given(st.floats(0, 0.6), st.integers(0, 2**31))
+def test_pictures_are_those_before_blending(share, seed):
+    frames = np.random.default_rng(seed).integers(0, 256, (6, 16, 20), dtype=np.uint8)
+    found = Unblended(ArrayFrames(blended(frames, share), "test"), share).read(0, 6)
+    rounding = (1 + share) / (1 - share) * 0.5 + 0.5
+    assert np.abs(found.astype(float) - frames).max() <= rounding + 1e-3
+
+
+@quick
+@given(st.integers(0, 2**31), st.sets(st.integers(1, 11)), st.sets(st.integers(1, 11)))
+def test_blocks_do_not_matter_and_a_repeated_picture_stays_repeated(seed, cuts, repeated):
+    frames = np.random.default_rng(seed).integers(0, 256, (12, 16, 17), dtype=np.uint8)
+    shown = blended(frames, 0.3)
+    for k in sorted(repeated):
+        shown[k] = shown[k - 1]
+    source = Unblended(ArrayFrames(shown, "test"), 0.3)
+    whole = source.read(0, 12)
+    edges = [0, *sorted(cuts), 12]
+    parts = np.concatenate([source.read(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    np.testing.assert_array_equal(parts, whole)
+    for k in repeated:
+        np.testing.assert_array_equal(whole[k], whole[k - 1])
+    assert len(source.read(5, 5)) == 0
+
+
+@pytest.fixture(scope="module")
+def rocked():
+    """Frames of a probe that is rocked about its face, with the noise of a usual machine."""
+    beam = dataclasses.replace(scenes.SECTOR_BEAM, noise_db=2)
+    medium = scenes.phantom()
+    render = Renderer(medium.medium, medium.tissue, beam, scenes.SECTOR)
+    k = np.arange(64)
+    rock = ROCK_RAD * np.where(k < 32, k, 64 - k)      # there and back
+    return np.stack([render(about_face(scenes.SECTOR, np.array([0, 0, 0.05 * n, 0, 0, roll])), n)
+                     for n, roll in enumerate(rock)])
+
+
+@pytest.mark.parametrize("share, least, most", [(0.0, 0, 0), (0.3, 0.15, 0.45), (0.5, 0.35, 0.6)])
+def test_the_share_is_found(rocked, share, least, most):
+    scan = Scan.from_arrays(blended(rocked, share), scale=scenes.SCALE)
+    images = WorkingImages(scan, scenes.SECTOR, 1)
+    motion, _ = planar_motion(images, jobs=2)
+    assert least <= persistence.share(images, motion, 2) <= most
+
+
+def test_nothing_is_claimed_of_scans_that_do_not_move_in_the_plane():
+    frames = np.zeros((40, *scenes.SECTOR.shape), np.uint8)
+    images = WorkingImages(Scan.from_arrays(frames, scale=scenes.SCALE), scenes.SECTOR, 1)
+    pairs = np.array([(k, k + lag) for lag in (1, 4) for k in range(40 - lag)])
+    still = PlanarMotion(pairs[:, 0], pairs[:, 1], np.zeros((len(pairs), 3)), np.tile(np.eye(3), (len(pairs), 1, 1)),
+                         np.ones(len(pairs)), np.ones(len(pairs)))
+    assert persistence.share(images, still) == 0
+    assert persistence.share(images, PlanarMotion(*(v[:0] for v in vars(still).values()))) == 0
+
+
+def test_a_reconstruction_measures_pictures_before_blending(rocked, monkeypatch):
+    scan = Scan.from_arrays(rocked[:24], scale=scenes.SCALE)
+    plain = pipeline.reconstruct(scan)
+    monkeypatch.setattr(persistence, "share", lambda *_: 0.3)
+    told = pipeline.reconstruct(Scan.from_arrays(blended(rocked[:24], 0.3), scale=scenes.SCALE))
+    assert told.numbers["persistence"] == 0.3 and any("persistence" in line for line in told.warnings)
+    assert plain.numbers["persistence"] == 0 and not any("persistence" in line for line in plain.warnings)
+    np.testing.assert_allclose(told.T_first_frame[:, :2, 3], plain.T_first_frame[:, :2, 3], atol=0.15)
