@@ -17,9 +17,9 @@ import numpy as np
 
 import speckle_rec as sr
 from speckle_rec import geometry as se3
+from speckle_rec.geometry import mirror
 from speckle_rec.io import tusrec
 from speckle_rec.probe import find
-from speckle_rec.score import mirror
 from speckle_rec.working import sample_frames
 
 WINDOW = 25         # frames over which a sign is judged

@@ -11,8 +11,8 @@ import argparse
 import numpy as np
 
 from speckle_rec.calibration import Calibration
-from speckle_rec.direction import MIN_TURN_RAD, choose_mirror, first_tilt, mirror
-from speckle_rec.geometry import inverse, log, translation
+from speckle_rec.direction import MIN_TURN_RAD, choose_mirror, first_tilt
+from speckle_rec.geometry import inverse, log, mirror, translation
 from speckle_rec.synth.trajectory import rotation
 
 FACE_MM = (72.0, 4.0)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
-from .geometry import exp, log
+from .geometry import exp, log, mirror
 from .kernels.hypotheses import extend, go_on, prune
 from .kernels.multilaterate import multilaterate
 
@@ -94,12 +94,6 @@ class MirrorPrior:
 MIN_TURN_RAD = 0.5
 MIN_TILT_SHARE = 0.25       # of the scan's largest tilt: what counts as its first
 START = np.array([0.02, 0.003, 0.003])      # breaks the symmetry of a scan that starts at rest
-
-
-def mirror(T: Array) -> Array:
-    """Poses of the scan reflected in its image plane: M T M, M = diag(1, 1, -1)."""
-    M = np.diag([1.0, 1, -1, 1])
-    return M @ T @ M
 
 
 def planar_poses(twist: Array) -> Array:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from .calibration import Calibration
 from .config import Config
 from .errors import InputError
-from .geometry import inverse, log, pixel_points, translation
+from .geometry import inverse, log, mirror, pixel_points, translation
 from .pipeline import reconstruct
 from .result import Reconstruction
 from .scan import Scan
-from .score import mirror
 
 Array = NDArray[np.float64]
 

@@ -16,6 +16,7 @@ from .errors import InputError
 Array = NDArray[np.float64]
 
 RIGID_TOLERANCE = 1e-3
+_MIRROR = np.diag([1.0, 1.0, -1.0, 1.0])
 FARTHEST_MM = 1e6     # no tracker sees a kilometre; farther poses would overflow what is made of them
 
 
@@ -129,6 +130,11 @@ def image_trajectory(T_world_tool: Array, T_tool_image: Array) -> Array:
     """``T_first_frame`` [N, 4, 4] (image mm) of tracker poses: C^-1 T_0^-1 T_j C."""
     T_world_image = T_world_tool @ T_tool_image
     return inverse(T_world_image[0]) @ T_world_image
+
+
+def mirror(T: Array) -> Array:
+    """Poses M T M with M = diag(1, 1, -1, 1): the trajectory on the other side of the image plane."""
+    return np.asarray(_MIRROR @ T @ _MIRROR)
 
 
 def translation(offset: Array) -> Array:

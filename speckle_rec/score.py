@@ -15,7 +15,6 @@ from .kernels import cpu_fields
 
 Array = NDArray[np.float64]
 
-MIRROR = np.diag([1.0, 1.0, -1.0, 1.0])
 ERRORS = ("GPE", "GLE", "LPE", "LLE")
 
 
@@ -104,11 +103,6 @@ def evaluate(T_first_est: Array, T_prev_est: Array, T_first_true: Array, T_prev_
         landmark=None if at is None else mean("GLE", "LLE"), landmarks_known=at is not None, failed=failed)
 
 
-def mirror(T: Array) -> Array:
-    """Poses M T M with M = diag(1, 1, -1): the trajectory on the other side of the image plane."""
-    return MIRROR @ T @ MIRROR
-
-
 def with_mirror_given(T_first_est: Array, T_prev_est: Array, T_first_true: Array, T_prev_true: Array,
                       scale: Array, shape: tuple[int, int] = (480, 640),
                       landmarks: NDArray[np.integer] | None = None) -> tuple[Score, bool]:
@@ -118,7 +112,7 @@ def with_mirror_given(T_first_est: Array, T_prev_est: Array, T_first_true: Array
     """
     true = (T_first_true, T_prev_true, scale, shape, landmarks)
     as_is = evaluate(T_first_est, T_prev_est, *true)
-    mirrored = evaluate(mirror(T_first_est), mirror(T_prev_est), *true)
+    mirrored = evaluate(geometry.mirror(T_first_est), geometry.mirror(T_prev_est), *true)
     return (mirrored, True) if mirrored.final > as_is.final else (as_is, False)
 
 

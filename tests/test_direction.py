@@ -9,7 +9,7 @@ from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
 from speckle_rec.decorrelation import TABLE_PER_UNIT
-from speckle_rec.direction import Hand, MirrorPrior, choose_mirror, mirror, search, sequential
+from speckle_rec.direction import Hand, MirrorPrior, choose_mirror, search, sequential
 from speckle_rec.kernels import multilaterate as kernels
 
 # A Gaussian lens hardly tells a shift from the tilt that moves its waist as far (METHOD.md (4.3)): what a single
@@ -44,7 +44,7 @@ def found(scan, hand=SWEPT, **changes):
     T, step, covariance = place(scan.planar_step, scan.speckle, scan.forms, scan.strengths, scan.curves, hand)
     assert T.shape == (len(scan.T), 4, 4) and step.shape == (len(scan.T), 3)
     assert (np.linalg.eigvalsh(covariance[1:]) > 0).all()
-    return min(T, mirror(T), key=lambda t: np.abs(elevation(t) - elevation(scan.T)).sum())
+    return min(T, se3.mirror(T), key=lambda t: np.abs(elevation(t) - elevation(scan.T)).sum())
 
 
 def elevation(T):
@@ -99,7 +99,7 @@ def test_a_reversal_while_the_contact_slides(seed):
     tilt = smooth_steps(n, (55, 0.004), (60, 0.0), (n, -0.004))
     scan = model_scan(trajectory(tilt_rad=tilt, shift_mm=0.03 * np.arange(n)), seed)
     T, _, _ = search(scan.planar_step, scan.speckle, scan.forms, scan.strengths, scan.curves, PIVOTED)
-    T = min(T, mirror(T), key=lambda t: np.abs(elevation(t) - elevation(scan.T)).sum())
+    T = min(T, se3.mirror(T), key=lambda t: np.abs(elevation(t) - elevation(scan.T)).sum())
     assert mid(T)[-1] - mid(T)[60] == pytest.approx(mid(scan.T)[-1] - mid(scan.T)[60], rel=0.35)
 
 
@@ -150,16 +150,16 @@ def test_frames_that_take_no_part_are_bridged():
 def test_a_mirrored_scan_correlates_as_the_scan_itself():
     T = trajectory(tilt_rad=smooth_steps(30, (15, 0.004), (30, -0.002)), yaw_rad=0.002 * np.arange(30),
                    shift_mm=0.05 * np.arange(30))
-    a, b = model_scan(T), model_scan(mirror(T))
+    a, b = model_scan(T), model_scan(se3.mirror(T))
     np.testing.assert_allclose(a.speckle.rho, b.speckle.rho, atol=1e-6)
     np.testing.assert_allclose(a.planar_step, b.planar_step, atol=1e-9)
-    np.testing.assert_allclose(mirror(mirror(T)), T)
+    np.testing.assert_allclose(se3.mirror(se3.mirror(T)), T)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_turn_decides_where_there_is_one(sign):
     T = trajectory(yaw_rad=np.linspace(0, 1.3, 60), tilt_rad=np.minimum(np.arange(60) * 0.01, 0.2))
-    for scan in (T, mirror(T)):
+    for scan in (T, se3.mirror(T)):
         chosen, note = choose_mirror(scan, MirrorPrior(turn_sign=sign, tilt_sign=-sign, source="told"))
         assert np.sign(se3.log(chosen[-1])[4]) == sign
         assert "mirror" in note and "told" in note and "\n" not in note
@@ -169,7 +169,7 @@ def test_the_turn_decides_where_there_is_one(sign):
 def test_the_first_tilt_decides_where_there_is_no_turn(sign):
     tilt = np.concatenate([np.linspace(0, 0.3, 20), np.linspace(0.3, -0.4, 40)])
     T = trajectory(tilt_rad=tilt)
-    for scan in (T, mirror(T)):
+    for scan in (T, se3.mirror(T)):
         chosen, _ = choose_mirror(scan, MirrorPrior(turn_sign=-sign, tilt_sign=sign))
         assert np.sign(se3.log(chosen[15])[3]) == sign
 

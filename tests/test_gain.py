@@ -12,10 +12,10 @@ from speckle_rec import geometry as se3
 from speckle_rec.calibration import Calibration
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError
+from speckle_rec.geometry import mirror as mirror_image
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
-from speckle_rec.score import mirror as mirror_image
 
 POINTS = np.array([[0.0, 0, 0], [0, 60, 0], [30, 40, 0], [-30, 40, 0]])
 

@@ -1,6 +1,7 @@
 """Persistence: blended pictures are given back, and the share that was blended is found where there is one."""
 
 import dataclasses
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ def test_blocks_do_not_matter_and_a_repeated_picture_stays_repeated(seed, cuts, 
     source = Unblended(ArrayFrames(shown, "test"), 0.3)
     whole = source.read(0, 12)
     edges = [0, *sorted(cuts), 12]
-    parts = np.concatenate([source.read(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    parts = np.concatenate([source.read(a, b) for a, b in pairwise(edges)])
     np.testing.assert_array_equal(parts, whole)
     for k in repeated:
         np.testing.assert_array_equal(whole[k], whole[k - 1])

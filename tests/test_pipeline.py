@@ -97,7 +97,7 @@ def test_the_covariance_covers_the_error(result):
     T = se3.translation(-face) @ true_poses() @ se3.translation(face)
     found = se3.translation(-face) @ result.T_first_frame @ se3.translation(face)
     sd = np.sqrt(result.covariance[-1].diagonal())
-    errors = [np.abs(se3.log(found[-1] @ se3.inverse(t))) for t in (T[-1], score.mirror(T[-1]))]
+    errors = [np.abs(se3.log(found[-1] @ se3.inverse(t))) for t in (T[-1], se3.mirror(T[-1]))]
     assert min((e / sd)[[0, 1, 4, 5]].max() for e in errors) < 5
 
 

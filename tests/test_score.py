@@ -91,7 +91,7 @@ def test_mirror_given_finds_the_mirror_image():
     rng = np.random.default_rng(4)
     first, prev = poses(rng, 8)
     true = (first, prev, SCALE, SHAPE)
-    got, mirrored = score.with_mirror_given(score.mirror(first), score.mirror(prev), *true)
+    got, mirrored = score.with_mirror_given(geometry.mirror(first), geometry.mirror(prev), *true)
     assert mirrored and got.final == pytest.approx(1.0)
     got, mirrored = score.with_mirror_given(first, prev, *true)
     assert not mirrored and got.final == 1.0
