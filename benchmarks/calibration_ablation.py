@@ -1,0 +1,67 @@
+"""What parts of the curves are worth on held-out subjects: calibration_ablation.py STATISTICS.h5 [--log DATASET].
+
+Each form of `fit_machine.FORMS` and the last one without the wavefront's curvature, on the statistics that `calibrate`
+kept. With --log the scans of DATASET, those that the statistics are of, are measured as log images too.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from speckle_rec import curvefit, decorrelation, heldout, training
+from speckle_rec.features import GreyFeatures
+from speckle_rec.fit_machine import FORMS, drawn, held_out
+from speckle_rec.io import tusrec
+from speckle_rec.scan import Scan
+
+BEST = list(FORMS)[-1]
+
+
+def row(name: str, records: list[training.Record], form: str) -> None:
+    _, table = held_out(records, [drawn(r, 0) for r in records], form)
+    cells = " | ".join(f"{table[k]['gain_mean']:.3f} +- {table[k]['gain_sd']:.3f} | {table[k]['error_median']:.3f}"
+                       if k in table else "- | -" for k in heldout.NAMES)
+    print(f"| {name} | {table['rho_rms']:.3f} | {cells} |", flush=True)
+
+
+def without_curvature(forms_of):
+    """`forms_of` without the second term of METHOD.md (3.4)."""
+    def without(curves, lines):
+        U = forms_of(curves, lines)
+        U[:, 1] = 0
+        return U
+    return without
+
+
+def as_log_images(scans: list[Scan]) -> list[training.Record]:
+    """Statistics of scans whose speckle is not decompressed."""
+    usual = decorrelation.AmplitudeFeatures
+    decorrelation.AmplitudeFeatures = lambda mask, _: GreyFeatures(mask, 5.0)
+    try:
+        return training.merge([[training.collect(scan)] for scan in scans])
+    finally:
+        decorrelation.AmplitudeFeatures = usual
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("statistics", type=Path)
+    options.add_argument("--log", type=Path, help="the data set that the statistics are of")
+    o = options.parse_args()
+    print("| form | rho rms | focus | error | yaw | error | tilt | error |\n|---|---:|---|---:|---|---:|---|---:|")
+    records = training.read(o.statistics)
+    for form in FORMS:
+        row(form, records, form)
+    usual = decorrelation.forms_of
+    curvefit.forms_of = heldout.forms_of = without_curvature(usual)
+    row(f"{BEST}, no curvature", records, BEST)
+    curvefit.forms_of = heldout.forms_of = usual
+    if o.log:
+        scans = [Scan.open(entry.path) for entry in tusrec.entries(o.log)]
+        row(f"{BEST}, log images", as_log_images(scans), BEST)
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    main()

@@ -1,0 +1,74 @@
+"""What each effect of a real machine costs on one scan: effects.py SCAN.h5 [--only NAME ...].
+
+SCAN is a clean simulated scan with true poses; persistence, repeated and lost frames and turns of the gain are added to
+it one at a time, as the simulator does. (Tissue that gives way must be simulated: `simulate --compression .5`.)
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line does
+
+import numpy as np
+
+from speckle_rec import geometry, score
+from speckle_rec.config import Config
+from speckle_rec.pipeline import reconstruct
+from speckle_rec.scan import Scan
+from speckle_rec.synth import machine
+from speckle_rec.synth.machine import Machine
+
+GREY_PER_DB = 255 / 83
+Disturbed = tuple[np.ndarray, np.ndarray]      # frames, poses of the image in the first frame's image
+
+
+def persistence(frames, T, rng) -> Disturbed:
+    m = Machine(persistence=0.3)
+    for k in range(1, len(frames)):
+        frames[k] = machine.blend(frames[k], frames[k - 1], m)
+    return frames, T
+
+
+def duplicates(frames, T, rng) -> Disturbed:
+    return frames[machine.record(len(frames), Machine(duplicates=0.05), rng).image_instant], T
+
+
+def drops(frames, T, rng) -> Disturbed:
+    kept = machine.record(len(frames), Machine(drops=0.05), rng).pose_instant
+    kept = kept[kept < len(frames)]
+    return frames[kept], T[kept]
+
+
+def gain(frames, T, rng) -> Disturbed:
+    db = machine.gain_db(len(frames), Machine(gain_change_db=6.0), rng)
+    for frame, grey in zip(frames, db * GREY_PER_DB, strict=True):
+        frame[:] = np.where(frame > 0, np.clip(frame + grey, 1, 255), 0)
+    return frames, T
+
+
+EFFECTS: dict[str, Callable[..., Disturbed]] = {
+    "as it is": lambda frames, T, rng: (frames, T), "persistence .3": persistence, "5% of the frames twice": duplicates,
+    "5% of the frames lost": drops, "gain turned twice, 6 dB": gain}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("scan", type=Path)
+    options.add_argument("--only", nargs="*", default=list(EFFECTS), choices=list(EFFECTS))
+    options.add_argument("--jobs", type=int, default=0)
+    o = options.parse_args()
+    scan = Scan.open(o.scan)
+    print("| effect | final | global | local | GPE mm | persistence found |\n|---|---:|---:|---:|---:|---:|")
+    for name in o.only:
+        frames, T = EFFECTS[name](scan.frames(), scan.T_first_frame_tracked, np.random.default_rng(0))
+        found = reconstruct(Scan.from_arrays(frames, scale=scan.scale), config=Config(jobs=o.jobs))
+        s, _ = score.with_mirror_given(found.T_first_frame, found.T_prev_frame, T, geometry.steps(T), scan.scale,
+                                       scan.shape)
+        print(f"| {name} | {s.final:.3f} | {s.global_:.3f} | {s.local:.3f} | {s.GPE:.2f} | "
+              f"{found.numbers['persistence']} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
