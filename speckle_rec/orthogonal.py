@@ -13,7 +13,7 @@ import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.optimize import minimize
 
 from . import geometry as se3
@@ -49,6 +49,9 @@ ITERATIONS = 8
 HELD = 0.2              # of the weight of the contact prior, where planes cross
 SCALE_SD = 0.05         # relative, of what is left of an error of scale: fans of simulated scans
 CLEARLY = 0.1           # of the similarity by which a mirror image must be more alike
+DOUBTFUL = 0.3          # similarity that no true trajectory falls below
+PLACES, PLACES_APART = 8, 40    # frames at which a mirror is tried then
+ARM_MM = 50.0           # of rotations beside shifts
 
 
 @dataclass(frozen=True)
@@ -113,16 +116,23 @@ class Sides:
 
 
 def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
-    """The frames before and after the turn of a trajectory [N, 4, 4]; None where the probe was hardly turned."""
+    """The frames before and after the turn of a trajectory [N, 4, 4]; None where the probe was hardly turned.
+
+    A probe that was turned back is taken by how far it was turned; what it showed on its way back is left out.
+    """
     yaw = np.unwrap(np.arctan2(T[:, 0, 2], T[:, 0, 0]))
     turn = float(np.median(yaw[-max(len(yaw) // 20, 1):]))
     if abs(turn) < LEAST_TURN_RAD:
+        turn = float(max(np.quantile(yaw, (0.1, 0.9)), key=abs))
+    if abs(turn) < LEAST_TURN_RAD:
         return None
     share = yaw[frames] / turn
-    before, after = share < BEFORE, share > AFTER
+    after = share > AFTER
+    back = np.arange(len(frames)) > np.flatnonzero(after).max(initial=-1)
+    before = (share < BEFORE) & ~back
     if min(before.sum(), after.sum()) < LEAST_FRAMES:
         return None
-    return Sides(np.flatnonzero(before), np.flatnonzero(~before & ~after), np.flatnonzero(after))
+    return Sides(np.flatnonzero(before), np.flatnonzero(~before & ~after & ~back), np.flatnonzero(after))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -308,11 +318,36 @@ class Calibrated:
 
 
 def right_handed(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
-    """The trajectory with the part after the turn mirrored, where the anatomy asks for it clearly."""
+    """The trajectory with the part after the turn mirrored, where the anatomy asks for it clearly.
+
+    Where neither is like what true trajectories show, the turn itself may go the wrong way: then places where the
+    probe hardly moved before it are tried, for the turn alone and for all that comes after.
+    """
     last = int(anatomy.frames[apart.after[0]])
-    turned = flip(T, last)
-    gain = overlap(turned, anatomy, apart).similarity - overlap(T, anatomy, apart).similarity
-    return (turned, (last,)) if gain > CLEARLY else (T, ())
+
+    def alike(*places: int) -> float:
+        return overlap(flip(T, *places), anatomy, apart).similarity
+
+    here, turned = alike(), alike(last)
+    best: tuple[float, tuple[int, ...]] = max((here + CLEARLY, ()), (turned, (last,)))
+    if max(here, turned) < DOUBTFUL:
+        early, late = (int(anatomy.frames[rows[len(rows) // 2]]) for rows in (apart.before, apart.after))
+        end = still_places(T, last, late)[:1]
+        for t in still_places(T, early, last):
+            best = max(best, (alike(t), (t,)), (alike(t, *end), (t, *end)))
+    return flip(T, *best[1]), best[1]
+
+
+def still_places(T: Array, start: int, stop: int) -> list[int]:
+    """Up to `PLACES` frames of start..stop-1 where a trajectory [N, 4, 4] hardly moves out of its plane, the stillest
+    first."""
+    step = se3.log(se3.steps(T))[:, 2:5] * np.array([1, *2 * [ARM_MM]])
+    pace = gaussian_filter1d(np.linalg.norm(step, axis=1), 3)
+    out: list[int] = []
+    for t in start + np.argsort(pace[start:stop], kind="stable"):
+        if len(out) < PLACES and all(abs(t - other) >= PLACES_APART for other in out):
+            out.append(int(t))
+    return out
 
 
 def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:

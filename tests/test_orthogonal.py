@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
 from speckle_rec import geometry as se3
+from speckle_rec import orthogonal
 from speckle_rec.fusion import ACCELERATION, Crossings, Factors, hand_acceleration, solve
 from speckle_rec.mirror import flip
 from speckle_rec.orthogonal import (
@@ -20,6 +21,7 @@ from speckle_rec.orthogonal import (
     right_handed,
     self_calibrate,
     sides,
+    still_places,
     stretch,
     stretched,
 )
@@ -110,6 +112,32 @@ def test_a_part_that_is_mirrored_is_found(scan):
     mended, where = right_handed(flip(T, after), anatomy, apart)
     assert where == (after,)
     np.testing.assert_allclose(mended, T, atol=1e-9)
+
+
+@pytest.mark.parametrize("turn_alone", [False, True])
+def test_a_turn_that_goes_the_wrong_way_is_found(scan, turn_alone, monkeypatch):
+    monkeypatch.setattr(orthogonal, "DOUBTFUL", 0.7)      # true trajectories reach .9 in this field
+    T, anatomy = scan
+    apart = sides(T, anatomy.frames)
+    early, after, late = (int(anatomy.frames[k]) for k in (apart.before[len(apart.before) // 2], apart.after[0],
+                                                           apart.after[len(apart.after) // 2]))
+    start, end = still_places(T, early, after)[0], still_places(T, after, late)[0]
+    wrong = flip(T, start, end) if turn_alone else flip(T, start)
+    apart = sides(wrong, anatomy.frames)
+    mended, where = right_handed(wrong, anatomy, apart)
+    assert where
+    true, found = (overlap(X, anatomy, apart).similarity for X in (T, mended))
+    assert found > true - 0.1
+
+
+def test_a_turn_and_back_has_the_sides_of_the_turn(scan):
+    T, anatomy = scan
+    there = sides(T, anatomy.frames)
+    both = np.concatenate([T, T[-2::-1]])
+    frames = np.arange(0, len(both), 4)
+    back = sides(both, frames)
+    assert (frames[back.before] < len(T)).all() and frames[back.before].max() == anatomy.frames[there.before].max()
+    assert frames[back.after].min() == anatomy.frames[there.after].min() and frames[back.after].max() > len(T)
 
 
 def test_what_pulls_vanishes_at_the_truth_and_points_there_from_beside_it(scan):
