@@ -4,7 +4,7 @@ Correlations fix the out-of-plane motion of a pair up to its sign. Frames furthe
 reversal from a continued motion, since the distance to an earlier frame shrinks after a reversal.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ EXTRA = 0.04          # misfit of the curves, in correlation
 CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
 TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
+SWEPT_LEAN_RAD = 0.08   # of a probe that is carried along the skin
 CONTACT = 10.0        # looks at the contact point in `drift_frames`: one is outweighed by what the curves miss
 
 KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
@@ -50,6 +51,11 @@ class Hand:
     lean_rad: float = 0.35
     lean_frames: float = 60.0
     pivot: bool = True
+
+    @property
+    def swept(self) -> "Hand":
+        """This hand where the probe is carried along the skin instead, on which it then stands upright."""
+        return replace(self, pivot=False, lean_rad=SWEPT_LEAN_RAD)
 
     @property
     def contact(self) -> tuple[float, float]:

@@ -63,7 +63,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         calibration = calibration or default_calibration(found.geometry.kind)
         curves = calibration.curves if isinstance(calibration, Calibration) else calibration
         spread = calibration.spread if isinstance(calibration, Calibration) else np.ones(6)                 # (7.10)
-        hand = Hand(pivot=found.geometry.kind == "curvilinear")
+        hand = Hand() if found.geometry.kind == "curvilinear" else Hand().swept
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))
     with clock.stage("in-plane motion") as report:
@@ -84,9 +84,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         forms = curves.forms(images.geometry, grid)
     with clock.stage("direction"):
         if hand.pivot and two_rocks(planar_step[:, 2]) is None:
-            free = replace(hand, pivot=False)
-            T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, free)
-            hand = free if is_swept(T) else hand
+            T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand.swept)
+            hand = hand.swept if is_swept(T) else hand
         T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand)
         strengths = adapt(strengths, T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
@@ -109,6 +108,9 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                 curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))
             with clock.stage("batch solve"):
                 T = solve(crossed.T, crossed.applied(factors))
+        elif solved := not hand.pivot:
+            with clock.stage("batch solve"):
+                T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
         step, noise = step_measurements(T, planar_covariance, step_covariance)
