@@ -21,7 +21,7 @@ EXTRA = 0.04          # misfit of the curves, in correlation
 CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
 TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
-SWEPT_LEAN_RAD = 0.08   # of a probe that is carried along the skin
+UPRIGHT_RAD = 0.08      # lean of a probe that is carried along the skin
 CONTACT = 10.0        # looks at the contact point in `drift_frames`: one is outweighed by what the curves miss
 
 KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
@@ -54,8 +54,13 @@ class Hand:
 
     @property
     def swept(self) -> "Hand":
-        """This hand where the probe is carried along the skin instead, on which it then stands upright."""
-        return replace(self, pivot=False, lean_rad=SWEPT_LEAN_RAD)
+        """This hand where the probe is carried along the skin instead."""
+        return replace(self, pivot=False)
+
+    @property
+    def upright(self) -> "Hand":
+        """This hand where nothing is seen twice, and the skin alone tells that the probe of a sweep hardly leans."""
+        return replace(self, lean_rad=UPRIGHT_RAD)
 
     @property
     def contact(self) -> tuple[float, float]:

@@ -110,7 +110,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                 T = solve(crossed.T, crossed.applied(factors))
         elif solved := not hand.pivot:
             with clock.stage("batch solve"):
-                T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
+                T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand.upright,
+                                        acceleration=acceleration))
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
         step, noise = step_measurements(T, planar_covariance, step_covariance)
