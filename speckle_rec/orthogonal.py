@@ -317,6 +317,14 @@ class Calibrated:
                        contact_precision=f.contact_precision * (HELD if self.crossings else 1))
 
 
+def warnings_of(found: Calibrated | None) -> list[str]:
+    """What a user should know where both sides of the turn do not show the same."""
+    if found is None or found.crossings is None or found.similarity[1] >= DOUBTFUL:
+        return []
+    return [f"what the images show before and after the turn does not agree (similarity {found.similarity[1]:.2f}; .5 "
+            "and more where a trajectory is right): a part may have gone the wrong way, or the turn be of another size"]
+
+
 def right_handed(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
     """The trajectory with the part after the turn mirrored, where the anatomy asks for it clearly.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import brightness, persistence
+from . import brightness, orthogonal, persistence
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration
@@ -127,7 +127,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                             chained_covariance(T, covariance, curves.scale_uncertainty) * np.outer(spread, spread),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry,
-                            warnings=[*pairs.warnings, *bright, *persistence.warnings_of(blended)])
+                            warnings=[*pairs.warnings, *bright, *persistence.warnings_of(blended),
+                                      *orthogonal.warnings_of(crossed)])
     result.numbers["device"] = pairs.name
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
     result.numbers["persistence"] = blended

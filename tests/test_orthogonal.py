@@ -130,6 +130,15 @@ def test_a_turn_that_goes_the_wrong_way_is_found(scan, turn_alone, monkeypatch):
     assert found > true - 0.1
 
 
+def test_sides_that_do_not_agree_are_told(scan, field):
+    T, anatomy = scan
+    both = overlap(T, anatomy, sides(T, anatomy.frames))
+    good = orthogonal.Calibrated(T, crossings(T, both, 1.0), (0.5, both.similarity))
+    assert orthogonal.warnings_of(good) == orthogonal.warnings_of(None) == orthogonal.warnings_of(self_calibrate(
+        T[:20], along(T[:20]), seen(T[:20], field))) == []
+    assert "does not agree" in orthogonal.warnings_of(replace(good, similarity=(0.0, 0.05)))[0]
+
+
 def test_a_turn_and_back_has_the_sides_of_the_turn(scan):
     T, anatomy = scan
     there = sides(T, anatomy.frames)
