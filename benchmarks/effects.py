@@ -15,12 +15,13 @@ import numpy as np
 
 from speckle_rec import geometry, score
 from speckle_rec.config import Config
+from speckle_rec.decorrelation import GREY_PER_NEPER
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
 from speckle_rec.synth import machine
 from speckle_rec.synth.machine import Machine
 
-GREY_PER_DB = 255 / 83
+GREY_PER_DB = GREY_PER_NEPER * np.log(10) / 20
 Disturbed = tuple[np.ndarray, np.ndarray]      # frames, poses of the image in the first frame's image
 
 

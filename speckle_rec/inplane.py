@@ -4,7 +4,7 @@ A frame pair (i, j) gives the planar motion (x, y, roll) that maps image mm of f
 about the centre of the probe face, with its covariance (METHOD.md, section 2).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -26,6 +26,7 @@ AGREEMENT_PX = 0.5   # largest disagreement of forward and backward matches
 MIN_NCC = 0.15
 MIN_BLOCKS = 8
 ENOUGH_BLOCKS = 80
+SAME = 1e-3          # share of pixels that differ, below which a picture was shown twice
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,19 @@ def se2_log(T: Array) -> Array:
     a = 1 - c * c / 12 if abs(c) < 1e-4 else c / 2 / np.tan(c / 2)
     x, y = T[0, 2], T[1, 2]
     return np.array([a * x + c / 2 * y, a * y - c / 2 * x, c])
+
+
+def chained(steps: Iterable[Array]) -> Array:
+    """Twist (x, y, roll) of several planar steps, one after the other."""
+    T = np.eye(3)
+    for v in steps:
+        T = T @ se2_exp(v)
+    return se2_log(T)
+
+
+def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    """Whether two frames are one picture that was shown twice."""
+    return bool(np.mean(a != b) < SAME)
 
 
 def subpixel_peak(surfaces: NDArray[np.float32]) -> tuple[Array, Array, Array]:
@@ -281,12 +295,7 @@ def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: 
     single: dict[int, Array] = {}
 
     def one(i: int, j: int) -> tuple:
-        guess = np.zeros(3)
-        if j - i > 1:
-            T = np.eye(3)
-            for k in range(i + 1, j + 1):
-                T = T @ se2_exp(single[k])
-            guess = se2_log(T)
+        guess = chained(single[k] for k in range(i + 1, j + 1)) if j - i > 1 else np.zeros(3)
         return i, j, *matcher.match(kept[i], kept[j], guess)
 
     with threads(jobs) as pool:
@@ -294,7 +303,7 @@ def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: 
             for k, pyramid in enumerate(pool.map(matcher.pyramid, block), start):
                 kept[k], frames[k] = pyramid, block[k - start]
                 if k:
-                    duplicate[k] = np.mean(frames[k] != frames[k - 1]) < 1e-3
+                    duplicate[k] = same_picture(frames[k], frames[k - 1])
             for lag in sorted(lags):
                 js = [j for j in range(start, start + len(block)) if j >= lag]
                 for row in pool.map(lambda j, lag=lag: one(j - lag, j), js):

@@ -4,7 +4,6 @@ What the picture before adds has not moved with the probe. It pulls matches of n
 frames further apart hardly, and makes neighbours more alike than their distance says.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -12,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .inplane import Matcher, PlanarMotion, se2_exp, se2_log
+from .geometry import pixel_points
+from .inplane import Matcher, PlanarMotion, chained, same_picture
 from .io.source import FrameSource
 from .probe import ProbeGeometry
 from .working import WorkingImages, threads
@@ -28,7 +28,6 @@ FEWEST, ENOUGH = 3, 9       # stretches, and pairs of each within `TELLS_MM`
 CLEAN = 0.95                # share of the motion that neighbours see without persistence (.93 to 1.02 on eight scans)
 BLENDED = 0.90              # below it there is persistence
 MOST = 0.8
-SAME = 1e-3                 # share of pixels that differ, below which a picture was shown twice
 
 
 def share(images: WorkingImages, motion: PlanarMotion, jobs: int = 0) -> float:
@@ -49,12 +48,13 @@ def share(images: WorkingImages, motion: PlanarMotion, jobs: int = 0) -> float:
     chosen = np.isin(first, np.add.outer(begins, np.arange(STRETCH)))
     if neighbours_see(near[chosen], far[chosen], shape) > BLENDED:
         return 0.0
+    matcher = Matcher(images.geometry)
     low, high = 0.0, MOST
     with threads(jobs) as pool:
         while high - low > 0.02:
             middle = (low + high) / 2
             without = undone(images, middle)
-            parts = list(pool.map(lambda begin, seen=without: _again(seen, begin), begins))
+            parts = list(pool.map(lambda begin, seen=without: _again(matcher, seen, begin), begins))
             near, far = (np.concatenate(part) for part in zip(*parts, strict=True))
             low, high = (middle, high) if neighbours_see(near, far, shape) < CLEAN else (low, middle)
     return round((low + high) / 2, 2)
@@ -87,7 +87,7 @@ class Unblended:
         before = self._before(start, shown[0]) if len(shown) else None
         out = shown.copy()
         for k in range(len(shown)):
-            if k and not same(shown[k - 1], shown[k]):
+            if k and not same_picture(shown[k - 1], shown[k]):
                 before = shown[k - 1]
             if before is not None:
                 cv2.addWeighted(shown[k], 1 / (1 - self.share), before, -self.share / (1 - self.share), 0, dst=out[k])
@@ -97,22 +97,15 @@ class Unblended:
         """The last picture before frame `start` that is another one."""
         for k in range(start - 1, -1, -1):
             before = self.source.read(k, k + 1)[0]
-            if not same(before, frame):
+            if not same_picture(before, frame):
                 return before
         return None
 
 
-def same(a: Frame, b: Frame) -> bool:
-    """Whether two pictures are one that was shown twice."""
-    return bool(np.mean(a != b) < SAME)
-
-
 def image_shape(geometry: ProbeGeometry) -> Array:
     """[3, 3]: the mean square shift (mm^2) of the field of view under a planar twist v is v^T shape v."""
-    row, column = np.nonzero(geometry.mask())
-    scale = geometry.scale
-    x = scale[0, 0] * (column + 1) + scale[0, 3] - geometry.face_mm[0]
-    y = scale[1, 1] * (row + 1) + scale[1, 3] - geometry.face_mm[1]
+    row, column = (np.asarray(at + 1, dtype=np.float64) for at in np.nonzero(geometry.mask()))
+    x, y = (pixel_points(geometry.scale, column, row)[:, :2] - geometry.face_mm).T
     one, zero = np.ones_like(x), np.zeros_like(x)
     J = np.stack([np.stack([one, zero, -y], -1), np.stack([zero, one, x], -1)], 1)
     return np.asarray(np.einsum("nki,nkj->ij", J, J) / len(x))
@@ -128,14 +121,6 @@ def over_far(motion: PlanarMotion) -> tuple[NDArray[np.int64], Array, Array]:
              if all(i + k in step for k in range(1, FAR + 1))]
     return (np.array([i for i, _, _ in found], np.int64), np.array([near for _, near, _ in found]).reshape(-1, 3),
             np.array([far for _, _, far in found]).reshape(-1, 3))
-
-
-def chained(steps: Sequence[Array]) -> Array:
-    """Twist of several planar steps, one after the other."""
-    T = np.eye(3)
-    for v in steps:
-        T = T @ se2_exp(v)
-    return se2_log(T)
 
 
 def tells(near: Array, far: Array, shape: Array) -> NDArray[np.bool_]:
@@ -168,9 +153,8 @@ def stretches(first: NDArray[np.int64], told: NDArray[np.bool_]) -> list[int]:
     return out
 
 
-def _again(images: WorkingImages, begin: int) -> tuple[Array, Array]:
+def _again(matcher: Matcher, images: WorkingImages, begin: int) -> tuple[Array, Array]:
     """As `over_far`, of the pairs of the stretch from frame `begin` on, matched again."""
-    matcher = Matcher(images.geometry)
     pyramids = [matcher.pyramid(frame) for frame in images.frames(begin, begin + STRETCH + FAR)]
     steps = [matcher.match(a, b, np.zeros(3))[0] for a, b in pairwise(pyramids)]
     near = [chained(steps[k:k + FAR]) for k in range(len(pyramids) - FAR)]

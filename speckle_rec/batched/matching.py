@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..device import to_host
 from ..features import GREY_CLIP
-from ..inplane import _NO_PAIRS, AGREEMENT_PX, COARSE, MIN_BLOCKS, MIN_NCC, Matcher, PlanarMotion
+from ..inplane import _NO_PAIRS, AGREEMENT_PX, COARSE, MIN_BLOCKS, MIN_NCC, SAME, Matcher, PlanarMotion
 from ..kernels import gpu, gpu_images
 from ..kernels.launch import xp_of
 from ..probe import ProbeGeometry
@@ -17,8 +17,6 @@ from .frames import Batches, DeviceFrames
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
-
-DUPLICATE_SHARE = 1e-3
 
 
 def se2_exps(v: Array) -> Array:
@@ -187,7 +185,7 @@ def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = (1, 4), batches
         stop = start + len(block)
         before = max(start - 1, 0)
         changed = (frames.data[before + 1 : stop] != frames.data[before : stop - 1]).mean((1, 2))
-        duplicate[before + 1 : stop] = to_host(changed) < DUPLICATE_SHARE
+        duplicate[before + 1 : stop] = to_host(changed) < SAME
         new = matcher.pyramids(block)
         low = max(start - max(lags), 0)         # frame of the first row of `kept`
         kept = new if kept is None else tuple(xp.concatenate([old[low - start :], more])  # type: ignore[assignment]
