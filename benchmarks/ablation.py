@@ -21,8 +21,9 @@ from speckle_rec import score
 from speckle_rec.adaptation import adapt
 from speckle_rec.calibration import Calibration
 from speckle_rec.decorrelation import GREY_PER_NEPER
-from speckle_rec.direction import Hand, other_starts, planar_poses, search, sequential
+from speckle_rec.direction import Hand, backward, other_starts, planar_poses, search, sequential
 from speckle_rec.engines import ProtocolPrior
+from speckle_rec.exchange import exchanged
 from speckle_rec.fusion import Factors, drawn, hand_acceleration, solve
 from speckle_rec.inplane import planar_chain
 from speckle_rec.io import tusrec
@@ -63,8 +64,10 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     loops = pairs.find_loops(grid, step, duplicate)
     factors = Factors.of(planar, speckle, forms, strengths, curves, Hand(), loops, acceleration)
     some = sampled(factors)
-    T = cheapest([T, *other_starts(step, speckle, forms, strengths, curves, Hand())], factors)
-    T = mend(solve(drawn(T, some), some), some).T
+    neighbours = step, speckle, forms, strengths, curves, Hand()
+    starts = [T, *other_starts(*neighbours)]
+    mended = mend(solve(drawn(cheapest(starts, factors), some), some), some)
+    T = exchanged(mended, [*starts, backward(*neighbours)], some)[0].T
     yield "+ loops", T, T_image_face
     yield "full solve with loops", solve(T, factors), T_image_face
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))

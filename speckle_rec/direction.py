@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
-from .geometry import exp, log, mirror
+from .geometry import exp, inverse, log, mirror
 from .kernels.hypotheses import extend, go_on, prune
 from .kernels.multilaterate import multilaterate
 
@@ -201,6 +201,20 @@ def other_starts(planar_step: Array, speckle: Correlations, forms: Array, streng
     """Trajectories [N, 4, 4] that went other ways where signs were nearly even: by other weights and cells."""
     scan = planar_step, speckle, forms, strengths, curves, hand
     return [sequential(*scan)[0], search(*scan, temper=4 * TEMPER, every=EVERY_CELL + 1)[0]]
+
+
+def backward(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
+             hand: Hand) -> Array:
+    """`search` from the last frame to the first: trajectory [N, 4, 4]. What it takes for what differs from `search`
+    at the end of a motion, not at its beginning."""
+    last = len(planar_step) - 1
+    i, j = last - speckle.j, last - speckle.i
+    order = np.lexsort((i, j))
+    turns = speckle.turns and replace(speckle.turns, twist=-speckle.turns.twist[order])
+    steps = np.concatenate([planar_step[:1], -planar_step[:0:-1]])
+    T = search(steps, Correlations(i[order], j[order], speckle.rho[order], turns), forms,
+               replace(strengths, window=strengths.window[::-1]), curves, hand)[0][::-1]
+    return inverse(T[0]) @ T
 
 
 def first_tilt(twist: Array) -> float:

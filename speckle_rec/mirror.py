@@ -110,7 +110,7 @@ def local_minima(change: Array, apart: int = APART) -> NDArray[np.int64]:
     return at[np.argsort(change[at], kind="stable")]
 
 
-def _between(f: Factors, first: int, last: int) -> Factors:
+def between(f: Factors, first: int, last: int) -> Factors:
     """Factors among frames first..last, counted from `first`."""
     p = (f.planar_i >= first) & (f.planar_j <= last)
     s = (f.i >= first) & (f.j <= last)
@@ -119,13 +119,23 @@ def _between(f: Factors, first: int, last: int) -> Factors:
                    rest=f.rest[s], window=f.window[s], temper=f.temper[s])
 
 
+def around(n_frames: int, first: int, last: int) -> tuple[int, int]:
+    """First and last frame of what is solved anew around a change from frame `first` to `last`."""
+    return max(first - WINDOW, 0), min(last + WINDOW, n_frames - 1)
+
+
+def with_part(T: Array, part: Array, first: int, last: int) -> Array:
+    """T [N, 4, 4] with other poses from frame `first` to `last`; what follows moves along rigidly."""
+    return np.concatenate([T[:first], part, part[-1] @ se3.inverse(T[last]) @ T[last + 1:]])
+
+
 def solve_around(T: Array, f: Factors, frames: tuple[int, ...], iterations: int = ITERATIONS) -> Array:
     """Solve anew around a mirror (what follows moves along rigidly), or a turned part (the rest stays)."""
-    first, last = max(frames[0] - WINDOW, 0), min(frames[-1] + WINDOW, len(T) - 1)
+    first, last = around(len(T), frames[0], frames[-1])
     if len(frames) > 1:
         return solve(T, f, iterations, LEAST_GAIN, part=(max(first, 1), last))
-    part = solve(T[first:last + 1], _between(f, first, last), iterations, LEAST_GAIN)
-    return np.concatenate([T[:first], part, part[-1] @ se3.inverse(T[last]) @ T[last + 1:]])
+    part = solve(T[first:last + 1], between(f, first, last), iterations, LEAST_GAIN)
+    return with_part(T, part, first, last)
 
 
 def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:

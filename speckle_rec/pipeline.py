@@ -14,8 +14,9 @@ from .calibration import Calibration
 from .confidence import judge
 from .config import Config
 from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths
-from .direction import Hand, MirrorPrior, choose_mirror, other_starts, search, sequential
+from .direction import Hand, MirrorPrior, backward, choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
+from .exchange import Part, exchanged
 from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
 from .measuring import measuring
@@ -90,6 +91,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         strengths = adapt(strengths, T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
     loops, mended, crossed, solved = NO_LOOPS, Mended(T), None, config.fusion == "batch"
+    parts: list[Part] = []
     if config.fusion == "batch":
         with clock.stage("batch solve"):
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
@@ -100,9 +102,13 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops, acceleration)
             speckle = replace(speckle, rho=factors.rho[:len(speckle.rho)])      # half a gigabyte in long scans
             with clock.stage("starts"):
-                T = cheapest([T, *other_starts(planar_step, speckle, forms, strengths, curves, hand)], factors)
+                neighbours = planar_step, speckle, forms, strengths, curves, hand
+                starts = [T, *other_starts(*neighbours)]
+                T = cheapest(starts, factors)
+                starts.append(backward(*neighbours))
             with clock.stage("mirror tests"):
                 mended = mend(solve(drawn(T, some := sampled(factors)), some), some)
+                mended, parts = exchanged(mended, starts, some)
             with clock.stage("orthogonal planes"):
                 crossed = self_calibrate(mended.T, some, Anatomy.of(scan, found.geometry))
                 curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))
@@ -133,6 +139,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
     result.numbers["persistence"] = blended
     result.numbers["revisits"] = len(loops)
+    result.numbers["parts_exchanged"] = len(parts)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
     if crossed and crossed.crossings:
         result.numbers["orthogonal_similarity"] = round(crossed.similarity[1], 4)
