@@ -291,6 +291,18 @@ def test_a_contact_point_tells_a_fan_from_a_shift():
     assert shift[1] < 0.7 * shift[0]
 
 
+def test_a_probe_on_the_skin_tells_a_sweep_from_a_lean():
+    """As above, of a probe that is carried along: that it hardly leans is all that is known."""
+    t = np.arange(60)
+    true = trajectory(shift_mm=0.25 * t)
+    start = trajectory(shift_mm=0.15 * t, tilt_rad=0.1 * t / scenes.matched_curves().focus_mm)
+    scan = model_scan(true, 3)
+    swept, upright = (solve(start, factors_of(scan, hand), 60) for hand in (SWEPT, SWEPT.upright))
+    lean = [np.abs(np.arcsin(T[:, 2, 1])).max() for T in (swept, upright)]
+    assert lean[1] < 0.7 * lean[0]
+    assert abs(upright[-1, 2, 3] / true[-1, 2, 3] - 1) < 0.1
+
+
 def test_without_speckle_the_planar_factors_decide():
     t = np.arange(15)
     T = trajectory(roll_rad=0.02 * t, x_mm=0.2 * t, shift_mm=0.0 * t)

@@ -12,8 +12,10 @@ from speckle_rec.confidence import step_confidence
 from speckle_rec.config import Config
 from speckle_rec.decorrelation import CellStrengths, Correlations
 from speckle_rec.inplane import PlanarMotion
+from speckle_rec.mirror import ENOUGH_LOOPS
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
+from speckle_rec.synth import beam as beams
 
 N = 64
 SHORT = 18
@@ -132,6 +134,22 @@ def test_the_curves_that_were_used_are_named(frames):
     result = reconstruct(scan_of(frames[:6]), calibration=curves, config=Config(jobs=1))
     assert result.numbers["curves"] == "by hand"
     assert any("30%" in line and "by hand" in line for line in result.warnings)
+
+
+def test_a_sweep_without_revisits_is_solved_as_a_whole_and_upright(result, monkeypatch):
+    """Speckle alone takes a shift for a lean; a probe that is known to lean hardly was shifted."""
+    monkeypatch.setattr("speckle_rec.direction.UPRIGHT_RAD", 0.002)
+    z = 0.2 * np.arange(40)
+    renderer = scenes.phantom("linear")
+    waist, focus = beams.elevation_waist(scenes.LINEAR_BEAM)
+    curves = dataclasses.replace(scenes.matched_curves(), wavelength_mm=scenes.LINEAR_BEAM.wavelength_mm,
+                                 waist_mm=waist, focus_mm=focus)
+    swept = reconstruct(scan_of(np.stack([renderer(se3.translation([0, 0, v - 4]), k) for k, v in enumerate(z)])),
+                        calibration=curves, config=Config(jobs=1))
+    assert swept.numbers["revisits"] < ENOUGH_LOOPS and "batch solve" in swept.run_times_s
+    assert result.numbers["revisits"] < ENOUGH_LOOPS and "batch solve" not in result.run_times_s
+    assert np.abs(np.arcsin(swept.T_first_frame[:, 2, 1])).max() < 0.02
+    assert abs(swept.T_first_frame[-1, 2, 3]) == pytest.approx(z[-1], rel=0.2)
 
 
 # -- awkward scans
