@@ -1,13 +1,16 @@
 """Parts taken over from other starts: a turn that was followed as a tilt, asked back; right motion left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scenes import model_scan, trajectory, within
 from test_mirror import HAND, problem
 
 from speckle_rec import geometry as se3
+from speckle_rec.decorrelation import CellStrengths
 from speckle_rec.direction import backward, search
-from speckle_rec.exchange import differing, exchanged
+from speckle_rec.exchange import differing, exchanged, taken_over
 from speckle_rec.fusion import pair_costs, solve
 from speckle_rec.mirror import Mended, flip
 
@@ -55,12 +58,39 @@ def test_a_mirror_image_does_not_differ_and_a_part_ends_with_its_motion():
     assert FIRST - 10 <= part[0] <= FIRST + 5 and LAST - 5 <= part[1] <= LAST + 10
 
 
-def test_a_search_backwards_finds_the_motion_forwards():
-    tilt = 0.15 * np.sin(np.linspace(0, 2 * np.pi, 160))
-    T = trajectory(tilt_rad=tilt)
+@pytest.mark.parametrize("turned_round", [(), (FIRST,), (LAST,), (FIRST, LAST)])
+def test_a_part_goes_on_or_turns_round_at_either_end(turned_round):
+    true = motion()
+    f = problem(true)
+    found = taken_over(solve(motion(0.0, 0.12), f), flip(true, *turned_round), f, (FIRST, LAST))
+    across = [np.abs(se3.log(se3.inverse(X[FIRST - 20]) @ X[LAST + 20])[3:]) for X in (found, true)]
+    within(across[0], across[1], 0.02)
+    signs = [np.sign(se3.log(se3.inverse(X[FIRST - 40]) @ X[LAST])[3:5]).prod() for X in (found, true)]
+    assert signs[0] == signs[1]
+
+
+def test_parts_that_cost_more_in_the_end_are_given_back(monkeypatch):
+    true = motion()
+    f = problem(true)
+    wrong = Mended(solve(motion(0.0, 0.12), f))
+    monkeypatch.setattr("speckle_rec.exchange.mend", lambda T, f: Mended(motion(0.0, 0.3)))
+    found, parts = exchanged(wrong, [true], f)
+    assert found is wrong and parts == []
+
+
+def test_a_search_backwards_is_the_search_of_the_scan_played_backwards():
+    t = np.arange(120)
+    T = trajectory(tilt_rad=0.15 * np.sin(t / 19), roll_rad=0.05 * np.sin(t / 9), x_mm=np.sin(t / 13))
     scan = model_scan(T, 5)
-    args = scan.planar_step, scan.speckle, scan.forms, scan.strengths, scan.curves, HAND
-    found = backward(*args)
-    np.testing.assert_allclose(found[0], np.eye(4), atol=1e-12)
-    tilts = [se3.log(X)[:, 3] for X in (found, search(*args)[0])]
-    assert all(min(np.abs(sign * t - tilt).max() for sign in (1, -1)) < 0.04 for t in tilts)
+    i, j = scan.speckle.i, scan.speckle.j
+    played = model_scan(se3.inverse(T[-1]) @ T[::-1], 5, pairs=(len(t) - 1 - j, len(t) - 1 - i))
+    np.testing.assert_allclose(played.speckle.rho, scan.speckle.rho, atol=1e-5)
+    window = (t > 40).astype(np.int64)
+    rows = [np.repeat(x, 2, axis=0) for x in (scan.strengths.fast, scan.strengths.slow, scan.strengths.stretch)]
+    rows[0][1] *= 0.9
+    strengths = CellStrengths(rows[0], rows[1], window, rows[2])
+    forwards = search(scan.planar_step, scan.speckle, scan.forms, strengths, scan.curves, HAND)[0]
+    found = backward(played.planar_step, played.speckle, played.forms, replace(strengths, window=window[::-1].copy()),
+                     played.curves, HAND)
+    assert np.abs(se3.log(found)[:, 3]).max() > 0.1
+    np.testing.assert_allclose(found, se3.inverse(forwards[-1]) @ forwards[::-1], atol=1e-3)
