@@ -26,12 +26,15 @@ class Config:
     fusion : "smooth", Kalman/RTS over the steps, the fastest; "batch", Gauss-Newton over all pairs; "revisits", that
         with loop closures, several starts and mirror tests (as "smooth" where too little is seen twice).
         docs/BENCHMARKS.md says what each measures.
+    mirrored : take the mirror image of what the usual directions decide, where the probe is known to have gone the
+        other way: images cannot tell.
     """
 
     device: str = "auto"
     jobs: int = 0
     seed: int = 0
     fusion: str = "revisits"
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:

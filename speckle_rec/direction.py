@@ -227,11 +227,11 @@ def first_tilt(twist: Array) -> float:
     return float(lift[moved[0]]) if len(moved) else 0.0
 
 
-def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, str]:
+def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior(), mirrored: bool = False) -> tuple[Array, str]:
     """Settle the one bit that images cannot tell, the mirror z -> -z, by the protocol's usual directions.
 
     A scan that turns by more than `MIN_TURN_RAD` in all is given the usual sign of the turn; any other one
-    starts in the usual direction of the first tilt.
+    starts in the usual direction of the first tilt. If `mirrored`, the other way round, as somebody knows.
 
     Returns
     -------
@@ -246,4 +246,6 @@ def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior()) -> tuple[Array, 
         wrong = first_tilt(twist) * prior.tilt_sign < 0
         why = f"the first tilt is taken to be {'positive' if prior.tilt_sign > 0 else 'negative'}"
     note = f"images cannot tell a scan from its mirror image in z: {why} ({prior.source})"
-    return (mirror(T) if wrong else T), note
+    if mirrored:
+        note += "; mirrored, as was asked for"
+    return (mirror(T) if wrong != mirrored else T), note

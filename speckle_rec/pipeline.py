@@ -119,7 +119,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                 T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand.upright,
                                         acceleration=acceleration))
     with clock.stage("fusion"):
-        T, mirror_note = choose_mirror(T, calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior())
+        usual = calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior()
+        T, mirror_note = choose_mirror(T, usual, config.mirrored)
         step, noise = step_measurements(T, planar_covariance, step_covariance)
         smoothed, covariance = smooth(step, noise, acceleration)
         increment = step if solved else smoothed        # the solve has weighed the hand's smoothness already

@@ -68,6 +68,16 @@ def test_score_stands_in_table_and_summary(tmp_path, scan_file, capsys):
     assert all(word in out for word in ("GPE", "LPE", "identity", "final"))
 
 
+def test_a_finished_result_is_not_passed_off_as_the_mirror_image(tmp_path, scan_file, capsys):
+    command = ["reconstruct", str(scan_file), "-o", "out", *QUICK]
+    assert main(command) == 0
+    assert main([*command, "--mirrored"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*command, "--mirrored", "--overwrite"]) == 0 and main([*command, "--mirrored"]) == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["numbers"]["mirrored"]
+    assert main(command) == 2
+
+
 def test_finished_work_is_skipped(tmp_path, scan_file, capsys):
     command = ["reconstruct", str(scan_file), "-o", "out", *QUICK]
     assert main(command) == 0

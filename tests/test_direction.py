@@ -174,6 +174,13 @@ def test_the_first_tilt_decides_where_there_is_no_turn(sign):
         assert np.sign(se3.log(chosen[15])[3]) == sign
 
 
+def test_who_knows_the_direction_has_the_other_image():
+    scan = trajectory(tilt_rad=0.2 * np.sin(np.linspace(0, 6, 40)))
+    usual, told = (choose_mirror(scan, MirrorPrior(), mirrored) for mirrored in (False, True))
+    np.testing.assert_allclose(told[0], se3.mirror(usual[0]))
+    assert "as was asked for" in told[1] and "as was asked for" not in usual[1]
+
+
 def test_a_scan_in_its_plane_is_left_as_it_is():
     T = trajectory(roll_rad=np.linspace(0, 0.3, 20) + np.zeros(20), x_mm=np.arange(20.0))
     np.testing.assert_array_equal(choose_mirror(T)[0], T)

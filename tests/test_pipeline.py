@@ -112,6 +112,13 @@ def test_jobs_do_not_change_the_result(frames, short):
     assert same(short, run(scan_of(frames[:SHORT]), jobs=2))
 
 
+def test_the_other_mirror_image_is_taken_if_asked_for(frames, short):
+    other = reconstruct(scan_of(frames[:SHORT]), calibration=scenes.matched_curves(),
+                        config=Config(jobs=1, mirrored=True))
+    np.testing.assert_allclose(other.T_first_frame, se3.mirror(short.T_first_frame), atol=1e-9)
+    np.testing.assert_allclose(other.T_prev_frame, se3.mirror(short.T_prev_frame), atol=1e-9)
+
+
 def test_tracked_poses_are_never_looked_at(frames, short):
     liar = np.tile(np.eye(4), (SHORT, 1, 1))
     liar[:, :3, 3] = np.random.default_rng(0).normal(size=(SHORT, 3)) * 50

@@ -33,6 +33,8 @@ def reconstruct(
     ddf: Annotated[bool, typer.Option(
         "--ddf", help="Write dense displacement fields (12 GB for 1600 frames).")] = False,
     volume: Annotated[bool, typer.Option("--volume/--no-volume", help="Compound the frames into a volume.")] = True,
+    mirrored: Annotated[bool, typer.Option(
+        "--mirrored", help="The probe went the other way: take the mirror image of what would be decided.")] = False,
     sequence: Annotated[bool, typer.Option("--sequence", help="Write frames with poses as scan.igs.mha.")] = False,
     config: common.Config = None,
     device: common.Device = None,
@@ -51,7 +53,7 @@ def reconstruct(
     speckle-rec reconstruct scan.h5 --calibration calibration.h5 --ddf
     speckle-rec reconstruct 'scans/*.h5' -o results -c config.toml
     """
-    settings = config_file.load(config, device=device, jobs=jobs, seed=seed)
+    settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None)
     common.check_device(settings.device)
     common.set_threads(settings.jobs)
     paths = common.find_scans(scans)
@@ -64,7 +66,7 @@ def reconstruct(
             scan = Scan.open(path, calib=calib, landmarks=landmarks)
             folder = (out or DEFAULT_OUT / scan.name) if single else (out or DEFAULT_OUT) / scan.name
             if is_complete(folder) and not overwrite:
-                _refuse_other(folder, scan)
+                _refuse_other(folder, scan, settings)
                 finished = True
                 summary = results.read(folder).summary
             else:
@@ -106,6 +108,8 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
         result = single_frame()
     else:
         result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
+    if settings.mirrored:
+        result.numbers["mirrored"] = True
     calibration_hash = str(result.numbers.pop("calibration_hash", calibration_hash))
     resolved = {**settings.resolved(), "scan": scan.path, "image_calibration": scan.calibration_source,
                 "calibration": calibration or "built-in", "calibration_hash": calibration_hash,
@@ -152,10 +156,13 @@ def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
     return {**score.evaluate(*estimate, *true).as_dict(), "final_mirror_given": better.final, **out}
 
 
-def _refuse_other(folder: Path, scan: Scan) -> None:
+def _refuse_other(folder: Path, scan: Scan, settings: config_file.Config) -> None:
     stored = results.read(folder).summary
     if stored.get("scan") != scan.name:
         raise InputError(f"{folder}: holds the result of another scan ({stored.get('scan')}); choose another --out")
+    if stored["numbers"].get("mirrored", False) != settings.mirrored:
+        raise InputError(f"{folder}: made {'without' if settings.mirrored else 'with'} --mirrored; --overwrite makes "
+                         "it anew")
 
 
 def _told(error: Exception, path: Path) -> str:
