@@ -1,4 +1,5 @@
-"""What parts of the curves are worth on held-out subjects: calibration_ablation.py STATISTICS.h5 [--log DATASET].
+"""What parts of the curves are worth on held-out subjects: calibration_ablation.py STATISTICS.h5 [--only NAME...]
+[--log DATASET].
 
 Each form of `fit_machine.FORMS` and the last one without the wavefront's curvature, on the statistics that `calibrate`
 kept. With --log the scans of DATASET, those that the statistics are of, are measured as log images too.
@@ -45,18 +46,21 @@ def as_log_images(scans: list[Scan]) -> list[training.Record]:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(description="What parts of the curves are worth on held-out subjects.")
     options.add_argument("statistics", type=Path)
     options.add_argument("--log", type=Path, help="the data set that the statistics are of")
+    options.add_argument("--only", nargs="+", metavar="FORM", help="forms of `fit_machine.FORMS`, or 'no curvature'")
     o = options.parse_args()
     print("| form | rho rms | focus | error | yaw | error | tilt | error |\n|---|---:|---|---:|---|---:|---|---:|")
     records = training.read(o.statistics)
     for form in FORMS:
-        row(form, records, form)
-    usual = decorrelation.forms_of
-    curvefit.forms_of = heldout.forms_of = without_curvature(usual)
-    row(f"{BEST}, no curvature", records, BEST)
-    curvefit.forms_of = heldout.forms_of = usual
+        if not o.only or form in o.only:
+            row(form, records, form)
+    if not o.only or "no curvature" in o.only:
+        usual = decorrelation.forms_of
+        curvefit.forms_of = heldout.forms_of = without_curvature(usual)
+        row(f"{BEST}, no curvature", records, BEST)
+        curvefit.forms_of = heldout.forms_of = usual
     if o.log:
         scans = [Scan.open(entry.path) for entry in tusrec.entries(o.log)]
         row(f"{BEST}, log images", as_log_images(scans), BEST)
