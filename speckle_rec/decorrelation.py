@@ -6,10 +6,10 @@ METHOD.md, section 3, has the equations.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from . import warp
 from .features import AmplitudeFeatures
 from .inplane import se2_exp, se2_log
 from .kernels import cpu
@@ -222,15 +222,6 @@ def coefficients(sums: Array, min_px: int = 30) -> NDArray[np.float32]:
     return np.where(fit, (sab - sa * sb / count) / np.sqrt(np.where(fit, va * vb, 1)), np.nan).astype(np.float32)
 
 
-def warp_halfway(a, b, twist: Array, mm_px: Array, px_mm: Array):
-    """Both images moved half of the planar motion of b in a, so that interpolation blurs both alike."""
-    out = []
-    for image, v in ((a, twist / 2), (b, -twist / 2)):
-        M = (px_mm @ se2_exp(v) @ mm_px)[:2]
-        out.append(cv2.warpAffine(image, M, image.shape[::-1], flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP))
-    return out
-
-
 WORST_CELL = 0.25                     # a cell whose correlation at rest is below this says nothing
 
 
@@ -310,12 +301,17 @@ class Correlator:
         self.mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
                                [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
         self.px_mm = np.linalg.inv(self.mm_px)
+        self.spans = warp.spans_of(self.labels >= 0)
 
     def pair(self, a, b, planar_twist: Array) -> NDArray[np.float32]:
-        """Correlations [P] of two feature images whose planar motion (b in a) is known."""
-        warped = warp_halfway(a, b, planar_twist, self.mm_px, self.px_mm)
+        """Correlations [P] of two feature images whose planar motion (b in a) is known.
+
+        Both are moved half of it, so that interpolation blurs both alike.
+        """
+        a, b = (warp.cubic(image, (self.px_mm @ se2_exp(v) @ self.mm_px)[:2], self.spans)
+                for image, v in ((a, planar_twist / 2), (b, -planar_twist / 2)))
         sums = np.empty((self.n_cells, 6))
-        cpu.cell_sums(warped[0], warped[1], self.labels, sums)
+        cpu.cell_sums(a, b, self.labels, sums)
         return coefficients(sums)
 
     def turns(self, planar_twist: Array) -> BeamTurns:

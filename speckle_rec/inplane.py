@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
+from . import warp
 from .features import FloatImage, GreyFeatures, shrink
 from .kernels import cpu
 from .probe import ProbeGeometry
@@ -180,9 +181,9 @@ class Matcher:
         pixel = np.sqrt(S[0, 0] * S[1, 1])
         coarse, fine = (round(mm / px) for mm, px in ((COARSE_BLOCK_MM, COARSE * pixel), (block_mm, pixel)))
         self.levels = [
-            _Level(self.mm_px @ to_full, _blocks(coarse_mask, coarse, 3), coarse, 3, cv2.INTER_LINEAR),
-            _Level(self.mm_px, _blocks(mask, fine, 2), fine, 2, cv2.INTER_CUBIC),
-            _Level(self.mm_px, _blocks(mask, fine, 1), fine, 1, cv2.INTER_CUBIC)]
+            _Level(self.mm_px @ to_full, _blocks(coarse_mask, coarse, 3), coarse, 3, coarse_mask.shape, cubic=False),
+            _Level(self.mm_px, _blocks(mask, fine, 2), fine, 2, mask.shape),
+            _Level(self.mm_px, _blocks(mask, fine, 1), fine, 1, mask.shape)]
 
     def pyramid(self, frame: NDArray[np.uint8]) -> tuple[FloatImage, FloatImage]:
         """Coarse and full-resolution features of a frame, as `match` takes them."""
@@ -211,17 +212,24 @@ class _Level:
     blocks: tuple[NDArray[np.int64], NDArray[np.int64]]
     size: int
     radius: int
-    interpolation: int
+    shape: tuple[int, int]
+    cubic: bool = True
 
     def __post_init__(self):
         self.px_mm = np.linalg.inv(self.mm_px)
         tops, lefts = self.blocks
         middle = (self.size - 1) / 2
         self.centres = np.stack([lefts + middle, tops + middle, np.ones(len(tops))], -1)
+        searched = np.zeros(self.shape, bool)
+        for top, left in zip(tops - self.radius, lefts - self.radius, strict=True):
+            searched[top:top + self.size + 2 * self.radius, left:left + self.size + 2 * self.radius] = True
+        self.spans = warp.spans_of(searched)
 
     def warp(self, image, G):
         M = (self.px_mm @ G @ self.mm_px)[:2]
-        return cv2.warpAffine(image, M, image.shape[::-1], flags=self.interpolation | cv2.WARP_INVERSE_MAP)
+        if self.cubic:
+            return warp.cubic(image, M, self.spans)
+        return cv2.warpAffine(image, M, image.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
     def refine(self, a, b, v):
         tops, lefts = self.blocks

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -140,7 +139,7 @@ class _Level:
         self.centres = xp.asarray(level.centres)
         self.points = xp.asarray((level.centres @ level.mm_px.T)[:, :2])
         self.mm = xp.asarray(np.diag(level.mm_px)[:2])
-        self.cubic = level.interpolation == cv2.INTER_CUBIC
+        self.cubic = level.cubic
 
     def _warped(self, images: Any, pick: Ints, v: Array) -> Any:
         maps = (self.level.px_mm @ se2_exps(v) @ self.level.mm_px)[:, :2]

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .cpu import CUBIC
 from .launch import floor, helper, kernel, xp_of
-
-CUBIC = -0.75       # OpenCV's (Keys 1981 has -1/2)
 
 
 def shrink(frames: Any, factor: int) -> Any:
