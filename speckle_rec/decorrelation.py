@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
 RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+GAUSSIAN_APERTURE = np.sqrt(np.log(2) / 2) / 1.3916     # 1/e half-width over aperture, of the beam with its -6 dB width
 GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
 
@@ -75,9 +76,15 @@ class Curves:
 
     @classmethod
     def of_lens(cls, frequency_hz: float, aperture_mm: float, focus_mm: float, speed_m_s: float = 1540.0):
-        """Curves of an elevational lens, from its aperture and focus (Gaussian of 1/e^2 half-width 0.4 D)."""
+        """Curves of an elevational lens, from its aperture and geometric focus in mm.
+
+        A Gaussian beam as wide at -6 dB as that of the uniform aperture; its waist lies before the geometric focus
+        (Siegman 1986, ch. 17).
+        """
         wavelength = speed_m_s * 1e3 / frequency_hz
-        return cls(wavelength, wavelength * focus_mm / (np.pi * 0.4 * aperture_mm), focus_mm,
+        half = GAUSSIAN_APERTURE * aperture_mm
+        share = 1 / (1 + (wavelength * focus_mm / (np.pi * half**2))**2)
+        return cls(wavelength, half * float(np.sqrt(1 - share)), focus_mm * share,
                    source=f"lens: {frequency_hz / 1e6:g} MHz, aperture {aperture_mm:g} mm, focus {focus_mm:g} mm")
 
     def beam(self, depth_mm) -> tuple[Array, Array]:

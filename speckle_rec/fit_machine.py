@@ -20,7 +20,8 @@ Array = NDArray[np.float64]
 Report = Callable[[str, int, int], None]
 
 # A Gaussian lens of 10 mm at a geometric focus of 60 mm, 6 MHz (PHYSICS: aperture assumed), and a 5 mm one at 20 mm.
-LENSES = {"curvilinear": Priors(1.12, 55.8, 0.03, 0.03), "linear": Priors(0.5, 20.0, 0.15, 0.15)}
+LENS_SHARE = 0.03           # relative uncertainty of a lens that is known
+LENSES = {"curvilinear": Priors(1.12, 55.8, LENS_SHARE, LENS_SHARE), "linear": Priors(0.5, 20.0, 0.15, 0.15)}
 START_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
 MAX_FOLDS = 6
 LEAST_UNCERTAINTY, UNJUDGED_UNCERTAINTY = 0.04, 0.15
@@ -39,17 +40,32 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def start_curves(kind: str) -> Curves:
-    """Where a fit starts."""
-    lens = LENSES[kind]
+def start_curves(kind: str, lens: Priors | None = None) -> Curves:
+    """Where a fit starts; lens : that of the kind of probe if None."""
+    lens = lens or LENSES[kind]
     return replace(Curves.default(kind), waist_mm=lens.waist_mm, focus_mm=lens.focus_mm, tail_b=0.3, tail_beta=0.45,
                    kappa=0.003, slow_share=0.25, floor=0.8)
 
 
-def fit_form(samples: Sequence[Sample], kind: str, *, kernel: str = "mixture", free_lens: bool = False,
-             **options: Any) -> CurveFit:
+def lens_prior(kind: str, lens: tuple[float, float]) -> Priors:
+    """What is known of the beam of a lens, aperture and geometric focus in mm.
+
+    Raises
+    ------
+    InputError
+        If there is no such lens.
+    """
+    if not (np.isfinite(lens).all() and min(lens) > 0):
+        raise InputError(f"lens: expected aperture and focus in mm above 0, found {lens[0]:g} and {lens[1]:g}")
+    speed = 1540.0
+    beam = Curves.of_lens(speed * 1e3 / Curves.default(kind).wavelength_mm, *lens, speed)
+    return Priors(beam.waist_mm, beam.focus_mm, LENS_SHARE, LENS_SHARE)
+
+
+def fit_form(samples: Sequence[Sample], kind: str, *, lens: Priors | None = None, kernel: str = "mixture",
+             free_lens: bool = False, **options: Any) -> CurveFit:
     """Fit one of `FORMS`."""
-    start, priors = start_curves(kind), LENSES[kind]
+    start, priors = start_curves(kind, lens), lens or LENSES[kind]
     if kernel == "mixture":
         start = replace(start, mix=START_MIX)
     elif kernel == "exponential":
@@ -66,7 +82,7 @@ def folds(records: Sequence[Record]) -> list[list[int]]:
     return [[k for k, r in enumerate(records) if subjects.index(r.subject) % n == fold] for fold in range(n)]
 
 
-def held_out(records: Sequence[Record], samples: Sequence[Sample], form: str,
+def held_out(records: Sequence[Record], samples: Sequence[Sample], form: str, lens: Priors | None = None,
              progress: Report | None = None) -> tuple[list[PairErrors], dict[str, Any]]:
     """Leave-one-subject-out: pair errors of every scan by curves that never saw its subject, and the summary."""
     judged: list[PairErrors] = []
@@ -75,7 +91,7 @@ def held_out(records: Sequence[Record], samples: Sequence[Sample], form: str,
     for done, out in enumerate(groups):
         if progress:
             progress(f"held out: {form}", done, len(groups))
-        f = fit_form([s for k, s in enumerate(samples) if k not in out], records[0].kind, **FORMS[form])
+        f = fit_form([s for k, s in enumerate(samples) if k not in out], records[0].kind, lens=lens, **FORMS[form])
         for k in out:
             expected = predict(f.curves, f.coefficients, samples[k])
             residual = samples[k].rho - expected
@@ -102,12 +118,15 @@ def scale_uncertainty(judged: Sequence[PairErrors]) -> float:
     return float(max(LEAST_UNCERTAINTY, np.sqrt(np.mean(np.log(gains) ** 2))))
 
 
-def calibrate(records: Sequence[Record], *, seed: int = 0, name: str = "", compare: bool = False,
-              provenance: dict[str, Any] | None = None, progress: Report | None = None) -> Calibration:
+def calibrate(records: Sequence[Record], *, lens: tuple[float, float] | None = None, seed: int = 0, name: str = "",
+              compare: bool = False, provenance: dict[str, Any] | None = None,
+              progress: Report | None = None) -> Calibration:
     """Fit a calibration to training records (sorted by name, see `training.merge`).
 
     Parameters
     ----------
+    lens : aperture and geometric focus in mm of the elevational lens, where they are known; else that of the usual
+        probe of the kind. Speckle tells it poorly (METHOD.md (7.6)).
     name : what results call this calibration.
     compare : fit every one of `FORMS`, held out, into the table of the figures.
 
@@ -120,7 +139,8 @@ def calibrate(records: Sequence[Record], *, seed: int = 0, name: str = "", compa
         raise InputError("no tracked scan to calibrate on")
     kind, form = records[0].kind, list(FORMS)[-1]
     samples = [drawn(r, seed) for r in records]
-    f = fit_form(samples, kind, **FORMS[form])
+    known = lens_prior(kind, lens) if lens else None
+    f = fit_form(samples, kind, lens=known, **FORMS[form])
     cells = [parts(f.coefficients, s.signs) for s in samples]
     subjects = {r.subject for r in records}
     judged: list[PairErrors] = []
@@ -128,10 +148,10 @@ def calibrate(records: Sequence[Record], *, seed: int = 0, name: str = "", compa
     if len(subjects) > 1:
         table = {}
         for other in FORMS if compare else [form]:
-            judged, table[other] = held_out(records, samples, other, progress)
+            judged, table[other] = held_out(records, samples, other, known, progress)
         figures = {"held_out": table, "scans": {p.scan: {"gain": _plain(p.gain), "error": _plain(p.error)}
                                                for p in judged}}
-    free = fit_form(samples, kind, free_lens=True)
+    free = fit_form(samples, kind, lens=known, free_lens=True)
     figures |= {"rho_cost": f.cost, "rho_rms": f.rms, "iterations": f.iterations,
                 "free_lens": {"waist_mm": free.curves.waist_mm, "focus_mm": free.curves.focus_mm},
                 "lag_one_excess": {r.name: _plain(np.array(lag_one_excess(r, f.curves, f.coefficients)))
@@ -144,7 +164,7 @@ def calibrate(records: Sequence[Record], *, seed: int = 0, name: str = "", compa
     priors = protocol.gather([r.motion for r in records])
     return Calibration(curves, f.coefficients, kind, protocol.mirror_prior(priors), priors, figures,
                        {"scans": [r.name for r in records], "seed": seed, "numpy": np.__version__,
-                        "python": platform.python_version(), **(provenance or {})})
+                        "python": platform.python_version(), "lens": lens or "usual", **(provenance or {})})
 
 
 def _plain(values: Array) -> list[float | None]:

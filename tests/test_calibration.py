@@ -109,6 +109,21 @@ def test_merged_shards_give_what_one_run_gives(records, tmp_path, monkeypatch):
     assert merged.priors == one.priors
 
 
+def test_a_lens_that_is_known_is_found(records, monkeypatch):
+    """Aperture 7.16 mm focused at 39.28 mm makes the beam of TRUTH; the usual lens is far from it."""
+    monkeypatch.setattr(fit_machine, "drawn", lambda r, seed: training.drawn(r, seed, 2000))
+    usual, known = (fit_machine.calibrate(records[:2], lens=lens) for lens in (None, (7.16, 39.28)))
+    assert abs(known.curves.focus_mm / TRUTH.focus_mm - 1) < 0.03 and abs(known.curves.waist_mm - 1) < 0.06
+    assert abs(usual.curves.focus_mm / TRUTH.focus_mm - 1) > 0.2
+    assert known.provenance["lens"] == (7.16, 39.28) and usual.provenance["lens"] == "usual"
+
+
+@pytest.mark.parametrize("lens", [(0.0, 60.0), (10.0, float("nan"))])
+def test_a_lens_that_cannot_be_is_refused(records, lens):
+    with pytest.raises(InputError, match="lens: expected"):
+        fit_machine.calibrate(records[:1], lens=lens)
+
+
 def test_a_scan_merged_twice_is_refused(records):
     with pytest.raises(InputError, match="two of the files"):
         training.merge([records, records[:1]])
@@ -203,6 +218,8 @@ def test_the_verb_in_shards_and_in_one_run(tmp_path, records, monkeypatch, capsy
     assert "finished before" in capsys.readouterr().out
     assert cli.main(["calibrate", data, "--shard", "3/2", "-o", str(tmp_path / "x.h5")]) == 2
     assert "expected i/n" in capsys.readouterr().err
+    assert cli.main(["calibrate", data, "--shard", "1/2", "--lens", "10", "60", "-o", str(tmp_path / "x.h5")]) == 2
+    assert "not with --shard" in capsys.readouterr().err
 
 
 @pytest.mark.figures

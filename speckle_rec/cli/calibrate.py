@@ -33,6 +33,9 @@ def calibrate(
                                               "scan from the i-th (from 1), and fit nothing.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Fit the statistics of several --shard files.")] = False,
     name: Annotated[str, typer.Option("--name", help="What results call this calibration.")] = "",
+    lens: Annotated[tuple[float, float] | None, typer.Option("--lens", metavar="APERTURE FOCUS", help="Elevational "
+                                                             "aperture and focus of the probe in mm, if known "
+                                                             "(speckle tells them poorly).")] = None,
     tracked_plane: Annotated[bool, typer.Option("--tracked-plane", help="Align in plane by the tracker, not by block "
                                                 "matching: how good the curves could be.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Fit other curve models too and keep the table of held-out "
@@ -62,6 +65,8 @@ def calibrate(
     """
     settings = config_file.load(config, jobs=jobs, seed=seed)
     common.set_threads(settings.jobs)
+    if shard and lens:
+        raise InputError("--lens: expected where statistics are fitted, not with --shard")
     if merge and shard:
         raise InputError("--merge and --shard: expected one of them")
     if gain and (merge or shard):
@@ -86,7 +91,7 @@ def calibrate(
                 print(f"{out}: statistics of {len(records)} scans")
             return 1 if failed else 0
     with common.progress_bar(not (no_progress or quiet)) as progress:
-        calibration = fit(records, seed=settings.seed, name=name, compare=compare, progress=progress,
+        calibration = fit(records, lens=lens, seed=settings.seed, name=name, compare=compare, progress=progress,
                           provenance={"version": version(), "planar": "tracked" if tracked_plane else "estimated"})
     if gain:
         few = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, gain).round().astype(int))]
