@@ -304,9 +304,7 @@ class Correlator:
     def __init__(self, geometry: ProbeGeometry, cells: Cells, features: Callable):
         self.labels, self.n_cells, self.features = cells.labels, len(cells), features
         self.geometry, self.lines = geometry, lines_of(geometry, cells)
-        S, face = geometry.scale, geometry.face_mm
-        self.mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
-                               [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
+        self.mm_px = geometry.mm_px
         self.px_mm = np.linalg.inv(self.mm_px)
         self.spans = warp.spans_of(self.labels >= 0)
 

@@ -172,11 +172,8 @@ class Matcher:
         mask = geometry.mask()
         coarse_mask = shrink(mask.astype(np.float32), COARSE) > 0.5
         self.features, self.coarse_features = GreyFeatures(mask), GreyFeatures(coarse_mask)
-        face = geometry.face_mm
         S = geometry.scale
-        self.mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
-                               [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
-        self.px_mm = np.linalg.inv(self.mm_px)
+        self.mm_px = geometry.mm_px
         to_full = np.array([[COARSE, 0, (COARSE - 1) / 2], [0, COARSE, (COARSE - 1) / 2], [0, 0, 1.0]])
         pixel = np.sqrt(S[0, 0] * S[1, 1])
         coarse, fine = (round(mm / px) for mm, px in ((COARSE_BLOCK_MM, COARSE * pixel), (block_mm, pixel)))

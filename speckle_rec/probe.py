@@ -49,6 +49,12 @@ class ProbeGeometry:
         rho = np.asarray(r) + self.radius_mm
         return self.apex_mm[0] + rho * np.sin(u), self.apex_mm[1] + rho * np.cos(u)
 
+    @property
+    def mm_px(self) -> NDArray[np.float64]:
+        """[3, 3]: mm about the centre of the face of a pixel (column, row, 1) counted from 0."""
+        S, (x, y) = self.scale, self.face_mm
+        return np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - x], [0, S[1, 1], S[1, 3] + S[1, 1] - y], [0, 0, 1.0]])
+
     def mask(self) -> NDArray[np.bool_]:
         """True [rows, columns] where a pixel lies inside the field of view."""
         rows, columns = self.shape

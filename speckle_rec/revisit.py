@@ -75,11 +75,9 @@ def chain_poses(planar_step: Array) -> Array:
 
 def thumbnail_grid(geometry: ProbeGeometry, pixel_mm: float = THUMBNAIL_MM) -> tuple[int, Array, NDArray[np.bool_]]:
     """Px of the working image per px of a thumbnail, thumbnail px -> mm about the face [3, 3], and field of view."""
-    S, face = geometry.scale, geometry.face_mm
+    S = geometry.scale
     factor = max(1, round(pixel_mm / float(np.sqrt(S[0, 0] * S[1, 1]))))
-    mm_px = np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - face[0]],
-                      [0, S[1, 1], S[1, 3] + S[1, 1] - face[1]], [0, 0, 1.0]])
-    mm_px = mm_px @ np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
+    mm_px = geometry.mm_px @ np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
     return factor, mm_px, shrink(geometry.mask().astype(np.float32), factor) > 0.5
 
 
