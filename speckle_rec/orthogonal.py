@@ -7,6 +7,7 @@ plane (METHOD.md, section 9). Speckle differs between crossing planes; bones, fa
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import cv2
@@ -17,8 +18,8 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.optimize import minimize
 
 from . import geometry as se3
-from .fusion import Crossings, Factors, solve
-from .mirror import flip
+from .fusion import Crossings, Factors, drawn, solve, total_cost
+from .mirror import flip, proposals
 from .probe import ProbeGeometry
 from .revisit import STRIDE
 from .scan import Scan
@@ -51,6 +52,9 @@ SCALE_SD = 0.05         # relative, of what is left of an error of scale: fans o
 CLEARLY = 0.1           # of the similarity by which a mirror image must be more alike
 DOUBTFUL = 0.3          # similarity that no true trajectory falls below
 PLACES, PLACES_APART = 8, 40    # frames at which a mirror is tried then
+OPEN, STANDING = 500.0, 800.0   # cost of a mirror that speckle leaves open, solved anew and as it stands
+TELLS = 0.03            # of the similarity by which it must then be more alike
+OPEN_ROUNDS = 3
 ARM_MM = 50.0           # of rotations beside shifts
 
 
@@ -346,6 +350,26 @@ def right_handed(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple
     return flip(T, *best[1]), best[1]
 
 
+def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
+    """The trajectory with those mirrors that speckle leaves open and that the anatomy asks for.
+
+    A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it.
+    """
+    mirrored: tuple[int, ...] = ()
+    for _ in range(OPEN_ROUNDS):
+        here = overlap(T, anatomy, apart).similarity
+        options = [(overlap(flip(T, *frames), anatomy, apart).similarity - here, frames)
+                   for change, frames in chain.from_iterable(proposals(T, factors)) if change < STANDING]
+        more, frames = max(options, default=(0.0, ()))
+        if more < TELLS:
+            break
+        trial = solve(drawn(flip(T, *frames), factors), factors, ITERATIONS)
+        if total_cost(trial, factors) > total_cost(T, factors) + OPEN:
+            break
+        T, mirrored = trial, mirrored + frames
+    return T, mirrored
+
+
 def still_places(T: Array, start: int, stop: int) -> list[int]:
     """Up to `PLACES` frames of start..stop-1 where a trajectory [N, 4, 4] hardly moves out of its plane, the stillest
     first."""
@@ -370,6 +394,7 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
         return Calibrated(T)
     first = overlap(T, anatomy, apart).similarity
     X, mirrored = right_handed(T, anatomy, apart)
+    X, opened = settled(X, factors, anatomy, apart)
     tilt, yaw = stretch(X, anatomy, apart)
     X = stretched(X, tilt, yaw)
     found = Calibrated(X, gain=1 / yaw)
@@ -382,4 +407,4 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     last = overlap(X, anatomy, apart).similarity
     if last <= first:
         return Calibrated(T)
-    return replace(found, T=X, similarity=(first, last), mirrored=mirrored)
+    return replace(found, T=X, similarity=(first, last), mirrored=mirrored + opened)

@@ -20,6 +20,7 @@ from speckle_rec.orthogonal import (
     overlap,
     right_handed,
     self_calibrate,
+    settled,
     sides,
     still_places,
     stretch,
@@ -128,6 +129,23 @@ def test_a_turn_that_goes_the_wrong_way_is_found(scan, turn_alone, monkeypatch):
     assert where
     true, found = (overlap(X, anatomy, apart).similarity for X in (T, mended))
     assert found > true - 0.1
+
+
+def test_a_stroke_whose_sign_speckle_leaves_open_is_told_by_the_anatomy(scan, monkeypatch):
+    T, anatomy = scan
+    apart, last = sides(T, anatomy.frames), 720       # where the last stroke begins
+    offered = [(0.0, (300,)), (10.0, (last,))], [(orthogonal.STANDING + 1, (560,))]
+    monkeypatch.setattr(orthogonal, "proposals", lambda T, f: offered)
+    monkeypatch.setattr(orthogonal, "drawn", lambda T, f: T)
+    monkeypatch.setattr(orthogonal, "solve", lambda T, f, iterations: T)
+    f = along(T)
+    assert settled(T, f, anatomy, apart)[1] == ()
+    mended, where = settled(flip(T, last), f, anatomy, apart)
+    assert where == (last,)
+    np.testing.assert_allclose(mended, T, atol=1e-9)
+    assert settled(flip(T, 560), f, anatomy, apart)[1] == ()        # neighbours speak against it too clearly
+    monkeypatch.setattr(orthogonal, "OPEN", -1e9)
+    assert settled(flip(T, last), f, anatomy, apart)[1] == ()
 
 
 def test_sides_that_do_not_agree_are_told(scan, field):
