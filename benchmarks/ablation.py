@@ -67,7 +67,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     neighbours = step, speckle, forms, strengths, curves, Hand()
     starts = [T, *other_starts(*neighbours)]
     mended = mend(solve(drawn(cheapest(starts, factors), some), some), some)
-    T = exchanged(mended, [*starts, backward(*neighbours)], some)[0].T
+    T = exchanged(mended, [*starts, backward(*neighbours)], some).T
     yield "+ loops", T, T_image_face
     yield "full solve with loops", solve(T, factors), T_image_face
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))

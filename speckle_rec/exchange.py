@@ -23,29 +23,25 @@ FAR = 4.0                   # sqrt(Q) at which nothing correlates
 GAP, SHORTEST = 12, 8       # frames of agreement that do not end a part, and of a part
 
 
-def exchanged(found: Mended, others: Sequence[Array], f: Factors) -> tuple[Mended, list[Part]]:
+def exchanged(found: Mended, others: Sequence[Array], f: Factors) -> Mended:
     """Take over the motion of other starts where that is cheaper, and mend the signs anew; else as found.
 
     Parameters
     ----------
     others : other trajectories [N, 4, 4], solved or not.   f : factors.
-
-    Returns
-    -------
-    mended, and the first and last frame of each part.
     """
-    T, parts = found.T, []
+    T, parts = found.T, found.parts
     for other in others:
         for part in differing(T, other, f.gram):
             if gain(T, other, f, part) > MARGIN and (taken := taken_over(T, other, f, part)) is not None:
                 T = taken
-                parts.append(part)
-    if not parts:
-        return found, []
+                parts += (part,)
+    if parts == found.parts:
+        return found
     again = mend(solve(drawn(T, f), f, ITERATIONS, LEAST_GAIN), f)
     if total_cost(again.T, f) > total_cost(found.T, f) - MARGIN:
-        return found, []
-    return replace(again, mirrors=found.mirrors + again.mirrors), parts
+        return found
+    return replace(again, mirrors=found.mirrors + again.mirrors, parts=parts)
 
 
 def differing(T: Array, other: Array, gram: Array) -> list[Part]:

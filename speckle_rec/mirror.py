@@ -48,12 +48,14 @@ class Mended:
     Attributes
     ----------
     T : [N, 4, 4].   mirrors : frames after which the trajectory was mirrored, in the order of the decisions.
+    parts : first and last frame of each part whose motion was taken over from another start (`exchange`).
     runner_up : smallest change of cost of any single mirror that is left (before solving anew), and its frame:
         the evidence for the signs as they are. Infinity and -1 if there is none.
     """
 
     T: Array
     mirrors: tuple[tuple[int, ...], ...] = ()
+    parts: tuple[tuple[int, int], ...] = ()
     runner_up: tuple[float, int] = (np.inf, -1)
 
 
@@ -288,7 +290,7 @@ def mend(T: Array, f: Factors) -> Mended:
         cost = total_cost(T, f)
         refused = {r for r in refused if min(abs(a - b) for a in r for b in frames) > 2 * WINDOW}
     best = min(single, default=(np.inf, (-1,)))
-    return Mended(T, tuple(mirrors), (best[0], best[1][0]))
+    return Mended(T, tuple(mirrors), runner_up=(best[0], best[1][0]))
 
 
 def _like(frames: tuple[int, ...], others: set[tuple[int, ...]]) -> bool:

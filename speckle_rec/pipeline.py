@@ -16,7 +16,7 @@ from .config import Config
 from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths
 from .direction import Hand, MirrorPrior, backward, choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
-from .exchange import Part, exchanged
+from .exchange import exchanged
 from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
 from .measuring import measuring
@@ -91,7 +91,6 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         strengths = adapt(strengths, T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
     loops, mended, crossed, solved = NO_LOOPS, Mended(T), None, config.fusion == "batch"
-    parts: list[Part] = []
     if config.fusion == "batch":
         with clock.stage("batch solve"):
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
@@ -108,7 +107,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                 starts.append(backward(*neighbours))
             with clock.stage("mirror tests"):
                 mended = mend(solve(drawn(T, some := sampled(factors)), some), some)
-                mended, parts = exchanged(mended, starts, some)
+                mended = exchanged(mended, starts, some)
             with clock.stage("orthogonal planes"):
                 crossed = self_calibrate(mended.T, some, Anatomy.of(scan, found.geometry))
                 curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))
@@ -140,7 +139,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
     result.numbers["persistence"] = blended
     result.numbers["revisits"] = len(loops)
-    result.numbers["parts_exchanged"] = len(parts)
+    result.numbers["parts_exchanged"] = len(mended.parts)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
     if crossed and crossed.crossings:
         result.numbers["orthogonal_similarity"] = round(crossed.similarity[1], 4)

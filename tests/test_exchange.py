@@ -36,8 +36,9 @@ def test_a_turn_that_was_followed_as_a_tilt_is_taken_over():
     f = problem(true)
     wrong = solve(motion(0.0, 0.12), f)
     assert np.abs(of_part(wrong) - of_part(true)).max() > 0.01      # a minimum of its own: no solve leaves it
-    found, parts = exchanged(Mended(wrong, ((7,),)), [flip(true, FIRST)], f)
-    assert len(parts) == 1 and parts[0][0] < FIRST + 15 and parts[0][1] > LAST - 15
+    found = exchanged(Mended(wrong, ((7,),)), [flip(true, FIRST)], f)
+    (part,) = found.parts
+    assert part[0] < FIRST + 15 and part[1] > LAST - 15
     within(of_part(found.T), of_part(true), [0.05, 0.004, 0.004])
     assert pair_costs(found.T, f).sum() < pair_costs(wrong, f).sum()
     assert found.mirrors[0] == (7,)
@@ -47,8 +48,8 @@ def test_a_turn_that_was_followed_as_a_tilt_is_taken_over():
 def test_what_is_right_is_left_alone(other):
     f = problem(motion())
     right = Mended(solve(motion(), f), ((3,),))
-    found, parts = exchanged(right, [other], f)
-    assert found is right and parts == []
+    found = exchanged(right, [other], f)
+    assert found is right and found.parts == ()
 
 
 def test_a_mirror_image_does_not_differ_and_a_part_ends_with_its_motion():
@@ -74,8 +75,8 @@ def test_parts_that_cost_more_in_the_end_are_given_back(monkeypatch):
     f = problem(true)
     wrong = Mended(solve(motion(0.0, 0.12), f))
     monkeypatch.setattr("speckle_rec.exchange.mend", lambda T, f: Mended(motion(0.0, 0.3)))
-    found, parts = exchanged(wrong, [true], f)
-    assert found is wrong and parts == []
+    found = exchanged(wrong, [true], f)
+    assert found is wrong and found.parts == ()
 
 
 def test_a_search_backwards_is_the_search_of_the_scan_played_backwards():
