@@ -34,7 +34,7 @@ from .tissue import TEXTURE, Texture, windows
 
 Array = NDArray[np.float64]
 
-VERSION = 2
+VERSION = 3
 FORMAT = "speckle_rec calibration"
 DEFAULT_FILE = Path(__file__).parent / "data" / "default_calibration.h5"
 SIGNS = (*TEXTURE, "strength", "static")      # what predicts a cell's curve; all about 0 +- 1
@@ -159,7 +159,7 @@ class _Field:
 LARGEST_COEFFICIENT = 1e3
 RANGES = {"wavelength_mm": (0.01, 2), "waist_mm": (0.05, 20), "focus_mm": (-500, 500), "tail_b": (1e-4, 1e4),
           "tail_beta": (1e-3, 1), "slow_share": (0, 1), "kappa": (0, 1), "floor": (0.01, 1.5),
-          "scale_uncertainty": (0, 10), "steering": (0, 1e6)}
+          "scale_uncertainty": (0, 10), "steering": (1, 1e6), "rows": (0, 0.4)}
 
 
 def _all_within(values: Any, low: float, high: float) -> bool:

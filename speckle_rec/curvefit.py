@@ -16,15 +16,15 @@ from .direction import CUTOFF, EXTRA, SAMPLES
 
 Array = NDArray[np.float64]
 
-GLOBALS = ("waist_mm", "focus_mm", "kappa", "steering", "tail_b", "tail_beta", *["mix"] * len(RATES))
-LENS, KERNEL = ("waist_mm", "focus_mm", "kappa", "steering"), ("mix",)
+GLOBALS = ("waist_mm", "focus_mm", "kappa", "steering", "rows", "tail_b", "tail_beta", *["mix"] * len(RATES))
+LENS, KERNEL = ("waist_mm", "focus_mm", "kappa", "steering", "rows"), ("mix",)
 BY_LOG = np.array([name not in ("focus_mm", "tail_beta") for name in GLOBALS])     # the shares up to a factor
 G = len(GLOBALS)
 PARTS = ("floor", "slow", "stretch")       # logit of the floor, logit of the slow share, log of the stretch
 REACH_MM = 3.0
 CLIP = 2.5                                 # of the signs, beyond which they tell no more
-LIMITS = np.array([[np.log(0.15), 5.0, -9.0, 2.0, np.log(0.02), 0.03, *[-9.0] * len(RATES)],
-                   [np.log(4.0), 150.0, -1.0, 8.0, np.log(10.0), 1.3, *[9.0] * len(RATES)]])
+LIMITS = np.array([[np.log(0.15), 5.0, -9.0, 2.0, -9.0, np.log(0.02), 0.03, *[-9.0] * len(RATES)],
+                   [np.log(4.0), 150.0, -1.0, 8.0, np.log(0.3), np.log(10.0), 1.3, *[9.0] * len(RATES)]])
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Sample:
     lines : float64 [n, 6], see `decorrelation.beam_lines`.
     xi : float64 [n, 3], true (z mm, tilt rad, yaw rad) of the pair.   signs : float64 [n, F].   rho : float64 [n].
     turn2 : float64 [n], squared turn of the beam in plane, rad^2.
+    between : float64 [n], how far off rows of pixels, see `decorrelation.between_rows`.
     """
 
     lines: Array
@@ -43,6 +44,7 @@ class Sample:
     signs: Array
     rho: Array
     turn2: Array
+    between: Array
 
     @property
     def weight(self) -> Array:
@@ -109,16 +111,16 @@ def parts(coefficients: Array, signs: Array) -> tuple[Array, Array, Array]:
 def to_vector(c: Curves) -> Array:
     """Global parameters [G] in the order of `GLOBALS`, most by their logarithm."""
     mix = c.mix or (1.0,) * len(RATES)
-    x = np.array([c.waist_mm, c.focus_mm, c.kappa, c.steering, c.tail_b, c.tail_beta, *mix])
+    x = np.array([c.waist_mm, c.focus_mm, c.kappa, c.steering, c.rows, c.tail_b, c.tail_beta, *mix])
     return np.where(BY_LOG, np.log(np.maximum(np.where(BY_LOG, x, 1), 1e-4)), x)
 
 
 def to_curves(x: Array, like: Curves) -> Curves:
     """Curves of global parameters; their kernel is a mixture where that of `like` is."""
-    waist, focus, kappa, steering, b, beta, *mix = np.where(BY_LOG, np.exp(np.where(BY_LOG, x, 0)), x).tolist()
+    waist, focus, kappa, steering, rows, b, beta, *mix = np.where(BY_LOG, np.exp(np.where(BY_LOG, x, 0)), x).tolist()
     shares = tuple(m / sum(mix) for m in mix) if like.mix else ()
-    return replace(like, waist_mm=waist, focus_mm=focus, kappa=kappa, steering=steering, tail_b=b, tail_beta=beta,
-                   mix=shares)
+    return replace(like, waist_mm=waist, focus_mm=focus, kappa=kappa, steering=steering, rows=rows,
+                   tail_b=b, tail_beta=beta, mix=shares)
 
 
 def unit_q(curves: Curves, sample: Sample) -> Array:
@@ -131,7 +133,8 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
     """Expected correlations [n] (METHOD.md (7.1))."""
     floor, slow, stretch = parts(coefficients, sample.signs)
     q = unit_q(curves, sample) * stretch**2
-    return floor * ((1 - slow) * curves.kernel(q) + slow * curves.kernel(curves.kappa * q))
+    level = floor * (1 - curves.rows * sample.between)
+    return level * ((1 - slow) * curves.kernel(q) + slow * curves.kernel(curves.kappa * q))
 
 
 def variance(f: Array) -> Array:
@@ -186,7 +189,7 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
     keep = np.concatenate([loose, active.ravel()])
     mean = np.concatenate([to_vector(start), np.zeros(3 * F)])
     mean[:2] = np.log(priors.waist_mm), priors.focus_mm
-    deviation = np.concatenate([[priors.waist_share, priors.focus_share * priors.focus_mm, 3.0, 0.7, 2.0, 1.0],
+    deviation = np.concatenate([[priors.waist_share, priors.focus_share * priors.focus_mm, 3.0, 0.7, 2.0, 2.0, 1.0],
                                 np.full(len(RATES), 2.0), np.full(3 * F, priors.coefficient)])
     deviation[G::F] = 5.0, 5.0, priors.scale
     precision = 1 / deviation**2
@@ -243,14 +246,15 @@ def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:
     unit = unit_q(curves, s)
     q = unit * stretch**2
     fast_k, slow_k = curves.kernel(q), curves.kernel(curves.kappa * q)
-    return floor * ((1 - slow) * fast_k + slow * slow_k), floor, slow, stretch, q, fast_k, slow_k, unit
+    level = floor * (1 - curves.rows * s.between)
+    return level * ((1 - slow) * fast_k + slow * slow_k), level, floor, slow, stretch, q, fast_k, slow_k, unit
 
 
 def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.bool_]) -> tuple[Array, Array]:
-    f, floor, slow, stretch, q, fast_k, slow_k, unit = _expected(v, s, A, like)
+    f, level, floor, slow, stretch, q, fast_k, slow_k, unit = _expected(v, s, A, like)
     curves = to_curves(v[:G], like)
     slow_q = curves.kappa * q
-    by_log_q = floor * ((1 - slow) * q * curves.slope(q) + slow * slow_q * curves.slope(slow_q))
+    by_log_q = level * ((1 - slow) * q * curves.slope(q) + slow * slow_q * curves.slope(slow_q))
     columns = []
     for k in range(G):
         d = np.zeros_like(f)
@@ -260,8 +264,9 @@ def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.boo
             trial[k] += h
             c = to_curves(trial, like)
             q2 = (unit_q(c, s) if GLOBALS[k] in ("waist_mm", "focus_mm", "steering") else unit) * stretch**2
-            d = (floor * ((1 - slow) * c.kernel(q2) + slow * c.kernel(c.kappa * q2)) - f) / h
+            there = floor * (1 - c.rows * s.between)
+            d = (there * ((1 - slow) * c.kernel(q2) + slow * c.kernel(c.kappa * q2)) - f) / h
         columns.append(d[:, None])
-    columns += [(f * (1 - floor))[:, None] * A, (floor * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,
+    columns += [(f * (1 - floor))[:, None] * A, (level * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,
                 (2 * by_log_q)[:, None] * A]
     return f, np.concatenate(columns, 1)

@@ -41,6 +41,7 @@ class Curves:
         beam in ideal speckle, smaller beta a longer tail (METHOD.md (3.5)).
     mix : shares of `RATES` in the kernel K(Q) = sum mix exp(-rate Q), measured; empty for the tail above.
     steering : Q per rad^2 of a beam's turn in plane, (k2 w)^2 / 8 for a beam of half-width w (METHOD.md (3.9)).
+    rows : share of the correlation that is lost half way between rows of pixels (METHOD.md (3.11)).
     slow_share, kappa : share of a cell's correlation that belongs to structure larger than the beam, and how
         much slower in Q it falls (METHOD.md (3.7)).
     floor : correlation of the clearest cells at rest.
@@ -58,6 +59,7 @@ class Curves:
     floor: float = 0.94
     scale_uncertainty: float = 0.25
     steering: float = 220.0
+    rows: float = 0.0
     mix: tuple[float, ...] = ()
     source: str = "default: 6 MHz beam, waist 1.07 mm, focus 45 mm, tail of one simulated forearm; not calibrated"
 
@@ -103,6 +105,12 @@ class Curves:
         rest *= np.float32(self.steering)
         return rest
 
+    def resampled(self, speckle: "Correlations") -> "Correlations":
+        """Correlations without what moves between rows of pixels have cost (METHOD.md (3.11))."""
+        if speckle.turns is None or not self.rows:
+            return speckle
+        return replace(speckle, rho=speckle.rho / (1 - np.float32(self.rows) * speckle.turns.between_rows()))
+
     def kernel(self, q) -> Array:
         """K(Q)."""
         q = np.asarray(q)
@@ -142,9 +150,10 @@ def lines_of(geometry: ProbeGeometry, cells: Cells) -> Array:
 def forms_of(curves: Curves, lines: Array) -> Array:
     """U [P, 3, 3] of cells on `lines` [P, 6]: Q = |U xi|^2, xi = (z mm, tilt rad, yaw rad) about the face centre.
 
-    Q = 2 z_p^2 / w^2 + (k2^2 w^2 / 8) (delta - z_p / R)^2 + 2 (s d)^2 / w^2     METHOD.md (3.4), (3.10)
+    Q = 2 z_p^2 / w^2 + (k2^2 w^2 / 8) (delta - z_p / R)^2 + (2 s^2 / w^2 + oval / 4) d^2     METHOD.md (3.4), (3.10)
 
-    with s the cell's spread across the beam and d the change of z_p across it: a cell sees the mean of its pixels.
+    with s the cell's spread across the beam and d the change of z_p across it: a cell sees the mean of its pixels, and
+    its beam turns about itself by d.
     """
     r_mm, x, y, sine, cosine, spread = lines.T
     w, curvature = curves.beam(r_mm)
@@ -154,7 +163,17 @@ def forms_of(curves: Curves, lines: Array) -> Array:
     k2 = 4 * np.pi / curves.wavelength_mm
     return np.stack([np.sqrt(2) / w[:, None] * offset,
                      (k2 * w / np.sqrt(8))[:, None] * (turn - curvature[:, None] * offset),
-                     (np.sqrt(2) * spread / w)[:, None] * across], 1)
+                     np.sqrt(2 * spread**2 / w**2 + ovalness(curves, w, curvature) / 4)[:, None] * across], 1)
+
+
+def ovalness(curves: Curves, w: Array, curvature: Array) -> Array:
+    """How far beams of half-width w (mm) and wavefront `curvature` (1/mm) are from round; 0 for a round one.
+
+    |a - b|^2 / (Re a Re b) of a point spread function exp(-a x^2 - b z^2), its width along x that of `steering`.
+    """
+    k2 = 4 * np.pi / curves.wavelength_mm
+    a, b = k2**2 / (4 * curves.steering), 2 / w**2
+    return ((a - b) ** 2 + (k2 / 2 * curvature) ** 2) / (a * b)
 
 
 @dataclass(frozen=True)
@@ -176,6 +195,10 @@ class BeamTurns:
         for m in range(0, len(out), at_once):
             out[m:m + at_once] = beam_turn2(self.lines, self.geometry, self.twist[m:m + at_once])
         return out
+
+    def between_rows(self) -> NDArray[np.float32]:
+        """How far [M, P] the cells come to lie off rows of pixels, see `between_rows`."""
+        return between_rows(self.lines, self.twist, self.geometry.scale[1, 1])
 
 
 @dataclass(frozen=True)
@@ -218,6 +241,16 @@ def beam_turn2(lines: Array, geometry: ProbeGeometry, twist: Array) -> NDArray[n
         return np.square(np.broadcast_to(roll, (*roll.shape[:-1], len(lines)))).astype(np.float32)
     R = geometry.radius_mm
     return np.square(((x + R * roll) * cosine - y * sine) / (R + depth)).astype(np.float32)
+
+
+def between_rows(lines: Array, twist: Array, row_mm: float) -> NDArray[np.float32]:
+    """How far [M, P] planar twists [M, 3] take the cells on `lines` [P, 6] off rows of pixels `row_mm` apart.
+
+    0 for whole rows, 1 half way: speckle is finer than rows, so that pictures moved by half a row are not the same
+    ones (METHOD.md (3.11)).
+    """
+    rows = (twist[:, 1, None] + twist[:, 2, None] * lines[:, 1]).astype(np.float32) / np.float32(row_mm)
+    return np.square(np.sin(np.float32(np.pi) * rows))
 
 
 def coefficients(sums: Array, min_px: int = 30) -> NDArray[np.float32]:

@@ -44,7 +44,7 @@ def start_curves(kind: str, lens: Priors | None = None) -> Curves:
     """Where a fit starts; lens : that of the kind of probe if None."""
     lens = lens or LENSES[kind]
     return replace(Curves.default(kind), waist_mm=lens.waist_mm, focus_mm=lens.focus_mm, tail_b=0.3, tail_beta=0.45,
-                   kappa=0.003, slow_share=0.25, floor=0.8)
+                   kappa=0.003, slow_share=0.25, floor=0.8, rows=0.03)
 
 
 def lens_prior(kind: str, lens: tuple[float, float]) -> Priors:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .curvefit import parts
-from .decorrelation import TABLE_PER_UNIT, WORST_CELL, Curves, forms_of
+from .decorrelation import TABLE_PER_UNIT, WORST_CELL, Curves, between_rows, forms_of
 from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
 from .kernels.multilaterate import cell_fit
 from .training import Record
@@ -92,6 +92,12 @@ def rest_of(curves: Curves, record: Record) -> NDArray[np.float32]:
     return np.float32(curves.steering) * np.square(record.turn.astype(np.float32))
 
 
+def resampled(curves: Curves, record: Record) -> NDArray[np.float32]:
+    """Correlations [M, P] without what moves between rows of pixels have cost."""
+    between = between_rows(record.lines, record.planar, record.row_mm[0])
+    return record.rho / (1 - np.float32(curves.rows) * between)
+
+
 def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErrors:
     """Estimate the pairs of a record with the contact point and the sign given, and compare."""
     m = sensitive(record)
@@ -100,7 +106,7 @@ def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErro
     truth, out = record.xi[m], np.empty((len(m), 3))
     precision = np.diag([1 / PIVOT_MM**2, 1e-2, 1e-2])
     fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, forms_of(curves, record.lines),
-              record.rho[m].astype(np.float32), rest_of(curves, record)[m], record.window[m].astype(np.int64),
+              resampled(curves, record)[m], rest_of(curves, record)[m], record.window[m].astype(np.int64),
               (1 - slow) * floor, slow * floor, stretch, curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA,
               CUTOFF, TEMPER, out)
     to = np.array([[1, curves.focus_mm, 0], [0, 0, 1], [0, 1, 0]])
@@ -127,7 +133,7 @@ def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple
     w = record.window
     q = (np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) + rest_of(curves, record)) * stretch[w] ** 2
     f = floor[w] * ((1 - slow[w]) * curves.kernel(q) + slow[w] * curves.kernel(curves.kappa * q))
-    e = np.where(floor[w] < WORST_CELL, np.nan, record.rho.astype(float) - f)
+    e = np.where(floor[w] < WORST_CELL, np.nan, resampled(curves, record) - f)
     means = []
     for lo, hi in ((0.05, 0.3), (0.3, 1.0), (1.0, 3.0)):
         level = (q >= lo) & (q < hi) & np.isfinite(e)

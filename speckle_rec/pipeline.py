@@ -82,6 +82,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             strengths = calibration.strengths(speckle, scan.n_frames, texture)
         else:
             strengths = cell_strengths(speckle, scan.n_frames, curves)
+        speckle = curves.resampled(speckle)
         forms = curves.forms(images.geometry, grid)
     with clock.stage("direction"):
         if hand.pivot and two_rocks(planar_step[:, 2]) is None:
@@ -97,6 +98,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     elif config.fusion == "revisits":
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(grid, planar_step, duplicate, progress=report)
+            loops = replace(loops, speckle=curves.resampled(loops.speckle))
         if solved := len(loops) >= ENOUGH_LOOPS:
             factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops, acceleration)
             speckle = replace(speckle, rho=factors.rho[:len(speckle.rho)])      # half a gigabyte in long scans

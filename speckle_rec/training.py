@@ -20,7 +20,7 @@ from . import geometry as se3
 from . import persistence, protocol
 from .calibration import SIGNS, signs_of
 from .curvefit import Sample
-from .decorrelation import GREY_PER_NEPER, Correlations, correlate, lines_of
+from .decorrelation import GREY_PER_NEPER, Correlations, between_rows, correlate, lines_of
 from .errors import InputError
 from .inplane import planar_chain, planar_motion
 from .io import h5write
@@ -33,11 +33,12 @@ from .working import WorkingImages, sample_frames
 
 Array = NDArray[np.float64]
 
-FORMAT, VERSION = "speckle_rec training statistics", 2
+FORMAT, VERSION = "speckle_rec training statistics", 3
 PAIRS = 640                  # pairs kept of a scan, all their cells
 DRAWN = 40_000               # correlations of a scan that enter a fit
 MIN_PAIRS = 20
 MOST_RHO = 2.0               # what is more is no correlation, not even a noisy one
+FIELDS = ("lines", "i", "j", "xi", "rho", "turn", "planar", "row_mm", "signs", "window", "planar_rms")     # of a file
 NEAR_LAGS = 8                # half of the pairs kept are no further apart
 
 
@@ -51,6 +52,7 @@ class Record:
     lines : float64 [P, 6], see `decorrelation.beam_lines`.
     i, j : int32 [M], frames of the pairs.   xi : float64 [M, 3], true motion (z mm, tilt rad, yaw rad) about the face.
     rho : float16 [M, P], NaN where a cell is empty.   turn : float16 [M, P], of the beams in plane, rad.
+    planar : float64 [M, 3], twist in plane that they were aligned by.   row_mm : float64 [1], between rows of pixels.
     signs : float16 [W, P, F] of the windows in use.   window : int32 [M].
     motion : statistics of `protocol.measure`.
     planar_rms : [3], error of the planar chain (mm, mm, rad) against the tracker.
@@ -66,6 +68,8 @@ class Record:
     xi: Array
     rho: NDArray[np.float16]
     turn: NDArray[np.float16]
+    planar: Array
+    row_mm: Array
     signs: NDArray[np.float16]
     window: NDArray[np.int32]
     motion: dict[str, float]
@@ -146,10 +150,11 @@ def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlation
     half = np.float16
     lines = lines_of(geometry, grid)
     xi = se3.log(se3.inverse(T[i]) @ T[j])[:, 2:5]
+    twist = np.zeros((len(m), 3)) if speckle.turns is None else speckle.turns.twist[m]
     return Record(name, subject_of(name), geometry.kind, len(T), lines, i.astype(np.int32), j.astype(np.int32), xi,
-                  speckle.rho[m].astype(half), np.sqrt(speckle.turn2[m]).astype(half),
-                  np.clip(signs[used], -6e4, 6e4).astype(half), row.astype(np.int32), protocol.measure(T),
-                  np.zeros(3) if planar_rms is None else planar_rms)
+                  speckle.rho[m].astype(half), np.sqrt(speckle.turn2[m]).astype(half), twist,
+                  np.array([geometry.scale[1, 1]]), np.clip(signs[used], -6e4, 6e4).astype(half), row.astype(np.int32),
+                  protocol.measure(T), np.zeros(3) if planar_rms is None else planar_rms)
 
 
 def drawn(record: Record, seed: int = 0, count: int = DRAWN) -> Sample:
@@ -159,7 +164,8 @@ def drawn(record: Record, seed: int = 0, count: int = DRAWN) -> Sample:
     pick = rng.choice(len(m), min(count, len(m)), replace=False)
     m, c = m[pick], c[pick]
     return Sample(record.lines[c], record.xi[m], record.signs[record.window[m], c].astype(float),
-                  record.rho[m, c].astype(float), np.square(record.turn[m, c].astype(float)))
+                  record.rho[m, c].astype(float), np.square(record.turn[m, c].astype(float)),
+                  between_rows(record.lines, record.planar, record.row_mm[0])[m, c].astype(float))
 
 
 def merge(groups: Iterable[Sequence[Record]]) -> list[Record]:
@@ -189,7 +195,7 @@ def write(path: Path, records: Sequence[Record]) -> None:
         for r in records:
             group = file.create_group(f"scans/{r.name}")
             group.attrs.update(subject=r.subject, kind=r.kind, n_frames=r.n_frames, motion=json.dumps(r.motion))
-            for field in ("lines", "i", "j", "xi", "rho", "turn", "signs", "window", "planar_rms"):
+            for field in FIELDS:
                 value = getattr(r, field)
                 big = value.size > 10_000
                 group.create_dataset(field, data=value, compression="gzip" if big else None)
@@ -230,18 +236,17 @@ def _group(parent: h5py.Group, name: str) -> h5py.Group:
 
 def _read(name: str, group: h5py.Group, path: Path) -> Record:
     a = attributes(group, path)
-    arrays = {key: read_array(group, key, path) for key in ("lines", "i", "j", "xi", "rho", "turn", "signs", "window",
-                                                            "planar_rms")}
+    arrays = {key: read_array(group, key, path) for key in FIELDS}
     motion = json.loads(a["motion"])
     record = Record(check_name(name, path), str(a["subject"]), str(a["kind"]), int(a["n_frames"]), motion=motion,
                     **arrays)
     M, P, W = len(record.i), len(record.lines), len(record.signs)
-    shapes = {"lines": (P, 6), "i": (M,), "j": (M,), "xi": (M, 3), "rho": (M, P), "turn": (M, P),
-              "signs": (W, P, len(SIGNS)), "window": (M,), "planar_rms": (3,)}
+    shapes = {"lines": (P, 6), "i": (M,), "j": (M,), "xi": (M, 3), "rho": (M, P), "turn": (M, P), "planar": (M, 3),
+              "row_mm": (1,), "signs": (W, P, len(SIGNS)), "window": (M,), "planar_rms": (3,)}
     for key, shape in shapes.items():
         if arrays[key].shape != shape or arrays[key].dtype.kind not in ("iu" if key in ("i", "j", "window") else "f"):
             raise ValueError(f"{name}/{key}: expected {shape}, found {arrays[key].dtype} {arrays[key].shape}")
-    whole = all(np.isfinite(arrays[key]).all() for key in ("lines", "xi", "turn", "signs", "planar_rms"))
+    whole = all(np.isfinite(arrays[key]).all() for key in FIELDS if key != "rho") and record.row_mm[0] > 0
     sound = whole and M and P and W and isinstance(motion, dict) and all(
         isinstance(value, int | float) and np.isfinite(value) for value in motion.values())
     if not sound or record.kind not in KINDS or not _most(record.rho) < MOST_RHO or not (
