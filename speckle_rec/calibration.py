@@ -29,7 +29,7 @@ from .errors import InputError
 from .io import h5write
 from .io.source import attributes, one_line, open_h5, read_dataset
 from .io.staging import staged_file
-from .probe import KINDS
+from .probe import KINDS, Cells, ProbeGeometry
 from .tissue import TEXTURE, Texture, windows
 
 Array = NDArray[np.float64]
@@ -66,6 +66,7 @@ class Calibration:
     figures : what held-out scans gave.
     provenance : data, command, versions.
     gain : share of a true motion that the whole engine finds with `gain` 1; the curves are stretched by it (`gain.py`).
+    fan : that of fans and shifts over that of turns.
     spread : [6], of true errors of poses in units of the standard deviations that the engine gives with `spread` 1.
     hash : of the file it was read from; empty until saved.
     """
@@ -78,6 +79,7 @@ class Calibration:
     figures: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     gain: float = 1.0
+    fan: float = 1.0
     spread: tuple[float, ...] = (1.0,) * 6
     hash: str = ""
 
@@ -87,12 +89,17 @@ class Calibration:
         floor = np.where(floor < WORST_CELL, 0, floor)
         return CellStrengths((1 - slow) * floor, slow * floor, windows(n_frames)[1], stretch * self.gain)   # (7.9)
 
+    def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
+        """Forms [P, 3, 3] of cells, see `Curves.forms`, with the gain of fans (METHOD.md (7.9))."""
+        return self.curves.forms(geometry, cells) * [self.fan, self.fan, 1.0]
+
     def save(self, path: Path) -> "Calibration":
         """Write the file; returns the calibration with its hash."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
-            file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind, gain=self.gain, spread=self.spread)
+            file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind, gain=self.gain, fan=self.fan,
+                              spread=self.spread)
             for name, value in asdict(self.curves).items():
                 file.attrs[f"curves.{name}"] = value
             file["coefficients"] = self.coefficients
@@ -124,14 +131,14 @@ class Calibration:
             curves = Curves(**{f.name: f.type_of(found[f"curves.{f.name}"]) for f in _curve_fields()})
             mirror = MirrorPrior(**json.loads(found["mirror"]))
             priors, figures, provenance = (_mapping(found, name) for name in ("priors", "figures", "provenance"))
-            kind, gain = str(found["kind"]), float(found.get("gain", 1.0))
+            kind, gain, fan = str(found["kind"]), *(float(found.get(name, 1.0)) for name in ("gain", "fan"))
             spread = tuple(float(v) for v in np.ravel(found.get("spread", (1.0,) * 6)))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: the calibration is damaged ({type(error).__name__}: {one_line(error)})"
                              ) from error
         _check_values(curves, mirror, kind, path)
-        if not 0.3 < gain < 3:
-            raise InputError(f"{path}: gain: expected .3 to 3, found {gain:g}")
+        if not _all_within((gain, fan), 0.3, 3):
+            raise InputError(f"{path}: gain: expected .3 to 3, found {gain:g}, of fans {fan:g}")
         if len(spread) != 6 or not _all_within(spread, 0.01, 1000):
             raise InputError(f"{path}: spread: expected six numbers of .01 to 1000, found {str(spread)[:80]}")
         coefficients = read_dataset(path, "coefficients")
@@ -141,7 +148,7 @@ class Calibration:
             raise InputError(f"{path}: dataset 'coefficients': expected numbers {list(expected)} up to "
                              f"{LARGEST_COEFFICIENT:g}, found {coefficients.dtype} {list(coefficients.shape)}")
         return cls(curves, np.asarray(coefficients, np.float64), kind, mirror, priors, figures, provenance, gain,
-                   spread, file_hash(path))
+                   fan, spread, file_hash(path))
 
     @classmethod
     def shipped(cls) -> "Calibration":

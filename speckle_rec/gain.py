@@ -1,8 +1,9 @@
 """What the whole engine makes of a true motion, and how far it errs, measured on tracked scans.
 
 Curves are fitted to single pairs. A trajectory weighs all of them against each other, against priors and under robust
-losses, and comes out smaller by a share that is much the same in all scans of a machine (METHOD.md (7.9)). What is left
-of its errors is slow - a slide read as a tilt - and larger than the noise of its measurements (METHOD.md (7.10)).
+losses, and comes out smaller by a share that is much the same in all scans of a machine, and fans by another than turns
+(METHOD.md (7.9)). Crossing planes make up for it where there are any; what they make up for is part of the gain. What
+is left of its errors is slow - a slide read as a tilt - and larger than the noise of what it measures (METHOD.md (7.10)).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,25 +24,32 @@ Array = NDArray[np.float64]
 
 APART = 50          # frames between which motion is compared
 LEAST_MM = 3.0      # of true motion out of the plane
+MOSTLY = 2.0        # times the other motion that one must be to count as a fan or a turn
 
 
 def out_of_plane_mm(T_first_frame: Array, points_mm: Array, apart: int = APART) -> Array:
-    """Motion [N - apart] along z between frames, rms over points [P, 3] of the image, in mm."""
-    T = inverse(T_first_frame[:-apart]) @ T_first_frame[apart:]
-    moved = points_mm @ np.swapaxes(T[:, :3, :3], 1, 2) + T[:, None, :3, 3] - points_mm
-    return np.sqrt(np.square(moved[..., 2]).mean(1))
+    """Motion [N - apart, 2] along z between frames by shift and tilt, and by yaw: rms over points [P, 3], in mm."""
+    middle = translation(points_mm.mean(0))
+    xi = log(inverse(middle) @ inverse(T_first_frame[:-apart]) @ T_first_frame[apart:] @ middle)
+    x, y, _ = (points_mm - points_mm.mean(0)).T
+    return np.sqrt(np.stack([np.square(xi[:, 2, None] + xi[:, 3, None] * y).mean(1),
+                             np.square(xi[:, 4, None] * x).mean(1)], 1))
 
 
-def gain_of(T_estimated: Array, T_tracked: Array, points_mm: Array) -> float:
-    """Median share of the tracked motion out of the plane that is found; NaN where there is hardly any.
+def gain_of(T_estimated: Array, T_tracked: Array, points_mm: Array) -> Array:
+    """Median shares [2] of the tracked motion that are found, of fans and shifts and of turns; NaN for hardly any.
 
-    Distances have no sign, so that missed reversals hardly matter.
+    Each where it is most of the motion. Distances have no sign, so that missed reversals hardly matter.
     """
+    out = np.full(2, np.nan)
     if len(T_tracked) <= APART:
-        return float("nan")
+        return out
     true, found = (out_of_plane_mm(T, points_mm) for T in (T_tracked, T_estimated))
-    far = true > LEAST_MM
-    return float(np.median(found[far] / true[far])) if far.sum() >= APART else float("nan")
+    for k in range(2):
+        far = (true[:, k] > LEAST_MM) & (true[:, k] > MOSTLY * true[:, 1 - k])
+        if far.sum() >= APART:
+            out[k] = np.median(found[far, k] / true[far, k])
+    return out
 
 
 def spread_of(result: Reconstruction, T_tracked: Array) -> Array:
@@ -74,17 +82,18 @@ def measured(calibration: Calibration, scans: Sequence[Scan], config: Config | N
     InputError
         If no scan moves out of the plane enough to tell.
     """
-    gains: dict[str, float] = {}
+    gains: dict[str, tuple[float, ...]] = {}
     for scan in scans:
         truth = tracked(scan)
         rows, columns = scan.shape
         points = pixel_points(scan.scale, *(g.ravel() for g in np.meshgrid(
             np.linspace(1, columns, 5), np.linspace(1, rows, 5))))
-        gain = gain_of(reconstruct(scan, calibration=calibration, config=config).T_first_frame, truth, points)
-        if np.isfinite(gain):
-            gains[scan.name] = round(gain, 4)
+        result = reconstruct(scan, calibration=calibration, config=config)
+        gain = gain_of(result.T_first_frame, truth, points) * float(result.numbers.get("orthogonal_gain", 1.0))
+        if np.isfinite(gain).any():
+            gains[scan.name] = tuple(round(float(v), 4) for v in gain)
         if done:
-            done(scan.name, gain)
+            done(scan.name, float(np.nanmean(gain)) if np.isfinite(gain).any() else float("nan"))
     return spread_measured(with_gain(calibration, gains), scans, config, done)
 
 
@@ -117,11 +126,18 @@ def tracked(scan: Scan) -> Array:
     return truth
 
 
-def with_gain(calibration: Calibration, gains: dict[str, float]) -> Calibration:
-    """The calibration with the mean of the gains of scans on top of its own."""
+def with_gain(calibration: Calibration, gains: dict[str, tuple[float, ...]]) -> Calibration:
+    """The calibration with the mean of the gains of scans, of fans and of turns, on top of its own.
+
+    Scans without turns tell the gain of all motion, and nothing of fans beside turns.
+    """
     if not gains:
         raise InputError(f"gain: expected scans that move out of the plane by {LEAST_MM:g} mm in {APART} frames, "
                          "found none")
-    values: Sequence[float] = list(gains.values())
-    return replace(calibration, gain=calibration.gain * float(np.mean(values)), hash="",
-                   figures={**calibration.figures, "gain": gains})
+    values = np.array(list(gains.values()))
+    whole, both = np.isfinite(values[:, 1]), np.isfinite(values).all(1)
+    gain = np.mean(values[whole, 1]) if whole.any() else np.mean(values[:, 0])
+    fan = np.mean(values[both, 0] / values[both, 1]) if both.any() else 1.0
+    told = {name: [v if np.isfinite(v) else None for v in row] for name, row in gains.items()}
+    return replace(calibration, gain=calibration.gain * float(gain), fan=calibration.fan * float(fan), hash="",
+                   figures={**calibration.figures, "gain": told})

@@ -83,7 +83,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         else:
             strengths = cell_strengths(speckle, scan.n_frames, curves)
         speckle = curves.resampled(speckle)
-        forms = curves.forms(images.geometry, grid)
+        forms = calibration.forms(images.geometry, grid)
     with clock.stage("direction"):
         if hand.pivot and two_rocks(planar_step[:, 2]) is None:
             T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand.swept)

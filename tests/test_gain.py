@@ -14,6 +14,7 @@ from speckle_rec.cli import main
 from speckle_rec.errors import InputError
 from speckle_rec.geometry import mirror as mirror_image
 from speckle_rec.pipeline import reconstruct
+from speckle_rec.probe import cells
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
 
@@ -22,7 +23,7 @@ POINTS = np.array([[0.0, 0, 0], [0, 60, 0], [30, 40, 0], [-30, 40, 0]])
 
 def fan_and_turn(n=300):
     t = np.linspace(0, 1, n)
-    return trajectory(tilt_rad=0.4 * np.sin(9 * t), yaw_rad=1.2 * np.clip(2 * t - 1, 0, 1))
+    return trajectory(tilt_rad=0.4 * np.sin(4 * np.pi * np.minimum(t, 0.5)), yaw_rad=1.2 * np.clip(2 * t - 1, 0, 1))
 
 
 def short(T, share):
@@ -33,27 +34,40 @@ def short(T, share):
 @pytest.mark.parametrize("share", [0.8, 0.9, 1.0, 1.15])
 def test_a_known_shortfall_comes_back(share):
     T = fan_and_turn()
-    assert np.isclose(gain.gain_of(short(T, share), T, POINTS), share, rtol=0.02)
+    assert np.allclose(gain.gain_of(short(T, share), T, POINTS), share, rtol=0.02)
+
+
+def test_fans_and_turns_are_told_apart():
+    T = fan_and_turn()
+    less = se3.chain(se3.exp(se3.log(se3.steps(T)) * [1, 1, 0.8, 0.8, 0.95, 1]))
+    assert np.allclose(gain.gain_of(less, T, POINTS), [0.8, 0.95], atol=0.02)
 
 
 def test_wrong_signs_hardly_matter():
     T = fan_and_turn()
-    assert np.isclose(gain.gain_of(mirror.flip(short(T, 0.9), 130), T, POINTS), 0.9, rtol=0.05)
+    assert np.allclose(gain.gain_of(mirror.flip(short(T, 0.9), 130), T, POINTS), 0.9, rtol=0.05)
 
 
 @pytest.mark.parametrize("n", [2, gain.APART, 200])
 def test_a_scan_that_hardly_moves_tells_nothing(n):
     T = trajectory(shift_mm=np.zeros(n))
-    assert np.isnan(gain.gain_of(T, T, POINTS))
+    assert np.isnan(gain.gain_of(T, T, POINTS)).all()
 
 
 def test_the_gain_stretches_the_curves_and_is_kept(tmp_path):
     shipped = Calibration.shipped()
-    made = gain.with_gain(shipped, {"a": 0.88, "b": 0.92})
+    nan = float("nan")
+    made = gain.with_gain(shipped, {"a": (0.8, 0.88), "b": (0.92, 0.92), "turns": (nan, 0.9), "sweep": (0.7, nan)})
     assert np.isclose(made.gain, 0.9 * shipped.gain) and made.hash == ""
+    assert np.isclose(made.fan, shipped.fan * (0.8 / 0.88 + 1) / 2)
     saved = made.save(tmp_path / "c.h5")
-    assert np.isclose(Calibration.load(tmp_path / "c.h5").gain, made.gain)
-    assert saved.hash != shipped.hash and Calibration.load(tmp_path / "c.h5").figures["gain"] == {"a": 0.88, "b": 0.92}
+    again = Calibration.load(tmp_path / "c.h5")
+    assert np.isclose(again.gain, made.gain) and np.isclose(again.fan, made.fan)
+    assert saved.hash != shipped.hash and again.figures["gain"]["sweep"] == [0.7, None]
+    swept = gain.with_gain(shipped, {"sweep": (0.7, nan)})
+    assert np.isclose(swept.gain, 0.7 * shipped.gain) and swept.fan == shipped.fan
+    expected = made.curves.forms(SECTOR, cells(SECTOR)) * [made.fan, made.fan, 1]
+    assert np.allclose(made.forms(SECTOR, cells(SECTOR)), expected)
 
 
 def test_without_a_scan_that_moves_there_is_no_gain():
@@ -120,10 +134,10 @@ def test_the_verb_measures_it(tmp_path, monkeypatch, records_of_noise):
 def records_of_noise(tmp_path, monkeypatch):
     """A data set whose tracked poses fan and turn, and a fit that does not look at its frames."""
     from speckle_rec.cli import calibrate as verb
-    root = dataset(tmp_path / "data", ("007/RH_rotation", "008/LH_rotation"), n_frames=120)
-    fitted = replace(Calibration.shipped(), gain=1.0)
+    root = dataset(tmp_path / "data", ("007/RH_rotation", "008/LH_rotation"), n_frames=240)
+    fitted = replace(Calibration.shipped(), gain=1.0, fan=1.0)
     monkeypatch.setattr(verb, "_collect", lambda *a, **k: ([], []))
     monkeypatch.setattr(verb, "fit", lambda *a, **k: fitted)
-    T = fan_and_turn(120)
+    T = fan_and_turn(240)
     monkeypatch.setattr(verb.Scan, "T_first_frame_tracked", property(lambda self: T))
     return root
