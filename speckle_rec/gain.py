@@ -3,7 +3,7 @@
 Curves are fitted to single pairs. A trajectory weighs all of them against each other, against priors and under robust
 losses, and comes out smaller by a share that is much the same in all scans of a machine, and fans by another than turns
 (METHOD.md (7.9)). Crossing planes make up for it where there are any; what they make up for is part of the gain. What
-is left of its errors is slow - a slide read as a tilt - and larger than the noise of what it measures (METHOD.md (7.10)).
+is left of the errors is slow - a slide read as a tilt - and larger than the noise of measurements (METHOD.md (7.10)).
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -136,6 +136,7 @@ def records_of_noise(tmp_path, monkeypatch):
     from speckle_rec.cli import calibrate as verb
     root = dataset(tmp_path / "data", ("007/RH_rotation", "008/LH_rotation"), n_frames=240)
     fitted = replace(Calibration.shipped(), gain=1.0, fan=1.0)
+    monkeypatch.setattr(gain, "LEAST_MM", 0.3)           # the images are small
     monkeypatch.setattr(verb, "_collect", lambda *a, **k: ([], []))
     monkeypatch.setattr(verb, "fit", lambda *a, **k: fitted)
     T = fan_and_turn(240)
