@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import protocol
 from .calibration import Calibration
-from .curvefit import LENS, CurveFit, Priors, Sample, fit, parts, predict, robust_cost
+from .curvefit import KERNEL, LENS, CurveFit, Priors, Sample, fit, parts, predict, robust_cost
 from .decorrelation import Curves
 from .errors import InputError
 from .heldout import NAMES, PairErrors, judge_pairs, lag_one_excess
@@ -36,6 +36,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "mixture, one floor": {"use_signs": False},
     "mixture, signs, no tissue factor": {"use_stretch": False},
     "mixture, signs, tissue factor, free lens": {"free_lens": True},
+    "mixture, signs, tissue factor, no rows of pixels": {"free": tuple(n for n in (*LENS, *KERNEL) if n != "rows"), "rows": 0.0},
     "mixture, signs, tissue factor": {},
 }
 
@@ -44,7 +45,7 @@ def start_curves(kind: str, lens: Priors | None = None) -> Curves:
     """Where a fit starts; lens : that of the kind of probe if None."""
     lens = lens or LENSES[kind]
     return replace(Curves.default(kind), waist_mm=lens.waist_mm, focus_mm=lens.focus_mm, tail_b=0.3, tail_beta=0.45,
-                   kappa=0.003, slow_share=0.25, floor=0.8, rows=0.03)
+                   kappa=0.003, slow_share=0.25, floor=0.8)
 
 
 def lens_prior(kind: str, lens: tuple[float, float]) -> Priors:
@@ -63,9 +64,9 @@ def lens_prior(kind: str, lens: tuple[float, float]) -> Priors:
 
 
 def fit_form(samples: Sequence[Sample], kind: str, *, lens: Priors | None = None, kernel: str = "mixture",
-             free_lens: bool = False, **options: Any) -> CurveFit:
-    """Fit one of `FORMS`."""
-    start, priors = start_curves(kind, lens), lens or LENSES[kind]
+             free_lens: bool = False, rows: float = 0.03, **options: Any) -> CurveFit:
+    """Fit one of `FORMS`; `rows` is the start of `Curves.rows`."""
+    start, priors = replace(start_curves(kind, lens), rows=rows), lens or LENSES[kind]
     if kernel == "mixture":
         start = replace(start, mix=START_MIX)
     elif kernel == "exponential":

@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 
 APART = 50          # frames between which motion is compared
 LEAST_MM = 3.0      # of true motion out of the plane
+LEAST_SPREAD = 0.1  # no few scans show that errors are smaller
 MOSTLY = 2.0        # times the other motion that one must be to count as a fan or a turn
 
 
@@ -107,7 +108,7 @@ def spread_measured(calibration: Calibration, scans: Iterable[Scan], config: Con
         spreads[scan.name] = [round(float(v), 3) for v in spread]
         if done:
             done(scan.name, float(np.sqrt(np.square(spread).mean())))
-    total = np.sqrt(np.square(list(spreads.values())).mean(0))
+    total = np.maximum(np.sqrt(np.square(list(spreads.values())).mean(0)), LEAST_SPREAD)
     return replace(calibration, spread=tuple(float(v) for v in total), hash="",
                    figures={**calibration.figures, "spread": spreads})
 
