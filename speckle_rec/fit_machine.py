@@ -36,7 +36,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "mixture, one floor": {"use_signs": False},
     "mixture, signs, no tissue factor": {"use_stretch": False},
     "mixture, signs, tissue factor, free lens": {"free_lens": True},
-    "mixture, signs, tissue factor, no rows of pixels": {"free": tuple(n for n in (*LENS, *KERNEL) if n != "rows"), "rows": 0.0},
+    "mixture, signs, tissue factor, no rows of pixels": {"free": tuple(n for n in (*LENS, *KERNEL) if n != "rows"),
+                                                         "rows": 0.0},
     "mixture, signs, tissue factor": {},
 }
 
