@@ -23,7 +23,7 @@ from .measuring import measuring
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled
 from .orthogonal import Anatomy, self_calibrate
 from .probe import cells, find
-from .protocol import is_swept, two_rocks
+from .protocol import is_swept, pivot_depth, two_rocks
 from .result import Reconstruction
 from .revisit import NO_LOOPS
 from .scan import Scan
@@ -139,6 +139,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                                       *orthogonal.warnings_of(crossed)])
     result.numbers["device"] = pairs.name
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
+    if hand.pivot:
+        result.numbers["pivot_mm"] = round(pivot_depth(T), 2)
     result.numbers["persistence"] = blended
     result.numbers["revisits"] = len(loops)
     result.numbers["parts_exchanged"] = len(mended.parts)

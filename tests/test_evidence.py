@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scenes import trajectory
 
 from speckle_rec import evidence, geometry, probe
 from speckle_rec.decorrelation import CellStrengths, Correlations, Curves
-from speckle_rec.protocol import PHASES, phases
+from speckle_rec.protocol import PHASES, phases, pivot_depth
 from speckle_rec.synth.trajectory import rotation
 
 FAN = probe.ultrasonix_4dc7(np.diag([0.22447, 0.23554, 1.0, 1.0]))
@@ -81,3 +82,17 @@ def test_phases_of_a_scan_are_those_its_hand_went_through(seed):
     runs = found[np.concatenate([[True], np.diff(found) != 0])]
     assert [PHASES[r] for r in runs if PHASES[r] != "still"] == ["fan", "rock", "turn", "fan", "rock"]
     assert (found == true).mean() > 0.95
+
+
+@pytest.mark.parametrize("depth", [-4.0, 0.0, 8.0])
+def test_the_point_that_moves_least_is_the_pivot(depth):
+    """A probe that fans and rocks about a point below (or above) its face, and drifts a little."""
+    t = np.linspace(0, 20, 600)
+    drift = 0.3 * np.stack([np.sin(0.7 * t), np.cos(1.1 * t), np.sin(1.7 * t)], 1)
+    T = geometry.translation(drift) @ trajectory(tilt_rad=0.3 * np.sin(t), roll_rad=0.2 * np.sin(1.3 * t))
+    about = geometry.translation(np.array([0.0, depth, 0.0])) @ T @ geometry.translation(np.array([0.0, -depth, 0.0]))
+    assert pivot_depth(about) == pytest.approx(depth, abs=0.3)
+
+
+def test_a_probe_that_does_not_lean_has_no_pivot():
+    assert pivot_depth(trajectory(shift_mm=np.linspace(0, 30, 50))) == 0
