@@ -10,6 +10,7 @@ sign is wrong; `signs`: scans in which that is more than `WRONG`.
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     step, _ = planar_chain(planar, scan.n_frames)
     speckle = pairs.correlate(grid, step, duplicate)
     strengths = calibration.strengths(speckle, scan.n_frames, measure(images, grid, GREY_PER_NEPER, 0))
-    forms = curves.forms(images.geometry, grid)
+    speckle, forms = curves.resampled(speckle), calibration.forms(images.geometry, grid)
     yield "protocol alone", ProtocolPrior().poses(np.where([False, False, True], step, 0)), T_image_face
     yield "in-plane motion alone", se3.chain(planar_poses(step)), T_image_face
     yield "in-plane motion and protocol", ProtocolPrior().poses(step), T_image_face
@@ -62,6 +63,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     alone = Factors.of(planar, speckle, forms, strengths, curves, Hand(), acceleration=acceleration)
     yield "full solve without loops", solve(T, alone), T_image_face
     loops = pairs.find_loops(grid, step, duplicate)
+    loops = replace(loops, speckle=curves.resampled(loops.speckle))
     factors = Factors.of(planar, speckle, forms, strengths, curves, Hand(), loops, acceleration)
     some = sampled(factors)
     neighbours = step, speckle, forms, strengths, curves, Hand()
