@@ -23,7 +23,7 @@ from .mirror import flip, proposals
 from .probe import ProbeGeometry
 from .revisit import STRIDE
 from .scan import Scan
-from .working import BLOCK
+from .working import BLOCK, spaced
 
 Array = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -375,11 +375,7 @@ def still_places(T: Array, start: int, stop: int) -> list[int]:
     first."""
     step = se3.log(se3.steps(T))[:, 2:5] * np.array([1, *2 * [ARM_MM]])
     pace = gaussian_filter1d(np.linalg.norm(step, axis=1), 3)
-    out: list[int] = []
-    for t in start + np.argsort(pace[start:stop], kind="stable"):
-        if len(out) < PLACES and all(abs(t - other) >= PLACES_APART for other in out):
-            out.append(int(t))
-    return out
+    return spaced((start + np.argsort(pace[start:stop], kind="stable")).tolist(), PLACES_APART, PLACES)
 
 
 def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:

@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import pixel_points
 from .inplane import Matcher, PlanarMotion, chained, same_picture
 from .io.source import FrameSource
 from .probe import ProbeGeometry
-from .working import WorkingImages, threads
+from .working import WorkingImages, spaced, threads
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
@@ -104,8 +103,8 @@ class Unblended:
 
 def image_shape(geometry: ProbeGeometry) -> Array:
     """[3, 3]: the mean square shift (mm^2) of the field of view under a planar twist v is v^T shape v."""
-    row, column = (np.asarray(at + 1, dtype=np.float64) for at in np.nonzero(geometry.mask()))
-    x, y = (pixel_points(geometry.scale, column, row)[:, :2] - geometry.face_mm).T
+    row, column = np.nonzero(geometry.mask())
+    x, y, _ = geometry.mm_px @ np.stack([column, row, np.ones_like(row)])
     one, zero = np.ones_like(x), np.zeros_like(x)
     J = np.stack([np.stack([one, zero, -y], -1), np.stack([zero, one, x], -1)], 1)
     return np.asarray(np.einsum("nki,nkj->ij", J, J) / len(x))
@@ -146,11 +145,7 @@ def stretches(first: NDArray[np.int64], told: NDArray[np.bool_]) -> list[int]:
     good = np.zeros(int(first.max(initial=0)) + STRETCH + 1)
     good[first[told]] = 1
     count = np.convolve(good, np.ones(STRETCH), "valid")
-    out: list[int] = []
-    for k in np.argsort(-count, kind="stable").tolist():
-        if count[k] >= ENOUGH and len(out) < STRETCHES and all(abs(k - other) >= STRETCH for other in out):
-            out.append(k)
-    return out
+    return spaced((k for k in np.argsort(-count, kind="stable").tolist() if count[k] >= ENOUGH), STRETCH, STRETCHES)
 
 
 def _again(matcher: Matcher, images: WorkingImages, begin: int) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """A scan's frames at the resolution the measurements work at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -57,3 +57,14 @@ def threads(jobs: int) -> ThreadPoolExecutor:
     """Pool of worker threads; 0 takes all cores."""
     import os
     return ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)))
+
+
+def spaced(order: Iterable[int], apart: int, most: int) -> list[int]:
+    """The first `most` frames of `order` of which no two are less than `apart` frames from each other."""
+    out: list[int] = []
+    for k in order:
+        if len(out) == most:
+            break
+        if all(abs(k - other) >= apart for other in out):
+            out.append(k)
+    return out
