@@ -133,7 +133,7 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
     """Expected correlations [n] (METHOD.md (7.1))."""
     floor, slow, stretch = parts(coefficients, sample.signs)
     q = unit_q(curves, sample) * stretch**2
-    level = floor * (1 - curves.rows * sample.between)
+    level = floor * curves.kept(sample.between)
     return level * ((1 - slow) * curves.kernel(q) + slow * curves.kernel(curves.kappa * q))
 
 
@@ -246,7 +246,7 @@ def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:
     unit = unit_q(curves, s)
     q = unit * stretch**2
     fast_k, slow_k = curves.kernel(q), curves.kernel(curves.kappa * q)
-    level = floor * (1 - curves.rows * s.between)
+    level = floor * curves.kept(s.between)
     return level * ((1 - slow) * fast_k + slow * slow_k), level, floor, slow, stretch, q, fast_k, slow_k, unit
 
 
@@ -264,7 +264,7 @@ def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.boo
             trial[k] += h
             c = to_curves(trial, like)
             q2 = (unit_q(c, s) if GLOBALS[k] in ("waist_mm", "focus_mm", "steering") else unit) * stretch**2
-            there = floor * (1 - c.rows * s.between)
+            there = floor * c.kept(s.between)
             d = (there * ((1 - slow) * c.kernel(q2) + slow * c.kernel(c.kappa * q2)) - f) / h
         columns.append(d[:, None])
     columns += [(f * (1 - floor))[:, None] * A, (level * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,

@@ -5,6 +5,7 @@ METHOD.md, section 3, has the equations.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ TABLE_REACH, TABLE_PER_UNIT = 40, 200
 RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 GAUSSIAN_APERTURE = np.sqrt(np.log(2) / 2) / 1.3916     # 1/e half-width over aperture, of the beam with its -6 dB width
+AT_ONCE = 1024      # pairs whose cells are worked on at a time
 GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
 
@@ -109,7 +111,14 @@ class Curves:
         """Correlations without what moves between rows of pixels have cost (METHOD.md (3.11))."""
         if speckle.turns is None or not self.rows:
             return speckle
-        return replace(speckle, rho=speckle.rho / (1 - np.float32(self.rows) * speckle.turns.between_rows()))
+        rho = speckle.turns.between_rows()          # half a gigabyte in long scans: divided in place
+        for m in range(0, len(rho), AT_ONCE):
+            rho[m:m + AT_ONCE] = speckle.rho[m:m + AT_ONCE] / self.kept(rho[m:m + AT_ONCE])
+        return replace(speckle, rho=rho)
+
+    def kept(self, between: NDArray[Any]) -> NDArray[Any]:
+        """Share [...] of the correlation that is left so far `between` [...] rows of pixels (METHOD.md (3.11))."""
+        return 1 - self.rows * between
 
     def kernel(self, q) -> Array:
         """K(Q)."""
@@ -189,16 +198,19 @@ class BeamTurns:
     geometry: ProbeGeometry
     twist: Array
 
-    def turn2(self, at_once: int = 1024) -> NDArray[np.float32]:
+    def turn2(self, at_once: int = AT_ONCE) -> NDArray[np.float32]:
         """Squared turns [M, P] in rad^2, see `beam_turn2`."""
+        return self._each(lambda twist: beam_turn2(self.lines, self.geometry, twist), at_once)
+
+    def between_rows(self, at_once: int = AT_ONCE) -> NDArray[np.float32]:
+        """How far [M, P] the cells come to lie off rows of pixels, see `between_rows`."""
+        return self._each(lambda twist: between_rows(self.lines, twist, self.geometry.scale[1, 1]), at_once)
+
+    def _each(self, measure: Callable[[Array], NDArray[np.float32]], at_once: int) -> NDArray[np.float32]:
         out = np.empty((len(self.twist), len(self.lines)), np.float32)
         for m in range(0, len(out), at_once):
-            out[m:m + at_once] = beam_turn2(self.lines, self.geometry, self.twist[m:m + at_once])
+            out[m:m + at_once] = measure(self.twist[m:m + at_once])
         return out
-
-    def between_rows(self) -> NDArray[np.float32]:
-        """How far [M, P] the cells come to lie off rows of pixels, see `between_rows`."""
-        return between_rows(self.lines, self.twist, self.geometry.scale[1, 1])
 
 
 @dataclass(frozen=True)

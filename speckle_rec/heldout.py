@@ -95,7 +95,7 @@ def rest_of(curves: Curves, record: Record) -> NDArray[np.float32]:
 def resampled(curves: Curves, record: Record) -> NDArray[np.float32]:
     """Correlations [M, P] without what moves between rows of pixels have cost."""
     between = between_rows(record.lines, record.planar, record.row_mm[0])
-    return record.rho / (1 - np.float32(curves.rows) * between)
+    return record.rho / curves.kept(between)
 
 
 def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErrors:
