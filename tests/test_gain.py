@@ -11,6 +11,7 @@ from speckle_rec import gain, mirror
 from speckle_rec import geometry as se3
 from speckle_rec.calibration import Calibration
 from speckle_rec.cli import main
+from speckle_rec.decorrelation import Curves
 from speckle_rec.errors import InputError
 from speckle_rec.geometry import mirror as mirror_image
 from speckle_rec.pipeline import reconstruct
@@ -142,3 +143,24 @@ def records_of_noise(tmp_path, monkeypatch):
     T = fan_and_turn(240)
     monkeypatch.setattr(verb.Scan, "T_first_frame_tracked", property(lambda self: T))
     return root
+
+
+def test_what_crossing_planes_made_up_for_is_part_of_the_gain(tmp_path, monkeypatch, records_of_noise):
+    def engine(scan, **_):
+        made = result(short(scan.T_first_frame_tracked, 1.02), 0.01)
+        made.numbers["orthogonal_gain"] = 0.8
+        return made
+
+    monkeypatch.setattr(gain, "reconstruct", engine)
+    assert main(["calibrate", str(records_of_noise), "-o", str(tmp_path / "c.h5"), "--gain", "2", "-q",
+                 "--no-report"]) == 0
+    assert np.isclose(Calibration.load(tmp_path / "c.h5").gain, 0.8 * 1.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("owner, name", [(Curves, "resampled"), (Calibration, "forms")])
+def test_a_reconstruction_asks_for_what_was_calibrated(tmp_path, monkeypatch, owner, name):
+    asked, usual = [], getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda self, *given: (asked.append(self), usual(self, *given))[1])
+    scan = Scan.open(dataset(tmp_path / "data", ("007/RH_rotation",), n_frames=8) / "frames_transfs/007/RH_rotation.h5")
+    reconstruct(scan)
+    assert asked
