@@ -162,5 +162,5 @@ def test_a_reconstruction_asks_for_what_was_calibrated(tmp_path, monkeypatch, ow
     asked, usual = [], getattr(owner, name)
     monkeypatch.setattr(owner, name, lambda self, *given: (asked.append(self), usual(self, *given))[1])
     scan = Scan.open(dataset(tmp_path / "data", ("007/RH_rotation",), n_frames=8) / "frames_transfs/007/RH_rotation.h5")
-    reconstruct(scan)
+    reconstruct(scan, calibration=Calibration.shipped())
     assert asked
