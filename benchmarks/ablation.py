@@ -21,7 +21,6 @@ from speckle_rec import geometry as se3
 from speckle_rec import score
 from speckle_rec.adaptation import adapt
 from speckle_rec.calibration import Calibration
-from speckle_rec.decorrelation import GREY_PER_NEPER
 from speckle_rec.direction import Hand, backward, other_starts, planar_poses, search, sequential
 from speckle_rec.engines import ProtocolPrior
 from speckle_rec.exchange import exchanged
@@ -32,7 +31,6 @@ from speckle_rec.measuring import measuring
 from speckle_rec.mirror import cheapest, mend, sampled
 from speckle_rec.orthogonal import Anatomy, self_calibrate
 from speckle_rec.probe import cells, find
-from speckle_rec.tissue import measure
 from speckle_rec.working import WorkingImages, sample_frames
 
 WRONG = 0.05
@@ -47,7 +45,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     planar, duplicate = pairs.planar_motion()
     step, _ = planar_chain(planar, scan.n_frames)
     speckle = pairs.correlate(grid, step, duplicate)
-    strengths = calibration.strengths(speckle, scan.n_frames, measure(images, grid, GREY_PER_NEPER, 0))
+    strengths = calibration.judge(speckle, images, grid)(None)
     speckle, forms = curves.resampled(speckle), calibration.forms(images.geometry, grid)
     yield "protocol alone", ProtocolPrior().poses(np.where([False, False, True], step, 0)), T_image_face
     yield "in-plane motion alone", se3.chain(planar_poses(step)), T_image_face

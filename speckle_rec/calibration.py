@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import fibres
 from .curvefit import PARTS, parts
 from .decorrelation import (
+    GREY_PER_NEPER,
     RATES,
     WORST_CELL,
     CellStrengths,
@@ -30,27 +32,36 @@ from .io import h5write
 from .io.source import attributes, one_line, open_h5, read_dataset
 from .io.staging import staged_file
 from .probe import KINDS, Cells, ProbeGeometry
-from .tissue import TEXTURE, Texture, windows
+from .tissue import TEXTURE, Texture, measure, windows
+from .working import WorkingImages
 
 Array = NDArray[np.float64]
 
-VERSION = 3
+VERSION = 4
 FORMAT = "speckle_rec calibration"
 DEFAULT_FILE = Path(__file__).parent / "data" / "default_calibration.h5"
-SIGNS = (*TEXTURE, "strength", "static")      # what predicts a cell's curve; all about 0 +- 1
+SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's curve; all about 0 +- 1
 STATIC_LAGS = (16, 32)
 
 
-def signs_of(speckle: Correlations, n_frames: int, texture: Texture) -> Array:
-    """Signs [W, P, F] of cells, from images alone: texture, lag-1 strength, and what stays correlated at long lags.
+def signs_of(speckle: Correlations, n_frames: int, texture: Texture, across: Array) -> Array:
+    """Signs [W, P, F] of cells: texture, lag-1 strength, what stays correlated at long lags, and `fibres.across` [W].
 
-    The last two are taken relative to the other cells of the window, so that they do not tell how fast the
-    probe moved: a regression on that would pull all motion towards the usual one (METHOD.md (7.4)).
+    Strength and what stays are taken relative to the other cells of the window, so that they do not tell how fast
+    the probe moved: a regression on that would pull all motion towards the usual one (METHOD.md (7.4)).
     """
     strength = 2 * np.clip(relative_strength(speckle, n_frames), 0, 1.1) - 1
     far, count = typical_correlation(speckle, n_frames, STATIC_LAGS)
     static = 3 * (far - np.median(far, axis=1, keepdims=True)) * (count[:, None] > 0)
-    return np.concatenate([texture.values, strength[..., None], static[..., None]], -1)
+    return with_across(np.concatenate([texture.values, strength[..., None], static[..., None],
+                                       np.zeros_like(strength)[..., None]], -1), across)
+
+
+def with_across(signs: Array, across: Array) -> Array:
+    """Signs [W, P, F] with another `fibres.across` [W]."""
+    out = signs.copy()
+    out[..., SIGNS.index("across")] = across[:, None]
+    return out
 
 
 @dataclass(frozen=True)
@@ -83,11 +94,19 @@ class Calibration:
     spread: tuple[float, ...] = (1.0,) * 6
     hash: str = ""
 
-    def strengths(self, speckle: Correlations, n_frames: int, texture: Texture) -> CellStrengths:
-        """Floor, slow share and stretch of every cell, predicted from the scan's images (METHOD.md (7.2))."""
-        floor, slow, stretch = parts(self.coefficients, signs_of(speckle, n_frames, texture))
+    def strengths(self, signs: Array, n_frames: int) -> CellStrengths:
+        """Floor, slow share and stretch of every cell, predicted from its signs [W, P, F] (METHOD.md (7.2))."""
+        floor, slow, stretch = parts(self.coefficients, signs)
         floor = np.where(floor < WORST_CELL, 0, floor)
         return CellStrengths((1 - slow) * floor, slow * floor, windows(n_frames)[1], stretch * self.gain)   # (7.9)
+
+    def judge(self, speckle: Correlations, images: WorkingImages, cells: Cells,
+              jobs: int = 0) -> Callable[[Array | None], CellStrengths]:
+        """Strengths of a scan's cells as a function of its poses [N, 4, 4]; None while those are not known."""
+        n = images.scan.n_frames
+        longer = fibres.elongation(images, cells, jobs)
+        signs = signs_of(speckle, n, measure(images, cells, GREY_PER_NEPER, jobs), fibres.across(longer, n))
+        return lambda T: self.strengths(with_across(signs, fibres.across(longer, n, T)), n)
 
     def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
         """Forms [P, 3, 3] of cells, see `Curves.forms`, with the gain of fans (METHOD.md (7.9))."""

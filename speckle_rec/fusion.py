@@ -194,6 +194,9 @@ class Factors:
                    strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, acceleration,
                    hand.contact_precision, hand.contact[0], hand.lean_precision, hand.contact_reach_mm)
 
+    def judged(self, strengths: CellStrengths) -> "Factors":
+        """The same factors with other strengths of the cells."""
+        return replace(self, fast=strengths.fast, slow=strengths.slow, stretch=strengths.stretch)
 
     @property
     def gram(self) -> Array:

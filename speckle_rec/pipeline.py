@@ -13,7 +13,7 @@ from .adaptation import adapt
 from .calibration import Calibration
 from .confidence import judge
 from .config import Config
-from .decorrelation import GREY_PER_NEPER, Curves, cell_strengths
+from .decorrelation import Curves
 from .direction import Hand, MirrorPrior, backward, choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
 from .exchange import exchanged
@@ -27,7 +27,6 @@ from .protocol import is_swept, pivot_depth, two_rocks
 from .result import Reconstruction
 from .revisit import NO_LOOPS
 from .scan import Scan
-from .tissue import measure
 from .working import WorkingImages, sample_frames
 
 Progress = Callable[[str, int, int], None]
@@ -77,11 +76,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         acceleration = hand_acceleration(planar_step)
     with clock.stage("speckle correlation") as report:
         speckle = pairs.correlate(grid, planar_step, duplicate, progress=report)
-        if isinstance(calibration, Calibration):
-            texture = measure(images, grid, GREY_PER_NEPER, config.jobs)
-            strengths = calibration.strengths(speckle, scan.n_frames, texture)
-        else:
-            strengths = cell_strengths(speckle, scan.n_frames, curves)
+        strengths_of = calibration.judge(speckle, images, grid, config.jobs)
+        strengths = strengths_of(None)
         speckle = curves.resampled(speckle)
         forms = calibration.forms(images.geometry, grid)
     with clock.stage("direction"):
@@ -89,7 +85,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand.swept)
             hand = hand.swept if is_swept(T) else hand
         T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand)
-        strengths = adapt(strengths, T, speckle, forms, curves)
+        strengths = adapt(strengths_of(T), T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
     loops, mended, crossed, solved = NO_LOOPS, Mended(T), None, config.fusion == "batch"
     if config.fusion == "batch":
@@ -110,6 +106,9 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             with clock.stage("mirror tests"):
                 mended = mend(solve(drawn(T, some := sampled(factors)), some), some)
                 mended = exchanged(mended, starts, some)
+                strengths = adapt(strengths_of(mended.T), mended.T, speckle, forms, curves)
+                factors = factors.judged(strengths)
+                some = sampled(factors)
             with clock.stage("orthogonal planes"):
                 crossed = self_calibrate(mended.T, some, Anatomy.of(scan, found.geometry))
                 curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))

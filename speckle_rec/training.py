@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from . import fibres, persistence, protocol
 from . import geometry as se3
-from . import persistence, protocol
 from .calibration import SIGNS, signs_of
 from .curvefit import Sample
 from .decorrelation import GREY_PER_NEPER, Correlations, between_rows, correlate, lines_of
@@ -33,7 +33,7 @@ from .working import WorkingImages, sample_frames
 
 Array = NDArray[np.float64]
 
-FORMAT, VERSION = "speckle_rec training statistics", 3
+FORMAT, VERSION = "speckle_rec training statistics", 4
 PAIRS = 640                  # pairs kept of a scan, all their cells
 DRAWN = 40_000               # correlations of a scan that enter a fit
 MIN_PAIRS = 20
@@ -121,7 +121,8 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     speckle = correlate(images, grid, chain, duplicate, jobs=jobs,
                         progress=lambda a, b: report("speckle correlation", a, b))
     texture = measure(images, grid, GREY_PER_NEPER, jobs)
-    return sample(scan.name, images.geometry, grid, speckle, signs_of(speckle, scan.n_frames, texture),
+    across = fibres.across(fibres.elongation(images, grid, jobs), scan.n_frames, T)
+    return sample(scan.name, images.geometry, grid, speckle, signs_of(speckle, scan.n_frames, texture, across),
                   texture.window, T, seed=seed, planar_rms=planar_rms)
 
 
