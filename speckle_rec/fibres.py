@@ -2,7 +2,7 @@
 
 Muscles are bundles that are long along the limb and thin across it. A plane across the fibres shows round spots and
 moves along the fibres, so that what it shows outlasts the beam; a plane along the fibres shows long bands, and its
-motion leaves them behind. Speckle tells less than the true distance in the one, more in the other (METHOD.md (7.3b)).
+motion leaves them behind. Speckle tells less than the true distance in the one, more in the other (METHOD.md (7.11)).
 """
 
 from itertools import chain

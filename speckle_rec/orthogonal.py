@@ -48,6 +48,7 @@ LEAST_SEEN = 0.1        # pixels that a voxel must hold, smoothed
 STRETCHES = (0.75, 0.85, 0.95, 1.05, 1.15, 1.3)
 ITERATIONS = 8
 HELD = 0.2              # of the weight of the contact prior, where planes cross
+STEADY = 3.0            # times the weight of the contact point's steps there
 SCALE_SD = 0.05         # relative, of what is left of an error of scale: fans of simulated scans
 CLEARLY = 0.1           # of the similarity by which a mirror image must be more alike
 DOUBTFUL = 0.3          # similarity that no true trajectory falls below
@@ -315,10 +316,13 @@ class Calibrated:
     def applied(self, f: Factors) -> Factors:
         """Factors with the crossings, and curves stretched by the scan's own gain.
 
-        The contact point is held less: the anatomy shows where it is.
+        The contact point is held less: the anatomy shows where it is. It slides the more steadily: planes that cross
+        do not see a shift that goes along with a tilt near the face, and would read a part of each fan as one.
         """
+        held, steady = (HELD, STEADY) if self.crossings else (1.0, 1.0)
         return replace(f, stretch=f.stretch * self.gain, crossings=self.crossings,
-                       contact_precision=f.contact_precision * (HELD if self.crossings else 1))
+                       contact_precision=f.contact_precision * held,
+                       contact_rate_precision=f.contact_rate_precision * steady)
 
 
 def warnings_of(found: Calibrated | None) -> list[str]:
