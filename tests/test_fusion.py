@@ -10,7 +10,7 @@ from scenes import model_scan, trajectory
 from speckle_rec import fusion
 from speckle_rec import geometry as se3
 from speckle_rec.direction import Hand
-from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance, linearise, smooth, solve
+from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance, linearise, smooth, solve, total_cost
 from speckle_rec.inplane import PlanarMotion
 
 
@@ -301,6 +301,15 @@ def test_a_probe_on_the_skin_tells_a_sweep_from_a_lean():
     lean = [np.abs(np.arcsin(T[:, 2, 1])).max() for T in (swept, upright)]
     assert lean[1] < 0.7 * lean[0]
     assert abs(upright[-1, 2, 3] / true[-1, 2, 3] - 1) < 0.1
+
+
+def test_factors_judged_anew_are_those_of_the_other_strengths():
+    scan = model_scan(trajectory(shift_mm=0.2 * np.arange(20)), 4)
+    other = dataclasses.replace(scan.strengths, fast=0.9 * scan.strengths.fast, slow=scan.strengths.slow + 0.05,
+                                stretch=1.1 * scan.strengths.stretch)
+    there = factors_of(dataclasses.replace(scan, strengths=other))
+    found = factors_of(scan).judged(other)
+    assert total_cost(scan.T, found) == total_cost(scan.T, there) != total_cost(scan.T, factors_of(scan))
 
 
 def test_without_speckle_the_planar_factors_decide():

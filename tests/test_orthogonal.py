@@ -180,6 +180,24 @@ def test_what_pulls_vanishes_at_the_truth_and_points_there_from_beside_it(scan):
         assert np.linalg.norm(found - expected) < 0.35, found
 
 
+def test_where_planes_cross_the_contact_may_lie_anywhere_but_slides_steadily(scan):
+    """A slide that goes along with a fan costs more than without planes that cross, one that stays costs less."""
+    T, anatomy = scan
+    crossed = orthogonal.Calibrated(T, crossings(T, overlap(T, anatomy, sides(T, anatomy.frames)), 1.0))
+    t = np.linspace(0, 60, len(T))
+    still = np.tile(np.eye(4), (len(T), 1, 1))
+
+    def price(z_mm, **weights) -> float:
+        f = replace(along(still), acceleration=np.full(6, 1e3), **weights)
+        moved = se3.translation(z_mm[:, None] * [0, 0, 1])
+        both = replace(crossed.applied(f), crossings=None), orthogonal.Calibrated(T).applied(f)
+        crossing, alone = (orthogonal.total_cost(moved, g) - orthogonal.total_cost(still, g) for g in both)
+        return crossing / alone
+
+    assert price(np.full(len(t), 0.5), contact_precision=1.0) < 0.5
+    assert price(np.sin(t), contact_rate_precision=1.0) > 1.5
+
+
 def test_a_bent_trajectory_is_drawn_to_the_anatomy(scan):
     """Slow errors of tilt, turn and shift, that neither stretch mends: half is left at most."""
     T, anatomy = scan

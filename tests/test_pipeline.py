@@ -10,7 +10,7 @@ from speckle_rec import geometry as se3
 from speckle_rec import score
 from speckle_rec.confidence import step_confidence
 from speckle_rec.config import Config
-from speckle_rec.decorrelation import CellStrengths, Correlations
+from speckle_rec.decorrelation import CellStrengths, Correlations, Curves
 from speckle_rec.inplane import PlanarMotion
 from speckle_rec.mirror import ENOUGH_LOOPS
 from speckle_rec.pipeline import reconstruct
@@ -141,6 +141,34 @@ def test_the_curves_that_were_used_are_named(frames):
     result = reconstruct(scan_of(frames[:6]), calibration=curves, config=Config(jobs=1))
     assert result.numbers["curves"] == "by hand"
     assert any("30%" in line and "by hand" in line for line in result.warnings)
+
+
+def test_cells_are_judged_by_the_poses_as_soon_as_they_are_known(frames, result, monkeypatch):
+    """By images first, by the frame-by-frame trajectory then, and by the one whose signs are mended at last."""
+    monkeypatch.setattr("speckle_rec.pipeline.ENOUGH_LOOPS", 0)
+    judge, asked = Curves.judge, []
+
+    def blind_at(step):
+        def of(self, *args):
+            strengths = judge(self, *args)
+
+            def told(T):
+                asked.append(T)
+                return dataclasses.replace(strengths(T), fast=0 * strengths(T).fast) if len(asked) == step else \
+                    strengths(T)
+            return told
+        return of
+
+    ends = []
+    for step in (0, 2, 3):
+        asked.clear()
+        monkeypatch.setattr(Curves, "judge", blind_at(step))
+        ends.append(run(scan_of(frames)).T_first_frame)
+        assert len(asked) == 3 and asked[0] is None
+        assert all(T.shape == (N, 4, 4) for T in asked[1:])
+    assert not np.allclose(ends[1], ends[0]) and not np.allclose(ends[2], ends[0])
+    tilts = [np.ptp(se3.log(T)[:, 3]) for T in (asked[1], asked[2], ends[0])]
+    np.testing.assert_allclose(tilts, tilts[-1], rtol=0.3)
 
 
 def test_a_sweep_without_revisits_is_solved_as_a_whole_and_upright(result, monkeypatch):
