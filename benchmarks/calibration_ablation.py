@@ -1,16 +1,19 @@
 """What parts of the curves are worth on held-out subjects: calibration_ablation.py STATISTICS.h5 [--only NAME...]
 [--log DATASET].
 
-Each form of `fit_machine.FORMS` and the last one without the wavefront's curvature, on the statistics that `calibrate`
-kept. With --log the scans of DATASET, those that the statistics are of, are measured as log images too.
+Each form of `fit_machine.FORMS` and the last one without the wavefront's curvature and without fibres, on the
+statistics that `calibrate` kept. With --log the scans of DATASET, those that the statistics are of, are measured as log
+images too.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from speckle_rec import curvefit, decorrelation, heldout, training
+from speckle_rec.calibration import with_across
 from speckle_rec.features import GreyFeatures
 from speckle_rec.fit_machine import FORMS, drawn, held_out
 from speckle_rec.io import tusrec
@@ -35,6 +38,11 @@ def without_curvature(forms_of):
     return without
 
 
+def without_fibres(record: training.Record) -> training.Record:
+    """A record that does not know which way the fibres run (METHOD.md (7.11))."""
+    return replace(record, signs=with_across(record.signs, np.zeros(len(record.signs))))
+
+
 def as_log_images(scans: list[Scan]) -> list[training.Record]:
     """Statistics of scans whose speckle is not decompressed."""
     usual = decorrelation.AmplitudeFeatures
@@ -49,7 +57,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description="What parts of the curves are worth on held-out subjects.")
     options.add_argument("statistics", type=Path)
     options.add_argument("--log", type=Path, help="the data set that the statistics are of")
-    options.add_argument("--only", nargs="+", metavar="FORM", help="forms of `fit_machine.FORMS`, or 'no curvature'")
+    options.add_argument("--only", nargs="+", metavar="FORM",
+                         help="forms of `fit_machine.FORMS`, 'no curvature' or 'no fibres'")
     o = options.parse_args()
     print("| form | rho rms | focus | error | yaw | error | tilt | error |\n|---|---:|---|---:|---|---:|---|---:|")
     records = training.read(o.statistics)
@@ -61,6 +70,8 @@ def main() -> None:
         curvefit.forms_of = heldout.forms_of = without_curvature(usual)
         row(f"{BEST}, no curvature", records, BEST)
         curvefit.forms_of = heldout.forms_of = usual
+    if not o.only or "no fibres" in o.only:
+        row(f"{BEST}, no fibres", [without_fibres(r) for r in records], BEST)
     if o.log:
         scans = [Scan.open(entry.path) for entry in tusrec.entries(o.log)]
         row(f"{BEST}, log images", as_log_images(scans), BEST)

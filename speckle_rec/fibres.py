@@ -21,7 +21,7 @@ EVERY = 8                           # frames: what is looked at changes slowly
 FINE_MM, COARSE_MM = 0.45, 2.7      # widths (Gaussian) between which bands are looked for: speckle is finer
 APART_MM = 1.8                      # places whose likeness is compared, along the image and in depth
 ROUND, LONG = 0.0, 0.6              # what of one is more than of the other, in planes across fibres and along them
-LEAST_TURN_RAD = 0.7                # of the probe, from which its turn tells more than the images
+LEAST_TURN_RAD = 1.1                # of the probe, from which bands would show at one end, and its turn tells more
 TELLS = 0.5                         # difference, of two, between the ends of a turn, below which there are no fibres
 CLOSE = 0.25                        # of the square of the sine: what counts as an end
 
