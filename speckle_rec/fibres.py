@@ -72,8 +72,9 @@ def across(elongation: Array, n_frames: int, T: Array | None = None) -> Array:
     Parameters
     ----------
     elongation : [W], see `elongation`.
-    T : [N, 4, 4] poses, if known. Where the probe is turned by `LEAST_TURN_RAD` or more, the images only tell which
-        end of the turn lies along the fibres; bands show late, but what is oblique to the fibres moves much as across.
+    T : [N, 4, 4] poses, if known. Then the images only tell how the fibres lay at first, and the turn since then the
+        rest: bands show late, but what is oblique to the fibres moves much as across. Where the probe is turned by
+        `LEAST_TURN_RAD` or more, both ends of the turn must differ for there to be fibres.
     """
     seen = np.clip(2 * (elongation - ROUND) / (LONG - ROUND) - 1, -1, 1)
     if T is None:
@@ -82,10 +83,10 @@ def across(elongation: Array, n_frames: int, T: Array | None = None) -> Array:
     if not ok.any():
         return seen
     yaw = np.interp(np.arange(n_frames), np.flatnonzero(ok), np.unwrap(np.arctan2(T[ok, 0, 2], T[ok, 0, 0])))
-    if np.ptp(yaw) < LEAST_TURN_RAD:
-        return seen
     middle, _ = windows(n_frames)
     turned = np.square(np.sin(yaw[np.minimum(middle, n_frames - 1)] - yaw[0]))
-    ends = [seen[turned <= turned.min() + CLOSE], seen[turned >= turned.max() - CLOSE]]
-    more = float(np.median(ends[1]) - np.median(ends[0]))
-    return np.sign(more) * (2 * turned - 1) if abs(more) > TELLS else np.zeros(len(middle))
+    first, last = (float(np.median(seen[end])) for end in (turned <= turned.min() + CLOSE,
+                                                           turned >= turned.max() - CLOSE))
+    if np.ptp(yaw) < LEAST_TURN_RAD:
+        return first * (1 - 2 * turned)
+    return np.sign(last - first) * (2 * turned - 1) if abs(last - first) > TELLS else np.zeros(len(middle))

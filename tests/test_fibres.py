@@ -78,7 +78,14 @@ def test_without_a_turn_the_images_tell():
     for bands, expected in ((0.0, -1), (1.0, 1)):
         longer = shown(np.full(LONG_SCAN, bands))
         for T in (None, turning(np.linspace(0, 8, LONG_SCAN)), np.full((LONG_SCAN, 4, 4), np.nan)):
-            np.testing.assert_array_equal(fibres.across(longer, LONG_SCAN, T), np.full(len(longer), expected))
+            np.testing.assert_allclose(fibres.across(longer, LONG_SCAN, T), np.full(len(longer), expected), atol=0.05)
+
+
+@pytest.mark.parametrize("bands, expected", [(0.0, -1), (1.0, 1), (0.5, 0)])
+def test_a_short_turn_goes_on_from_what_was_seen_at_first(bands, expected):
+    """A turn by half a right angle ends where the motion is as much along as across, and the images do not show it."""
+    found = fibres.across(shown(np.full(LONG_SCAN, bands)), LONG_SCAN, turning(-45 * EARLY))
+    assert found[0] == pytest.approx(expected) and found[-1] == pytest.approx(0, abs=1e-9)
 
 
 def test_tissue_that_looks_alike_from_both_sides_has_no_fibres():
