@@ -19,18 +19,25 @@ def shrink(image, factor: int):
     return cv2.resize(image[:rows, :columns], (columns // factor, rows // factor), interpolation=cv2.INTER_AREA)
 
 
-def local_mean(image: FloatImage, mask: NDArray[np.bool_], sigma_px: float) -> FloatImage:
-    """Gaussian mean over the field of view only (normalised convolution; Knutsson & Westin 1993).
+class LocalMean:
+    """Gaussian mean over the field of view `mask` only (normalised convolution; Knutsson & Westin 1993).
 
     Three box filters stand in for the Gaussian (Wells 1986): their cost does not grow with its width.
     """
-    width = int(2 * round((np.sqrt(12 * sigma_px**2 / 3 + 1) - 1) / 2) + 1)
-    weight: FloatImage = mask.astype(np.float32)
-    top: FloatImage = image * weight
-    for _ in range(3):
-        top = cv2.boxFilter(top, -1, (width, width))
-        weight = cv2.boxFilter(weight, -1, (width, width))
-    return top / np.maximum(weight, 1e-6)
+
+    def __init__(self, mask: NDArray[np.bool_], sigma_px: float):
+        self.width = int(2 * round((np.sqrt(12 * sigma_px**2 / 3 + 1) - 1) / 2) + 1)
+        self.mask: FloatImage = mask.astype(np.float32)
+        self.per_weight: FloatImage = 1 / np.maximum(self._smoothed(self.mask), 1e-6)
+
+    def __call__(self, image: FloatImage) -> FloatImage:
+        """The mean [H, W] about every pixel of a float32 image."""
+        return self._smoothed(image * self.mask) * self.per_weight
+
+    def _smoothed(self, image: FloatImage) -> FloatImage:
+        for _ in range(3):
+            image = cv2.boxFilter(image, -1, (self.width, self.width))
+        return image
 
 
 class GreyFeatures:
@@ -41,11 +48,14 @@ class GreyFeatures:
 
     def __init__(self, mask: NDArray[np.bool_], sigma_px: float = 9.0):
         self.mask, self.sigma_px = mask, sigma_px
+        self.local_mean = LocalMean(mask, sigma_px)
 
     def __call__(self, frame: NDArray[np.uint8]) -> FloatImage:
         image = frame.astype(np.float32)
-        high = np.clip(image - local_mean(image, self.mask, self.sigma_px), -GREY_CLIP, GREY_CLIP)
-        return high * self.mask
+        image -= self.local_mean(image)
+        np.clip(image, -GREY_CLIP, GREY_CLIP, out=image)
+        image *= self.local_mean.mask
+        return image
 
 
 class AmplitudeFeatures:
@@ -57,9 +67,21 @@ class AmplitudeFeatures:
 
     def __init__(self, mask: NDArray[np.bool_], counts_per_neper: float, sigma_px: float = 5.0):
         self.mask, self.sigma_px = mask, sigma_px
+        self.local_mean = LocalMean(mask, sigma_px)
         self.table = np.exp(np.arange(256) / counts_per_neper).astype(np.float32)
 
     def __call__(self, frame: NDArray[np.uint8]) -> FloatImage:
-        amplitude = cv2.LUT(frame, self.table)
-        ratio = amplitude / np.maximum(local_mean(amplitude, self.mask, self.sigma_px), 1e-3)
-        return np.minimum(ratio - 1, 4.0) * self.mask
+        return self.of(self.amplitude(frame))
+
+    def amplitude(self, frame: NDArray[np.uint8]) -> FloatImage:
+        """The decompressed image."""
+        return cv2.LUT(frame, self.table)
+
+    def of(self, amplitude: FloatImage) -> FloatImage:
+        """Features of a decompressed image."""
+        mean = self.local_mean(amplitude)
+        ratio = np.divide(amplitude, np.maximum(mean, 1e-3, out=mean), out=mean)
+        ratio -= 1
+        np.minimum(ratio, 4.0, out=ratio)
+        ratio *= self.local_mean.mask
+        return ratio

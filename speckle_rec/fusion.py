@@ -14,13 +14,15 @@ from . import geometry as se3
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
 from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER, Hand
 from .inplane import PlanarMotion, match_information
-from .kernels.multilaterate import cell_cost, cell_fit
+from .kernels.multilaterate import cell_cost, cell_fit, cell_weights
+from .kernels.twists import jacobians, relative_twists
 from .normal import Normal
 from .revisit import Loops
 
 Array = NDArray[np.float64]
 
 PLANAR = np.array([0, 1, 5])       # x, y, roll of a twist
+ALL = np.arange(6)
 OUT_OF_PLANE = np.array([2, 3, 4])  # z, tilt, yaw
 MOST_LAG = 36       # frames: pairs further apart are loops, outside the band
 DRAW = 10.0
@@ -210,11 +212,19 @@ class Factors:
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_fits(xi, held, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost,
-              gradient, hessian):
+def _all_fits(xi, weights, forms, rho, rest, window, fast, slow, stretch, table, per_unit, cutoff, cost, gradient,
+              hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m] = cell_fit(xi[m], held[m], forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]],
-                           table, per_unit, samples, extra, cutoff, gradient[m], hessian[m])
+        cost[m] = cell_fit(xi[m], weights[m], forms, rho[m], rest[m], fast[window[m]], slow[window[m]],
+                           stretch[window[m]], table, per_unit, cutoff, gradient[m], hessian[m])
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _all_weights(xi, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra, weights):
+    for m in numba.prange(xi.shape[0]):
+        w = window[m]
+        cell_weights(xi[m], forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table, per_unit, samples, extra,
+                     weights[m])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
@@ -228,9 +238,9 @@ def _all_costs(xi, rows, forms, rho, rest, window, fast, slow, stretch, table, p
 def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> Array:
     """Weighed cost of each pair's correlations, of all pairs or those of `which` [M]."""
     rows = np.arange(len(f.i)) if which is None else np.flatnonzero(which)
-    xi = se3.log(se3.inverse(T[f.i[rows]]) @ T[f.j[rows]])[:, OUT_OF_PLANE]
+    xi = np.take(twists_between(T, f.i[rows], f.j[rows]), OUT_OF_PLANE, axis=1)
     cost = np.empty(len(rows))
-    _all_costs(np.ascontiguousarray(xi), rows, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
+    _all_costs(xi, rows, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
                f.per_unit, f.samples, f.extra, f.cutoff, cost)
     return f.temper[rows] * cost
 
@@ -244,7 +254,7 @@ def standing(T: Array, f: Factors) -> float:
 
 def total_cost(T: Array, f: Factors) -> float:
     """What `solve` minimises."""
-    e = se3.log(se3.inverse(T[f.planar_i]) @ T[f.planar_j])[:, PLANAR] - f.planar
+    e = twists_between(T, f.planar_i, f.planar_j)[:, PLANAR] - f.planar
     chi2 = np.einsum("mi,mij,mj->m", e, f.planar_information, e)
     change = np.diff(se3.log(se3.steps(T))[1:], axis=0)
     return float(pair_costs(T, f).sum() + 4.5 * np.log1p(chi2 / 9).sum()
@@ -253,12 +263,11 @@ def total_cost(T: Array, f: Factors) -> float:
                  + 0.5 * f.contact_rate_precision * np.square(se3.log(se3.steps(T))[1:, 2]).sum())
 
 
-def _ad(xi: Array) -> Array:
-    """Small adjoints [M, 6, 6]: ad(xi) v = [xi, v]."""
-    w, u = se3.hat(xi[:, 3:]), se3.hat(xi[:, :3])
-    out = np.zeros((len(xi), 6, 6))
-    out[:, :3, :3] = out[:, 3:, 3:] = w
-    out[:, :3, 3:] = u
+def twists_between(T: Array, i: NDArray[np.int64], j: NDArray[np.int64]) -> Array:
+    """Twists [M, 6] from frames i to frames j of poses [N, 4, 4]."""
+    out = np.empty((len(i), 6))
+    if relative_twists(np.ascontiguousarray(T[:, :3]), i, j, out):
+        return se3.log(se3.inverse(T[i]) @ T[j])
     return out
 
 
@@ -271,13 +280,22 @@ def touching(f: Factors, first: int, last: int) -> Factors:
                    window=f.window[s], temper=f.temper[s])
 
 
-def linearise(T: Array, f: Factors, T_held: Array | None = None,
+def weights_at(T: Array, f: Factors) -> NDArray[np.float32]:
+    """Inverse variances [M, P] of the correlations along a trajectory [N, 4, 4], METHOD.md (3.8)."""
+    xi = np.take(twists_between(T, f.i, f.j), OUT_OF_PLANE, axis=1)
+    weights = np.empty(f.rho.shape, np.float32)
+    _all_weights(xi, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit, f.samples,
+                 f.extra, weights)
+    return weights
+
+
+def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
               part: tuple[int, int] | None = None, reach: float | None = None) -> tuple[float, Normal]:
     """Cost of a trajectory [N, 4, 4] under the factors, and its normal equations.
 
     Parameters
     ----------
-    T_held : [N, 4, 4], trajectory at which the variances of the correlations are taken; T by default.
+    weights : [M, P] of the correlations, `weights_at` T by default.
     part : first and last frame that may move, all by default; `f` then holds the pairs that touch them.
     reach : if given, revisits count by their distance, METHOD.md (8.3), not by their correlations.
     """
@@ -287,18 +305,19 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
     normal = Normal(end - begin + 1, int(max(lag[lag <= f.most_lag].max(initial=1), 2)), begin)
     total = 0.0
 
-    def twist(i, j):
-        xi = se3.log(se3.inverse(T[i]) @ T[j])
-        half = _ad(xi) / 2
-        return xi, -(np.eye(6) - half), np.eye(6) + half      # METHOD.md (5.2)
+    def twist(i, j, rows=ALL):
+        """Of each pair, and its change [M, D, 6] by that of frame i, of frame j: METHOD.md (5.2)."""
+        xi = twists_between(T, i, j)
+        before, after = np.empty((2, len(xi), len(rows), 6))
+        jacobians(xi, rows, before, after)
+        return np.take(xi, rows, axis=1), before, after
 
     if len(f.i):
-        xi, Ji, Jj = twist(f.i, f.j)
-        cost, g, H = np.empty(len(xi)), np.empty((len(xi), 3)), np.empty((len(xi), 3, 3))
-        held = xi if T_held is None else se3.log(se3.inverse(T_held[f.i]) @ T_held[f.j])
-        now, then = (np.ascontiguousarray(x[:, OUT_OF_PLANE]) for x in (xi, held))
-        _all_fits(now, then, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
-                  f.per_unit, f.samples, f.extra, f.cutoff, cost, g, H)
+        now, Ji, Jj = twist(f.i, f.j, OUT_OF_PLANE)
+        cost, g, H = np.empty(len(now)), np.empty((len(now), 3)), np.empty((len(now), 3, 3))
+        weights = weights_at(T, f) if weights is None else weights
+        _all_fits(now, weights, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit,
+                  f.cutoff, cost, g, H)
         if reach:
             far, gram = f.revisits, f.gram
             pull = now[far] @ gram
@@ -307,15 +326,14 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
             cost[far] = DRAW / f.temper[far] * reach**2 / 2 * np.log1p(Q / reach**2)
             g[far], H[far] = weight[:, None] * pull, weight[:, None, None] * gram
         total += (f.temper * cost).sum()
-        normal.add([(f.i, Ji[:, OUT_OF_PLANE]), (f.j, Jj[:, OUT_OF_PLANE])], f.temper[:, None] * g,
-                   f.temper[:, None, None] * H)
+        normal.add([(f.i, Ji), (f.j, Jj)], f.temper[:, None] * g, f.temper[:, None, None] * H)
 
-    xi, Ji, Jj = twist(f.planar_i, f.planar_j)
-    e = xi[:, PLANAR] - f.planar
+    xi, Ji, Jj = twist(f.planar_i, f.planar_j, PLANAR)
+    e = xi - f.planar
     chi2 = np.einsum("mi,mij,mj->m", e, f.planar_information, e)
     total += 4.5 * np.log1p(chi2 / 9).sum()
     W = f.planar_information / (1 + chi2 / 9)[:, None, None]
-    normal.add([(f.planar_i, Ji[:, PLANAR]), (f.planar_j, Jj[:, PLANAR])], (W @ e[..., None])[..., 0], W)
+    normal.add([(f.planar_i, Ji), (f.planar_j, Jj)], (W @ e[..., None])[..., 0], W)
 
     if f.contact_precision:
         # METHOD.md (5.5): the contact point drifts about where it was, slowly
@@ -327,9 +345,9 @@ def linearise(T: Array, f: Factors, T_held: Array | None = None,
         J[:, :, :3] = T[k, :3, :3]
         weight = f.contact_precision / (1 + apart2)
         normal.add([(k, J)], weight[:, None] * e, weight[:, None, None] * np.eye(3))
-        xi, Ji, Jj = twist(k - 1, k)
-        total += 0.5 * f.contact_rate_precision * np.square(xi[:, 2]).sum()
-        normal.add([(k - 1, Ji[:, 2:3]), (k, Jj[:, 2:3])], f.contact_rate_precision * xi[:, 2:3],
+        z, Ji, Jj = twist(k - 1, k, OUT_OF_PLANE[:1])
+        total += 0.5 * f.contact_rate_precision * np.square(z).sum()
+        normal.add([(k - 1, Ji), (k, Jj)], f.contact_rate_precision * z,
                    np.full((len(k), 1, 1), f.contact_rate_precision))
 
     if f.crossings:
@@ -371,14 +389,14 @@ def solve(T_start: Array, factors: Factors, iterations: int = 20, least_gain: fl
         factors, moving = touching(factors, *part), slice(part[0], part[1] + 1)
     damping, left = 1e-4, iterations
     while left > 0:
-        held = T
-        first, normal = linearise(T, factors, held, part, reach)
+        weights = weights_at(T, factors)
+        first, normal = linearise(T, factors, weights, part, reach)
         cost = first
         for _ in range(min(HOLD, left)):
             left -= 1
             trial = T.copy()
             trial[moving] = T[moving] @ se3.exp(normal.step(damping))
-            new, next_normal = linearise(trial, factors, held, part, reach)
+            new, next_normal = linearise(trial, factors, weights, part, reach)
             if new < cost:
                 gain, T, cost, normal = cost - new, trial, new, next_normal
                 damping = max(damping / 10, 1e-7)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .curvefit import parts
 from .decorrelation import TABLE_PER_UNIT, WORST_CELL, Curves, between_rows, forms_of
 from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
-from .kernels.multilaterate import cell_fit
+from .kernels.multilaterate import cell_fit, cell_weights
 from .training import Record
 
 Array = NDArray[np.float64]
@@ -30,14 +30,16 @@ def fit_pairs(start, mean, precision, forms, rho, rest, window, fast, slow, stre
     """
     g, H = np.empty(3), np.empty((3, 3))
     gt, Ht = np.empty(3), np.empty((3, 3))
+    weights = np.empty(len(forms))
     for m in range(start.shape[0]):
         x = start[m].copy()
         w = window[m]
         for _ in range(HELD):
-            held = x.copy()
+            cell_weights(x, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table, per_unit, samples, extra,
+                         weights)
             d = x - mean[m]
-            cost = temper * cell_fit(x, held, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table, per_unit,
-                                     samples, extra, cutoff, g, H) + 0.5 * d @ precision @ d
+            cost = temper * cell_fit(x, weights, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table, per_unit,
+                                     cutoff, g, H) + 0.5 * d @ precision @ d
             damping = 1e-3
             for _ in range(10):
                 A = temper * H + precision
@@ -45,8 +47,8 @@ def fit_pairs(start, mean, precision, forms, rho, rest, window, fast, slow, stre
                     A[k, k] *= 1.0 + damping
                 trial = x - np.linalg.solve(A, temper * g + precision @ (x - mean[m]))
                 d = trial - mean[m]
-                new = temper * cell_fit(trial, held, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table,
-                                        per_unit, samples, extra, cutoff, gt, Ht) + 0.5 * d @ precision @ d
+                new = temper * cell_fit(trial, weights, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table,
+                                        per_unit, cutoff, gt, Ht) + 0.5 * d @ precision @ d
                 if new < cost:
                     done = cost - new < 1e-6 * abs(cost)
                     x, cost = trial, new

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
@@ -104,24 +105,36 @@ def subpixel_peak(surfaces: NDArray[np.float32]) -> tuple[Array, Array, Array]:
     curvature : [B, 2] of -log ncc at the peak, per px^2.
     ncc : [B] largest sample.
     """
-    B, K, _ = surfaces.shape
-    flat = surfaces.reshape(B, -1).argmax(1)
-    r, c = flat // K, flat % K
-    k = np.arange(B)
-    peak = surfaces[k, r, c].astype(float)
-    inside = (r > 0) & (r < K - 1) & (c > 0) & (c < K - 1) & (peak > 0)
-    ri, ci = np.clip(r, 1, K - 2), np.clip(c, 1, K - 2)
-    log = np.log(np.maximum(surfaces, 1e-2))
-    middle = log[k, ri, ci].astype(float)
-    shift = np.empty((B, 2))
-    curvature = np.empty((B, 2))
-    for axis, (before, after, base) in enumerate((
-            (log[k, ri - 1, ci], log[k, ri + 1, ci], ri), (log[k, ri, ci - 1], log[k, ri, ci + 1], ci))):
-        bend = np.minimum(before + after - 2 * middle, -1e-3)
-        shift[:, axis] = base + 0.5 * (before - after) / bend - (K - 1) / 2
-        curvature[:, axis] = -bend
-    shift[~inside] = np.nan
+    shift, curvature = np.empty((len(surfaces), 2)), np.empty((len(surfaces), 2))
+    peak = np.empty(len(surfaces))
+    _subpixel_peak(surfaces, shift, curvature, peak)
     return shift, curvature, peak
+
+
+@numba.njit(nogil=True, cache=True)
+def _subpixel_peak(surfaces, shift, curvature, peak):
+    K = surfaces.shape[1]
+    for b in range(len(surfaces)):
+        r, c = 0, 0
+        for m in range(K):
+            for n in range(K):
+                if surfaces[b, m, n] > surfaces[b, r, c]:
+                    r, c = m, n
+        peak[b] = surfaces[b, r, c]
+        inside = 0 < r < K - 1 and 0 < c < K - 1 and peak[b] > 0
+        base = min(max(r, 1), K - 2), min(max(c, 1), K - 2)
+        middle = _log(surfaces[b, base[0], base[1]])
+        for axis in range(2):
+            before = _log(surfaces[b, base[0] - (axis == 0), base[1] - (axis == 1)])
+            after = _log(surfaces[b, base[0] + (axis == 0), base[1] + (axis == 1)])
+            bend = min(before + after - 2 * middle, -1e-3)
+            shift[b, axis] = base[axis] + 0.5 * (before - after) / bend - (K - 1) / 2 if inside else np.nan
+            curvature[b, axis] = -bend
+
+
+@numba.njit(nogil=True, cache=True)
+def _log(value):
+    return np.log(max(float(value), 1e-2))
 
 
 def rigid_fit(points: Array, moved: Array, weights: Array, iterations: int = 8) -> tuple[Array, Array, Array]:
@@ -138,24 +151,43 @@ def rigid_fit(points: Array, moved: Array, weights: Array, iterations: int = 8) 
     -------
     twist [3], covariance [3, 3], inlier [B] bool.
     """
-    delta = points - moved
-    J = np.zeros((len(points), 2, 3))
-    J[:, 0, 0] = J[:, 1, 1] = 1
-    centre = (points + moved) / 2
-    J[:, 0, 2], J[:, 1, 2] = -centre[:, 1], centre[:, 0]
-    robust = np.ones(len(points))
-    v = np.zeros(3)
-    scale2 = 1.0
+    return _rigid_fit(points, moved, weights, iterations)
+
+
+@numba.njit(nogil=True, cache=True)
+def _rigid_fit(points, moved, weights, iterations):
+    B = len(points)
+    v, scale2 = np.zeros(3), 1.0
+    robust, chi2 = np.ones(B), np.empty(B)
+    A, b = np.zeros((3, 3)), np.zeros(3)
     for n in range(iterations):
-        W = weights * robust[:, None]
-        A = np.einsum("bki,bk,bkj->ij", J, W, J) + 1e-12 * np.eye(3)
-        v = np.linalg.solve(A, np.einsum("bki,bk,bk->i", J, W, delta))
-        chi2 = (weights * (delta - J @ v) ** 2).sum(1) / 2
+        A[:] = 0
+        b[:] = 0
+        for k in range(B):
+            x, y = (points[k, 0] + moved[k, 0]) / 2, (points[k, 1] + moved[k, 1]) / 2
+            right, down = points[k, 0] - moved[k, 0], points[k, 1] - moved[k, 1]
+            wx, wy = weights[k, 0] * robust[k], weights[k, 1] * robust[k]
+            A[0, 0] += wx
+            A[1, 1] += wy
+            A[2, 2] += wx * y * y + wy * x * x
+            A[0, 2] -= wx * y
+            A[1, 2] += wy * x
+            b[0] += wx * right
+            b[1] += wy * down
+            b[2] += wy * x * down - wx * y * right
+        A[2, 0], A[2, 1] = A[0, 2], A[1, 2]
+        for k in range(3):
+            A[k, k] += 1e-12
+        v[:] = np.linalg.solve(A, b)
+        for k in range(B):
+            x, y = (points[k, 0] + moved[k, 0]) / 2, (points[k, 1] + moved[k, 1]) / 2
+            right = points[k, 0] - moved[k, 0] - v[0] + y * v[2]
+            down = points[k, 1] - moved[k, 1] - v[1] - x * v[2]
+            chi2[k] = (weights[k, 0] * right * right + weights[k, 1] * down * down) / 2
         scale2 = max(np.median(chi2) / 0.69, 1e-12)       # median of chi^2_2 / 2 is ln 2
         if n < iterations - 1:
-            robust = 1 / (1 + chi2 / (4 * scale2))
-    covariance = np.linalg.inv(A) * scale2
-    return v, covariance, chi2 < 9 * scale2
+            robust[:] = 1 / (1 + chi2 / (4 * scale2))
+    return v, np.linalg.inv(A) * scale2, chi2 < 9 * scale2
 
 
 class Matcher:
@@ -179,7 +211,7 @@ class Matcher:
         coarse, fine = (round(mm / px) for mm, px in ((COARSE_BLOCK_MM, COARSE * pixel), (block_mm, pixel)))
         self.levels = [
             _Level(self.mm_px @ to_full, _blocks(coarse_mask, coarse, 3), coarse, 3, coarse_mask.shape, cubic=False),
-            _Level(self.mm_px, _blocks(mask, fine, 2), fine, 2, mask.shape),
+            _Level(self.mm_px, _thinned(_blocks(mask, fine, 2)), fine, 2, mask.shape),
             _Level(self.mm_px, _blocks(mask, fine, 1), fine, 1, mask.shape)]
 
     def pyramid(self, frame: NDArray[np.uint8]) -> tuple[FloatImage, FloatImage]:
@@ -260,8 +292,6 @@ class _Level:
                 float(inlier.sum() / len(tops)))
 
 
-
-
 def _blocks(mask, size, radius):
     """First rows and columns of the blocks whose every px, shifts included, lies in the field of view.
 
@@ -280,6 +310,15 @@ def _blocks(mask, size, radius):
         if keep.sum() >= ENOUGH_BLOCKS:
             break
     return tops[keep].astype(np.int64), lefts[keep].astype(np.int64)
+
+
+def _thinned(blocks):
+    """Every second row of blocks, where there are many: enough to bring the last level's peaks within a pixel."""
+    tops, lefts = blocks
+    if len(tops) < ENOUGH_BLOCKS:
+        return blocks
+    some = np.isin(tops, np.unique(tops)[::2])
+    return tops[some], lefts[some]
 
 
 def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: int = 0,

@@ -10,6 +10,8 @@ from scipy.linalg.blas import dsbmv
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, cg
 
+from .kernels.twists import gather
+
 Array = NDArray[np.float64]
 
 ACCURACY = 1e-2         # of a solve with loops, relative: Gauss-Newton corrects the rest in its next step
@@ -19,40 +21,39 @@ MOST_KNOTS = 420         # it is solved whole; knots of long scans lie further a
 
 
 @numba.njit(nogil=True, cache=True)
-def _scatter(band, width, fa, fb, H):
-    for m in range(fa.size):
-        for r in range(6):
-            for c in range(6):
-                row, col = 6 * fa[m] + r, 6 * fb[m] + c
-                if row <= col:
-                    band[width + row - col, col] += H[m, r, c]
-
-
-@numba.njit(nogil=True, cache=True)
-def _coarsen(band, width, fa, fb, H, apart, coarse):
+def _coarsen(band, reach, fa, fb, H, apart, coarse):
     """Add the band and the far blocks to the normal equations [6 K, 6 K] of knots, between which steps are linear."""
-    for col in range(band.shape[1]):
-        b, c = col // 6, col % 6
-        for row in range(max(col - width, 0), col + 1):
-            a, r = row // 6, row % 6
-            _spread(a, b, r, c, band[width + row - col, col], apart, coarse)
-            if row < col:
-                _spread(b, a, c, r, band[width + row - col, col], apart, coarse)
+    width, block = band.shape[0] - 1, np.empty((6, 6))
+    for b in range(band.shape[1] // 6):
+        for a in range(max(b - reach, 0), b + 1):
+            for r in range(6):
+                for c in range(6):
+                    row, column = 6 * a + r, 6 * b + c
+                    block[r, c] = band[width + row - column, column] if row <= column else 0.0
+            if a == b:
+                for r in range(6):
+                    for c in range(r):
+                        block[r, c] = block[c, r]
+            _spread(a, b, block, apart, coarse)
+            if a < b:
+                _spread(b, a, block.T, apart, coarse)
     for m in range(fa.size):
-        for r in range(6):
-            for c in range(6):
-                _spread(fa[m], fb[m], r, c, H[m, r, c], apart, coarse)
-                _spread(fb[m], fa[m], c, r, H[m, r, c], apart, coarse)
+        _spread(fa[m], fb[m], H[m], apart, coarse)
+        _spread(fb[m], fa[m], H[m].T, apart, coarse)
 
 
 @numba.njit(nogil=True, cache=True)
-def _spread(a, b, r, c, value, apart, coarse):
+def _spread(a, b, block, apart, coarse):
     ka, kb = a // apart, b // apart
     wa, wb = a / apart - ka, b / apart - kb
-    coarse[6 * ka + r, 6 * kb + c] += (1 - wa) * (1 - wb) * value
-    coarse[6 * ka + r, 6 * kb + 6 + c] += (1 - wa) * wb * value
-    coarse[6 * ka + 6 + r, 6 * kb + c] += wa * (1 - wb) * value
-    coarse[6 * ka + 6 + r, 6 * kb + 6 + c] += wa * wb * value
+    for r in range(6):
+        for c in range(6):
+            early, late = (1 - wa) * block[r, c], wa * block[r, c]
+            row, column = 6 * ka + r, 6 * kb + c
+            coarse[row, column] += (1 - wb) * early
+            coarse[row, column + 6] += wb * early
+            coarse[row + 6, column] += (1 - wb) * late
+            coarse[row + 6, column + 6] += wb * late
 
 
 def _between_knots(n_frames: int, apart: int) -> csr_array:
@@ -80,21 +81,16 @@ class Normal:
 
     def add(self, blocks: list[tuple[NDArray[Any], NDArray[Any]]], gradient: Array, hessian: Array) -> None:
         """Add factors: `blocks` holds (frame [M], J [M, D, 6]) of each frame they touch, earlier frames first."""
-        count = len(self.rhs)
+        blocks = [(frames - self.first, np.ascontiguousarray(J)) for frames, J in blocks]
+        gradient, hessian = np.ascontiguousarray(gradient), np.ascontiguousarray(hessian)
         for a, (fa, Ja) in enumerate(blocks):
-            Jat = np.swapaxes(Ja, 1, 2)
-            fa = fa - self.first
-            moves = (fa >= 0) & (fa < count)
-            np.add.at(self.rhs, fa[moves], -(Jat @ gradient[..., None])[moves, :, 0])
-            for fb, Jb in blocks[a:]:
-                fb = fb - self.first
-                H = Jat @ hessian @ Jb
-                both = moves & (fb >= 0) & (fb < count)
-                near = both & (fb - fa <= self.reach)
-                _scatter(self.band, self.width, fa[near], fb[near], H[near])
-                far = both & ~near
-                if far.any():
-                    self.far.append((fa[far], fb[far], H[far]))
+            for b, (fb, Jb) in enumerate(blocks[a:], a):
+                far = (fa >= 0) & (fb < len(self.rhs)) & (fb - fa > self.reach)
+                H = np.empty((int(far.sum()), 6, 6))
+                gather(fa, fb, Ja, Jb, gradient if a == b else gradient[:0], hessian, self.reach, self.band, self.rhs,
+                       H)
+                if len(H):
+                    self.far.append((fa[far], fb[far], H))
 
     def _far(self) -> tuple[NDArray[Any], NDArray[Any], Array]:
         """Frames [M], frames [M] and blocks [M, 6, 6] outside the band."""
@@ -131,7 +127,7 @@ class Normal:
         apart = max(KNOTS_APART, -(-self.n // 6 // MOST_KNOTS))
         between = _between_knots(self.n // 6, apart)
         coarse = np.zeros((between.shape[1],) * 2)
-        _coarsen(band, self.width, fa, fb, H, apart, coarse)
+        _coarsen(band, self.reach, fa, fb, H, apart, coarse)
         coarse[np.diag_indices_from(coarse)] += 1e-9
         knots = cho_factor(coarse, check_finite=False)
         far = self._sparse(fa, fb, H)

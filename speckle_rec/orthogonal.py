@@ -23,7 +23,7 @@ from .mirror import flip, proposals
 from .probe import ProbeGeometry
 from .revisit import STRIDE
 from .scan import Scan
-from .working import BLOCK, spaced
+from .working import BLOCK, spaced, threads
 
 Array = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -225,22 +225,23 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
     low, high = corners.min((0, 1)), corners.max((0, 1))
     low = np.maximum(low, corners[0].mean(0) - LARGEST_MM / 2)
     shape = tuple(int(n) for n in np.ceil((np.minimum(high, low + LARGEST_MM) - low) / VOXEL_MM) + 1)
-    volumes: list[Images] = []
-    shown: list[NDArray[np.int32]] = []
-    seen = np.ones(shape, bool)
-    for rows in (apart.before, apart.after):
+
+    def filled(rows: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_], NDArray[np.int32]]:
+        """Volume of some frames, where it shows something, and the frames that do."""
         total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         kept = np.full((*shape, PAIRS), -1, np.int32)
         keys = (anatomy.frames[rows] // KEY).astype(np.int32)
         _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, low, VOXEL_MM, total, count, kept)
-        seen &= count > 0
+        seen = count > 0
         total, count = (gaussian_filter(x, width_mm / VOXEL_MM, truncate=3) for x in (total, count))
-        seen &= count > LEAST_SEEN
-        volumes.append(np.where(count > LEAST_SEEN / 2, total / np.maximum(count, LEAST_SEEN / 2), 0))
-        shown.append(kept)
-    voxels = np.argwhere(seen)
+        return (np.where(count > LEAST_SEEN / 2, total / np.maximum(count, LEAST_SEEN / 2), 0),
+                seen & (count > LEAST_SEEN), kept)
+
+    with threads(2) as pool:
+        before, after = pool.map(filled, (apart.before, apart.after))
+    voxels = np.argwhere(before[1] & after[1])
     at = tuple(voxels.T)
-    return Overlap(voxels, low, volumes[0], volumes[1], (shown[0][at], shown[1][at]))
+    return Overlap(voxels, low, before[0], after[0], (before[2][at], after[2][at]))
 
 
 def joined(parts: Sequence[Crossings]) -> Crossings:

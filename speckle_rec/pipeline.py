@@ -20,6 +20,7 @@ from .exchange import exchanged
 from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
 from .measuring import measuring
+from .memory import keep_freed
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled
 from .orthogonal import Anatomy, self_calibrate
 from .probe import cells, find
@@ -54,7 +55,9 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     InputError
         If "gpu" is asked for and none works.
     """
+    keep_freed()
     config = config or Config()
+    scan = scan.kept()
     clock = Clock(progress)
     with clock.stage("probe"):
         found = find(sample_frames(scan), scan.scale)

@@ -127,7 +127,9 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, 
 
     Parameters
     ----------
-    images : [K, rows, columns] of unit norm.   shifts : (down, right) in pixels; no shift by default.
+    images : [K, rows, columns] of unit norm.
+    shifts : (down, right) in pixels; no shift by default. Where each one's opposite is as far from the end as it is
+        from the beginning, half of the products tell the rest.
     jobs : threads that share the rows.
 
     Returns
@@ -135,22 +137,29 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, 
     alike : [K, K].   best : [K, K], row of `shifts`.
     """
     flat = images.reshape(len(images), -1)
+    shifts = shifts or [(0, 0)]
     alike = np.full((len(images),) * 2, -1, np.float32)
     best = np.zeros(alike.shape, np.int64)
+    half = shifts == [(-down, -right) for down, right in reversed(shifts)]
 
-    def compare(rows: slice, other: FloatImage, n: int) -> None:
-        now = flat[rows] @ other.T
-        better = now > alike[rows]
-        alike[rows][better], best[rows][better] = now[better], n
+    def compare(first: int, other: FloatImage, n: int) -> None:
+        part = slice(first, first + ROWS_AT_ONCE), slice(first if half else 0, None)
+        now = flat[part[0]] @ other[part[1]].T
+        better = now > alike[part]
+        np.copyto(alike[part], now, where=better)
+        np.copyto(best[part], n, where=better)
 
-    parts = [slice(k, k + ROWS_AT_ONCE) for k in range(0, len(images), ROWS_AT_ONCE)]
     with threads(jobs) as pool:
-        for n, shift in enumerate(shifts or [(0, 0)]):
+        for n, shift in enumerate(shifts):
             to, source = shifted_parts(shift)
             moved = np.zeros_like(images)
             moved[to] = images[source]
             other = moved.reshape(flat.shape)
-            list(pool.map(lambda rows, other=other, n=n: compare(rows, other, n), parts))
+            list(pool.map(lambda first, other=other, n=n: compare(first, other, n),
+                          range(0, len(images), ROWS_AT_ONCE)))
+    if half:        # to shift the one is to shift the other back
+        earlier = np.tril_indices(len(images), -1)
+        alike[earlier], best[earlier] = alike.T[earlier], len(shifts) - 1 - best.T[earlier]
     return alike, best
 
 

@@ -1,7 +1,7 @@
 """A scan: frames read by block, pixel scale, and whatever is known of tracking and landmarks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from . import geometry
 from .errors import InputError
 from .io import calib as calib_files
 from .io import plus, tusrec
-from .io.source import ArrayFrames, ScanContent
+from .io.source import ArrayFrames, KeptFrames, ScanContent
 
 Array = NDArray[np.float64]
+
+KEPT_BYTES = 1 << 29     # of frames: 1747 of 480 x 640
 
 
 @dataclass
@@ -115,6 +117,11 @@ class Scan(ScanContent):
         if not 0 <= start <= stop:
             raise IndexError(f"frames {start}..{stop} of {self.n_frames}")
         return self.source.read(start, stop)
+
+    def kept(self) -> "Scan":
+        """This scan with its frames kept in memory once they are read, if that takes no more than `KEPT_BYTES`."""
+        small = self.n_frames * self.shape[0] * self.shape[1] <= KEPT_BYTES
+        return replace(self, source=KeptFrames(self.source)) if small else self
 
     def blocks(self, size: int = 64) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """(start, frames) over the scan, `size` frames at a time."""

@@ -7,12 +7,11 @@ the in-plane correlation, in brightness and in contrast (Gee, Housden et al. 200
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .features import FloatImage, local_mean
+from .features import AmplitudeFeatures
 from .probe import Cells
 from .working import WorkingImages, threads
 
@@ -68,17 +67,15 @@ def windows(n_frames: int) -> tuple[NDArray[Any], NDArray[Any]]:
 class TextureMeter:
     """Measures the texture of single frames."""
 
-    def __init__(self, mask: NDArray[np.bool_], cells: Cells, grey_per_neper: float, sigma_px: float = 5.0):
-        self.mask, self.cells, self.sigma_px = mask, cells, sigma_px
-        self.decompress = np.exp(np.arange(256) / grey_per_neper).astype(np.float32)
+    def __init__(self, mask: NDArray[np.bool_], cells: Cells, grey_per_neper: float):
+        self.cells, self.features = cells, AmplitudeFeatures(mask, grey_per_neper)
 
     def __call__(self, frame: NDArray[np.uint8]) -> Array:
         """Sums [P, 7] of `texture_sums`."""
-        amplitude: FloatImage = cv2.LUT(frame, self.decompress)
-        mean = local_mean(amplitude, self.mask, self.sigma_px)
-        high = np.minimum(amplitude / np.maximum(mean, 1e-3) - 1, 4.0) * self.mask
+        amplitude = self.features.amplitude(frame)
         sums = np.empty((len(self.cells), 7))
-        texture_sums(frame, amplitude, high, self.cells.labels, AXIAL_SHIFT_PX, LATERAL_SHIFT_PX, sums)
+        texture_sums(frame, amplitude, self.features.of(amplitude), self.cells.labels, AXIAL_SHIFT_PX,
+                     LATERAL_SHIFT_PX, sums)
         return sums
 
 

@@ -26,6 +26,7 @@ from .inplane import planar_chain, planar_motion
 from .io import h5write
 from .io.source import H5_ERRORS, attributes, check_name, one_line, open_h5, read_array
 from .io.staging import staged_file
+from .memory import keep_freed
 from .probe import KINDS, Cells, ProbeGeometry, cells, find
 from .scan import Scan
 from .tissue import measure
@@ -95,6 +96,8 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     InputError
         If the scan has no usable poses or too few pairs of speckle.
     """
+    keep_freed()
+    scan = scan.kept()
     T_image = scan.T_first_frame_tracked
     if T_image is None:
         raise InputError(f"{scan.path or scan.name}: expected tracked poses (tforms and an image calibration), found "

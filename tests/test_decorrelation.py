@@ -379,13 +379,13 @@ def test_local_mean_is_normalised_at_the_edge():
     mask = scenes.SECTOR.mask()
     flat = np.full(scenes.SECTOR.shape, 80, np.float32)
     flat[~mask] = 0
-    np.testing.assert_allclose(features.local_mean(flat, mask, 9.0)[mask], 80, rtol=1e-4)
+    np.testing.assert_allclose(features.LocalMean(mask, 9.0)(flat)[mask], 80, rtol=1e-4)
 
 
 def test_local_mean_has_the_width_of_the_gaussian():
     point = np.zeros((121, 121), np.float32)
     point[60, 60] = 1
-    spread = features.local_mean(point, np.ones_like(point, bool), 9.0)
+    spread = features.LocalMean(np.ones_like(point, bool), 9.0)(point)
     x = np.arange(121) - 60
     assert np.sqrt((spread.sum(0) * x**2).sum() / spread.sum()) == pytest.approx(9, rel=0.06)
 

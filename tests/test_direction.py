@@ -220,9 +220,11 @@ def test_cell_fit_is_the_robust_cost_written_out():
     stretch = rng.uniform(0.8, 1.25, P)
     xi = np.array([0.1, -0.003, 0.004])
     samples, extra, cutoff = 25.0, 0.04, 2.0
-    g, H = np.empty(3), np.empty((3, 3))
-    cost = kernels.cell_fit(xi, xi, scan.forms, rho, 0 * rho, fast, slow, stretch, curves.table(),
-                            TABLE_PER_UNIT, samples, extra, cutoff, g, H)
+    g, H, weights = np.empty(3), np.empty((3, 3)), np.empty(P)
+    cells = scan.forms, rho, np.zeros_like(rho), fast, slow, stretch, curves.table(), TABLE_PER_UNIT
+    kernels.cell_weights(xi, *cells, samples, extra, weights)
+    cost = kernels.cell_fit(xi, weights, *cells, cutoff, g, H)
+    assert kernels.cell_cost(xi, *cells, samples, extra, cutoff) == pytest.approx(cost)
     use = np.isfinite(rho) & (fast > 0)
 
     def model(x):
@@ -248,6 +250,8 @@ def test_cell_fit_holds_beyond_the_table():
     scan = model_scan(np.tile(np.eye(4), (2, 1, 1)))
     g, H = np.empty(3), np.empty((3, 3))
     rho, ones = np.full(len(scan.forms), 0.1, np.float32), np.ones(len(scan.forms))
-    cost = kernels.cell_fit(*[np.array([1e6, 0.0, 0.0])] * 2, scan.forms, rho, 0 * rho, ones, 0 * ones, ones,
-                            scan.curves.table(), TABLE_PER_UNIT, 25.0, 0.04, 2.0, g, H)
+    far, weights = np.array([1e6, 0.0, 0.0]), np.empty(len(rho))
+    cells = scan.forms, rho, 0 * rho, ones, 0 * ones, ones, scan.curves.table(), TABLE_PER_UNIT
+    kernels.cell_weights(far, *cells, 25.0, 0.04, weights)
+    cost = kernels.cell_fit(far, weights, *cells, 2.0, g, H)
     assert np.isfinite(cost) and np.isfinite(g).all() and np.isfinite(H).all()

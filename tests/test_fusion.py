@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import scenes
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scenes import model_scan, trajectory
 
 from speckle_rec import fusion
@@ -12,6 +14,8 @@ from speckle_rec import geometry as se3
 from speckle_rec.direction import Hand
 from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance, linearise, smooth, solve, total_cost
 from speckle_rec.inplane import PlanarMotion
+from speckle_rec.kernels.twists import jacobians
+from speckle_rec.normal import Normal
 
 
 def spd(rng, n, size):
@@ -164,24 +168,62 @@ def dense(normal):
     return A + np.triu(A, 1).T
 
 
-def test_small_adjoints_are_the_derivative_of_adjoints():
-    xi = np.random.default_rng(0).normal(size=(5, 6))
-    h = 1e-6
-    derivative = (se3.adjoint(se3.exp(h * xi)) - se3.adjoint(se3.exp(-h * xi))) / (2 * h)
-    np.testing.assert_allclose(fusion._ad(xi), derivative, atol=1e-8)
-
-
 def test_jacobians_of_a_relative_twist(problem):
     """METHOD.md (5.2) against finite differences."""
     T, _ = problem
     i, j, h = 3, 9, 1e-6
     xi = se3.log(se3.inverse(T[i]) @ T[j])
-    half = fusion._ad(xi[None])[0] / 2
-    for J, at in ((-(np.eye(6) - half), 0), (np.eye(6) + half, 1)):
+    rows = np.array([5, 0, 3])
+    both = np.empty((2, 1, len(rows), 6))
+    jacobians(xi[None], rows, *both)
+    for J, at in zip(both[:, 0], (0, 1), strict=True):
         for m, d in enumerate(h * np.eye(6)):
             moved = [T[i] @ se3.exp(d), T[j]] if at == 0 else [T[i], T[j] @ se3.exp(d)]
             slope = (se3.log(se3.inverse(moved[0]) @ moved[1]) - xi) / h
-            np.testing.assert_allclose(J[:, m], slope, atol=0.01)
+            np.testing.assert_allclose(J[:, m], slope[rows], atol=0.01)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-7, 1e-3, 0.3, 1.0, 2.0]))
+def test_twists_between_frames_are_those_of_the_geometry(seed, size):
+    """Whatever the angle: turns of nearly pi, where the short formula fails, too."""
+    rng = np.random.default_rng(seed)
+    twist = size * rng.normal(size=(6, 6))
+    twist[0, 3:] *= (np.pi - 0.01) / np.linalg.norm(twist[0, 3:]) if size == 2.0 else 1
+    T = se3.exp(np.concatenate([np.zeros((1, 6)), twist]))
+    i, j = np.array([0, 2, 5, 3]), np.array([1, 4, 6, 3])
+    expected = se3.log(se3.inverse(T[i]) @ T[j])
+    np.testing.assert_allclose(fusion.twists_between(T, i, j), expected, rtol=1e-7, atol=1e-9 * max(1, size))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1))
+def test_normal_equations_are_those_written_out(seed):
+    """Of factors near and far, of frames that move and that do not, against dense algebra."""
+    rng = np.random.default_rng(seed)
+    n, first, reach, D = 9, 2, 3, 2
+    i = rng.integers(0, n + 2, 30)
+    j = i + rng.integers(1, 7, 30)
+    Ji, Jj = rng.normal(size=(2, 30, D, 6))
+    g, root = rng.normal(size=(30, D)), rng.normal(size=(30, D, D))
+    H = root @ np.swapaxes(root, 1, 2)
+    normal = Normal(n, reach, first)
+    normal.add([(i, Ji), (j, Jj)], g, H)
+    A, rhs = np.zeros((6 * n, 6 * n)), np.zeros(6 * n)
+    for m in range(30):
+        J = np.zeros((D, 6 * n))
+        for k, block in ((i[m] - first, Ji[m]), (j[m] - first, Jj[m])):
+            if 0 <= k < n:
+                J[:, 6 * k:6 * k + 6] += block
+        A += J.T @ H[m] @ J
+        rhs -= J.T @ g[m]
+    found = dense(normal)
+    for fa, fb, blocks in normal.far:
+        for a, b, block in zip(fa, fb, blocks, strict=True):
+            found[6 * a:6 * a + 6, 6 * b:6 * b + 6] += block
+            found[6 * b:6 * b + 6, 6 * a:6 * a + 6] += block.T
+    np.testing.assert_allclose(found, A, atol=1e-10)
+    np.testing.assert_allclose(normal.rhs.ravel(), rhs, atol=1e-10)
 
 
 @pytest.mark.parametrize("hand", [SWEPT, PIVOTED], ids=["swept", "pivoted"])

@@ -97,6 +97,23 @@ class H5Frames:
         return self._to_uint8(block)
 
 
+class KeptFrames:
+    """Frames of another source, kept in memory once they are read; callers do not write to them."""
+
+    def __init__(self, source: FrameSource):
+        self._source = source
+        self.n_frames, self.shape = source.n_frames, source.shape
+        self._frames = np.empty((self.n_frames, *self.shape), np.uint8)
+        self._read = np.zeros(self.n_frames, bool)
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        wanted = slice(start, stop)
+        if not self._read[wanted].all():
+            self._frames[wanted] = self._source.read(start, stop)
+            self._read[wanted] = True
+        return self._frames[wanted]
+
+
 def one_line(error: BaseException, limit: int = 160) -> str:
     """The text of an error on one line."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -52,7 +52,7 @@ def _mean_along(n, r, c, images, half, down, right, out):
 
 
 class LocalMean:
-    """Gaussian mean over the field of view `mask` bool [H, W] only; see `features.local_mean`."""
+    """Gaussian mean over the field of view `mask` bool [H, W] only; twin of `features.LocalMean`."""
 
     def __init__(self, mask: Any, sigma_px: float):
         self.width = int(2 * round((math.sqrt(12 * sigma_px**2 / 3 + 1) - 1) / 2) + 1)

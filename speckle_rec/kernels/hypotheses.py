@@ -7,7 +7,7 @@ where the motion may have turned). Bodies are scalar loops over arrays, compiled
 import numba
 import numpy as np
 
-from .multilaterate import compose, minimum, out_of_plane, outlook, pair_cost, relative, step_pose
+from .multilaterate import compose, minimum, out_of_plane, outlook, relative, standing_cost, step_pose
 
 njit = numba.njit(nogil=True, cache=True)
 
@@ -31,13 +31,12 @@ def extend(k, poses, last, planar, sources, rho, rest, forms, fast, slow, stretc
         starts[1] = 0.3 * last[b] + start_step
         starts[2] = 0.3 * last[b] - start_step
         starts[3] = 2.0 * last[b]
-        g, H = np.empty(3), np.empty((3, 3))
         best = np.inf
         x = starts[0].copy()
         for n in range(4):
             d = starts[n] - expected
-            cost = pair_cost(starts[n], starts[n], before, forms, rho, rest, fast, slow, stretch, table, per_unit,
-                             samples, extra, cutoff, temper, g, H) + 0.5 * d @ joint @ d
+            cost = standing_cost(starts[n], before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
+                                 extra, cutoff, temper) + 0.5 * d @ joint @ d
             if cost < best:
                 best = cost
                 x[:] = starts[n]

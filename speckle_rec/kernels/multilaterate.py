@@ -7,9 +7,12 @@ import numba
 import numpy as np
 
 njit = numba.njit(nogil=True, cache=True)
+fast_njit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+
+AT_ONCE = 64        # cells of whose terms one logarithm is taken: it costs as much as the rest
 
 
-@njit
+@fast_njit
 def cell_value(xi, form, rest, fast, slow, stretch, table, per_unit):
     """(f, df/d(|U xi|^2) * 2, *(U xi)) of one cell: f = fast K(Q) + slow K(kappa Q), METHOD.md (3.7).
 
@@ -32,53 +35,71 @@ def cell_value(xi, form, rest, fast, slow, stretch, table, per_unit):
     return f, slope, a0, a1, a2
 
 
-@njit
-def cell_fit(xi, held, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff, gradient,
-             hessian):
+@fast_njit
+def cell_weights(held, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, out):
+    """Inverse variances [P] of the cells' correlations about the curves at a motion `held`; 0 where they say nothing.
+
+    sigma^2 = (1 - f^2)^2 / samples + extra^2, METHOD.md (3.8), which a solver keeps while it steps: free it would
+    favour too much motion. Cells without a correlation, or whose fast and slow parts are both 0, say nothing.
+    """
+    for p in range(rho.size):
+        f = cell_value(held, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
+        told = np.isfinite(rho[p]) and fast[p] + slow[p] > 0.0
+        out[p] = 1.0 / ((1.0 - f * f) ** 2 / samples + extra * extra) if told else 0.0
+
+
+@fast_njit
+def cell_fit(xi, weights, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, gradient, hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
-    Residual (rho - f) / sigma with f of `cell_value`; sigma^2 = (1 - f^2)^2 / samples + extra^2 taken at `held`,
-    which a solver keeps while it steps: free with xi it would favour too much motion (METHOD.md (3.8)). Cauchy loss
-    of the given cutoff. Cells whose fast and slow parts are both 0 are left out.
+    Residual (rho - f) sqrt(weight) with f of `cell_value` and the `weights` of `cell_weights`. Cauchy loss of the given
+    cutoff.
     """
-    gradient[:] = 0.0
-    hessian[:] = 0.0
-    cost = 0.0
-    for p in range(rho.size):
-        r = rho[p]
-        if not np.isfinite(r) or fast[p] + slow[p] <= 0.0:
-            continue
-        f, slope, a0, a1, a2 = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)
-        h = cell_value(held, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
-        sigma2 = (1.0 - h * h) ** 2 / samples + extra * extra
-        e = r - f
-        chi2 = e * e / sigma2 / (cutoff * cutoff)
-        cost += 0.5 * cutoff * cutoff * np.log1p(chi2)
-        w = 1.0 / (sigma2 * (1.0 + chi2))
-        for m in range(3):
-            dm = slope * (a0 * forms[p, 0, m] + a1 * forms[p, 1, m] + a2 * forms[p, 2, m])
-            gradient[m] -= w * e * dm
-            for n in range(m + 1):
-                dn = slope * (a0 * forms[p, 0, n] + a1 * forms[p, 1, n] + a2 * forms[p, 2, n])
-                hessian[m, n] += w * dm * dn
-    for m in range(3):
-        for n in range(m):
-            hessian[n, m] = hessian[m, n]
-    return cost
+    g0, g1, g2 = 0.0, 0.0, 0.0
+    H00, H10, H11, H20, H21, H22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    cost, per = 0.0, 1.0 / (cutoff * cutoff)
+    for begin in range(0, rho.size, AT_ONCE):
+        product = 1.0
+        for p in range(begin, min(begin + AT_ONCE, rho.size)):
+            f, slope, a0, a1, a2 = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)
+            e = rho[p] - f if weights[p] > 0.0 else 0.0
+            chi2 = e * e * weights[p] * per
+            product *= 1.0 + chi2
+            w = weights[p] / (1.0 + chi2)
+            d0 = slope * (a0 * forms[p, 0, 0] + a1 * forms[p, 1, 0] + a2 * forms[p, 2, 0])
+            d1 = slope * (a0 * forms[p, 0, 1] + a1 * forms[p, 1, 1] + a2 * forms[p, 2, 1])
+            d2 = slope * (a0 * forms[p, 0, 2] + a1 * forms[p, 1, 2] + a2 * forms[p, 2, 2])
+            g0 -= w * e * d0
+            g1 -= w * e * d1
+            g2 -= w * e * d2
+            H00 += w * d0 * d0
+            H10 += w * d1 * d0
+            H11 += w * d1 * d1
+            H20 += w * d2 * d0
+            H21 += w * d2 * d1
+            H22 += w * d2 * d2
+        cost += np.log(product)
+    gradient[0], gradient[1], gradient[2] = g0, g1, g2
+    hessian[0, 0], hessian[1, 1], hessian[2, 2] = H00, H11, H22
+    hessian[0, 1] = hessian[1, 0] = H10
+    hessian[0, 2] = hessian[2, 0] = H20
+    hessian[1, 2] = hessian[2, 1] = H21
+    return 0.5 * cutoff * cutoff * cost
 
 
-@njit
+@fast_njit
 def cell_cost(xi, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff):
-    """The cost of `cell_fit` alone, sigma taken at xi: for comparing hypotheses that lie far apart."""
-    cost = 0.0
-    for p in range(rho.size):
-        if not np.isfinite(rho[p]) or fast[p] + slow[p] <= 0.0:
-            continue
-        f = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
-        sigma2 = (1.0 - f * f) ** 2 / samples + extra * extra
-        e = rho[p] - f
-        cost += 0.5 * cutoff * cutoff * np.log1p(e * e / sigma2 / (cutoff * cutoff))
-    return cost
+    """The cost of `cell_fit` alone, weights taken at xi: for comparing hypotheses that lie far apart."""
+    cost, per = 0.0, 1.0 / (cutoff * cutoff)
+    for begin in range(0, rho.size, AT_ONCE):
+        product = 1.0
+        for p in range(begin, min(begin + AT_ONCE, rho.size)):
+            f = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
+            told = np.isfinite(rho[p]) and fast[p] + slow[p] > 0.0
+            e = rho[p] - f if told else 0.0
+            product *= 1.0 + e * e / ((1.0 - f * f) ** 2 / samples + extra * extra) * per
+        cost += np.log(product)
+    return 0.5 * cutoff * cutoff * cost
 
 
 @njit
@@ -121,12 +142,22 @@ def step_pose(xi, out):
 
 
 @njit
-def pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff, temper,
-              gradient, hessian):
+def pair_weights(held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, out):
+    """`cell_weights` [S, P] of a step `held` [3] of one frame, against every source; see `pair_cost`."""
+    S, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
+    step_pose(held, S)
+    for s in range(before.shape[0]):
+        compose(before[s], S, X)
+        out_of_plane(X, xi)
+        cell_weights(xi, forms, rho[s], rest[s], fast, slow, stretch, table, per_unit, samples, extra, out[s])
+
+
+@njit
+def pair_cost(x, weights, before, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, temper, gradient,
+              hessian):
     """Cost, gradient and hessian over a step x of one frame, against every source.
 
-    before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.   held : [3], step at
-    which the variances are taken.
+    before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.   weights : [S, P].
     """
     gradient[:] = 0.0
     hessian[:] = 0.0
@@ -150,11 +181,7 @@ def pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per
             out_of_plane(X, xj)
             for n in range(3):
                 J[n, m] = (xj[n] - xi[n]) / 1e-5
-        step_pose(held, S)
-        compose(before[s], S, X)
-        out_of_plane(X, xj)
-        cost = cell_fit(xi, xj, forms, rho[s], rest[s], fast, slow, stretch, table, per_unit, samples, extra, cutoff, g,
-                        H)
+        cost = cell_fit(xi, weights[s], forms, rho[s], rest[s], fast, slow, stretch, table, per_unit, cutoff, g, H)
         total += temper * cost
         for m in range(3):
             for n in range(3):
@@ -168,13 +195,29 @@ def pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per
 
 
 @njit
+def standing_cost(x, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff, temper):
+    """The cost alone of a step x of one frame, weights taken there: to compare steps that lie far apart."""
+    S, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
+    step_pose(x, S)
+    total = 0.0
+    for s in range(before.shape[0]):
+        compose(before[s], S, X)
+        out_of_plane(X, xi)
+        total += temper * cell_cost(xi, forms, rho[s], rest[s], fast, slow, stretch, table, per_unit, samples, extra,
+                                    cutoff)
+    return total
+
+
+@njit
 def minimum(x, held, expected, precision, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
             extra, cutoff, temper, iterations, covariance):
     """Levenberg-Marquardt from x [3], which is changed; variances taken at `held`. Returns the cost."""
     g, H, gt, Ht = np.empty(3), np.empty((3, 3)), np.empty(3), np.empty((3, 3))
+    weights = np.empty(rho.shape)
+    pair_weights(held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, weights)
     d = x - expected
-    cost = pair_cost(x, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff,
-                     temper, g, H) + 0.5 * d @ precision @ d
+    cost = pair_cost(x, weights, before, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, temper, g,
+                     H) + 0.5 * d @ precision @ d
     damping = 1e-2
     for _ in range(iterations):
         A = H + precision
@@ -182,8 +225,8 @@ def minimum(x, held, expected, precision, before, forms, rho, rest, fast, slow, 
             A[m, m] *= 1.0 + damping
         trial = x - np.linalg.solve(A, g + precision @ (x - expected))
         d = trial - expected
-        new = pair_cost(trial, held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra,
-                        cutoff, temper, gt, Ht) + 0.5 * d @ precision @ d
+        new = pair_cost(trial, weights, before, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, temper,
+                        gt, Ht) + 0.5 * d @ precision @ d
         if new < cost:
             gain = cost - new
             x[:] = trial
@@ -209,15 +252,13 @@ def best_step(starts, expected, precision, before, forms, rho, rest, fast, slow,
     starts : [K, 3].  expected, precision : [3] and [3, 3], Gaussian prior of the step.
     result : [3] filled with the step; covariance : [3, 3] filled. Returns the cost.
     """
-    g = np.empty(3)
-    H = np.empty((3, 3))
     best = np.inf
     x = np.empty(3)
     at_start = np.empty(starts.shape[0])
     for k in range(starts.shape[0]):
         d = starts[k] - expected
-        at_start[k] = pair_cost(starts[k], starts[k], before, forms, rho, rest, fast, slow, stretch, table, per_unit,
-                                samples, extra, cutoff, temper, g, H) + 0.5 * d @ precision @ d
+        at_start[k] = standing_cost(starts[k], before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
+                                    extra, cutoff, temper) + 0.5 * d @ precision @ d
     order = np.argsort(at_start)
     held = starts[order[0]].copy()
     trial = np.empty((3, 3))
