@@ -28,7 +28,7 @@ from speckle_rec.fusion import Factors, drawn, hand_acceleration, solve
 from speckle_rec.inplane import planar_chain
 from speckle_rec.io import tusrec
 from speckle_rec.measuring import measuring
-from speckle_rec.mirror import cheapest, mend, sampled
+from speckle_rec.mirror import cheapest, mend, sampled, thinned
 from speckle_rec.orthogonal import Anatomy, self_calibrate
 from speckle_rec.probe import cells, find
 from speckle_rec.working import WorkingImages, sample_frames
@@ -63,7 +63,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     loops = pairs.find_loops(grid, step, duplicate)
     loops = replace(loops, speckle=curves.resampled(loops.speckle))
     factors = Factors.of(planar, speckle, forms, strengths, curves, Hand(), loops, acceleration)
-    some = sampled(factors)
+    some = thinned(sampled(factors))
     neighbours = step, speckle, forms, strengths, curves, Hand()
     starts = [T, *other_starts(*neighbours)]
     mended = mend(solve(drawn(cheapest(starts, factors), some), some), some)

@@ -17,7 +17,7 @@ import numpy as np
 
 import speckle_rec as sr
 from speckle_rec import geometry as se3
-from speckle_rec.geometry import mirror
+from speckle_rec.geometry import mirror, turned
 from speckle_rec.io import tusrec
 from speckle_rec.probe import find
 from speckle_rec.working import sample_frames
@@ -50,7 +50,7 @@ def row(scan: sr.Scan, poses: Path) -> tuple[float, float, float, float]:
         found, here = mirror(found), -here
         turn = np.array([1, 1, -1, -1, -1, 1.0])
         covariance = covariance * turn[:, None] * turn
-    yaw = [np.unwrap(np.arctan2(T[:, 0, 2], T[:, 0, 0]))[-1] for T in (found, true)]
+    yaw = [turned(T)[-1] for T in (found, true)]
     error = se3.log(true @ se3.inverse(found))[1:]
     sd = np.sqrt(np.einsum("kii->ki", covariance))[1:]
     return (yaw[0] / yaw[1], float((here[:, 1] * there[:, 1]).sum() / np.square(there[:, 1]).sum()),

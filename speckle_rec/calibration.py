@@ -32,7 +32,7 @@ from .io import h5write
 from .io.source import attributes, one_line, open_h5, read_dataset
 from .io.staging import staged_file
 from .probe import KINDS, Cells, ProbeGeometry
-from .tissue import TEXTURE, Texture, measure, windows
+from .tissue import TEXTURE, measure, windows
 from .working import WorkingImages
 
 Array = NDArray[np.float64]
@@ -44,17 +44,21 @@ SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's
 STATIC_LAGS = (16, 32)
 
 
-def signs_of(speckle: Correlations, n_frames: int, texture: Texture, across: Array) -> Array:
-    """Signs [W, P, F] of cells: texture, lag-1 strength, what stays correlated at long lags, and `fibres.across` [W].
+def signs_of(speckle: Correlations, images: WorkingImages, cells: Cells,
+             jobs: int = 0) -> Callable[[Array | None], Array]:
+    """Signs [W, P, F] of a scan's cells as a function of its poses [N, 4, 4]; None while those are not known.
 
+    Texture, lag-1 strength, what stays correlated at long lags, and `fibres.across`, which alone asks for poses.
     Strength and what stays are taken relative to the other cells of the window, so that they do not tell how fast
     the probe moved: a regression on that would pull all motion towards the usual one (METHOD.md (7.4)).
     """
+    n_frames = images.scan.n_frames
     strength = 2 * np.clip(relative_strength(speckle, n_frames), 0, 1.1) - 1
     far, count = typical_correlation(speckle, n_frames, STATIC_LAGS)
     static = 3 * (far - np.median(far, axis=1, keepdims=True)) * (count[:, None] > 0)
-    return with_across(np.concatenate([texture.values, strength[..., None], static[..., None],
-                                       np.zeros_like(strength)[..., None]], -1), across)
+    texture, longer = measure(images, cells, GREY_PER_NEPER, jobs), fibres.elongation(images, cells, jobs)
+    signs = np.concatenate([texture, np.stack([strength, static, np.zeros_like(strength)], -1)], -1)
+    return lambda T: with_across(signs, fibres.across(longer, n_frames, T))
 
 
 def with_across(signs: Array, across: Array) -> Array:
@@ -103,10 +107,8 @@ class Calibration:
     def judge(self, speckle: Correlations, images: WorkingImages, cells: Cells,
               jobs: int = 0) -> Callable[[Array | None], CellStrengths]:
         """Strengths of a scan's cells as a function of its poses [N, 4, 4]; None while those are not known."""
-        n = images.scan.n_frames
-        longer = fibres.elongation(images, cells, jobs)
-        signs = signs_of(speckle, n, measure(images, cells, GREY_PER_NEPER, jobs), fibres.across(longer, n))
-        return lambda T: self.strengths(with_across(signs, fibres.across(longer, n, T)), n)
+        signs = signs_of(speckle, images, cells, jobs)
+        return lambda T: self.strengths(signs(T), images.scan.n_frames)
 
     def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
         """Forms [P, 3, 3] of cells, see `Curves.forms`, with the gain of fans (METHOD.md (7.9))."""

@@ -364,10 +364,12 @@ class Correlator:
 
         Both are moved half of it, so that interpolation blurs both alike.
         """
-        a, b = (warp.cubic(image, (self.px_mm @ se2_exp(v) @ self.mm_px)[:2], self.spans)
-                for image, v in ((a, planar_twist / 2), (b, -planar_twist / 2)))
+        M_a, M_b = ((self.px_mm @ se2_exp(v) @ self.mm_px)[:2] for v in (planar_twist / 2, -planar_twist / 2))
         sums = np.empty((self.n_cells, 6))
-        cpu.cell_sums(a, b, self.labels, sums)
+        if warp.steep(M_a):
+            cpu.cell_sums(warp.cubic(a, M_a, self.spans), warp.cubic(b, M_b, self.spans), self.labels, sums)
+        else:
+            cpu.moved_sums(a, M_a, b, M_b, self.spans, self.labels, sums)
         return coefficients(sums)
 
     def turns(self, planar_twist: Array) -> BeamTurns:

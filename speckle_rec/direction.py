@@ -13,6 +13,7 @@ from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
 from .geometry import exp, inverse, log, mirror
 from .kernels.hypotheses import extend, go_on, prune
 from .kernels.multilaterate import multilaterate
+from .working import threads
 
 Array = NDArray[np.float64]
 
@@ -200,7 +201,10 @@ def other_starts(planar_step: Array, speckle: Correlations, forms: Array, streng
                  hand: Hand) -> list[Array]:
     """Trajectories [N, 4, 4] that went other ways where signs were nearly even: by other weights and cells."""
     scan = planar_step, speckle, forms, strengths, curves, hand
-    return [sequential(*scan)[0], search(*scan, temper=4 * TEMPER, every=EVERY_CELL + 1)[0]]
+    with threads(1) as aside:       # it goes one frame at a time, on one core
+        alone = aside.submit(sequential, *scan)
+        other = search(*scan, temper=4 * TEMPER, every=EVERY_CELL + 1)[0]
+        return [alone.result()[0], other]
 
 
 def backward(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .geometry import turned as turned_by
 from .probe import Cells
 from .tissue import WINDOW_HALF, windows
 from .working import WorkingImages, threads
@@ -82,7 +83,7 @@ def across(elongation: Array, n_frames: int, T: Array | None = None) -> Array:
     ok = np.isfinite(T).all(axis=(1, 2))
     if not ok.any():
         return seen
-    yaw = np.interp(np.arange(n_frames), np.flatnonzero(ok), np.unwrap(np.arctan2(T[ok, 0, 2], T[ok, 0, 0])))
+    yaw = np.interp(np.arange(n_frames), np.flatnonzero(ok), turned_by(T[ok]))
     middle, _ = windows(n_frames)
     turned = np.square(np.sin(yaw[np.minimum(middle, n_frames - 1)] - yaw[0]))
     first, last = (float(np.median(seen[end])) for end in (turned <= turned.min() + CLOSE,

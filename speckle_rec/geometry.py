@@ -126,6 +126,11 @@ def steps(T_first_frame: Array) -> Array:
     return out
 
 
+def turned(T_first_frame: Array) -> Array:
+    """How far [N] (rad) the probe has turned about its axis in a trajectory [N, 4, 4], whole turns included."""
+    return np.unwrap(np.arctan2(T_first_frame[:, 0, 2], T_first_frame[:, 0, 0]))
+
+
 def image_trajectory(T_world_tool: Array, T_tool_image: Array) -> Array:
     """``T_first_frame`` [N, 4, 4] (image mm) of tracker poses: C^-1 T_0^-1 T_j C."""
     T_world_image = T_world_tool @ T_tool_image

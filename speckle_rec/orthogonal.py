@@ -125,7 +125,7 @@ def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
 
     A probe that was turned back is taken by how far it was turned; what it showed on its way back is left out.
     """
-    yaw = np.unwrap(np.arctan2(T[:, 0, 2], T[:, 0, 0]))
+    yaw = se3.turned(T)
     turn = float(np.median(yaw[-max(len(yaw) // 20, 1):]))
     if abs(turn) < LEAST_TURN_RAD:
         turn = float(max(np.quantile(yaw, (0.1, 0.9)), key=abs))

@@ -21,7 +21,7 @@ from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smoot
 from .inplane import planar_chain
 from .measuring import measuring
 from .memory import keep_freed
-from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled
+from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled, thinned
 from .orthogonal import Anatomy, self_calibrate
 from .probe import cells, find
 from .protocol import is_swept, pivot_depth, two_rocks
@@ -107,11 +107,11 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                 T = cheapest(starts, factors)
                 starts.append(backward(*neighbours))
             with clock.stage("mirror tests"):
-                mended = mend(solve(drawn(T, some := sampled(factors)), some), some)
+                mended = mend(solve(drawn(T, some := thinned(sampled(factors))), some), some)
                 mended = exchanged(mended, starts, some)
                 strengths = adapt(strengths_of(mended.T), mended.T, speckle, forms, curves)
                 factors = factors.judged(strengths)
-                some = sampled(factors)
+                some = thinned(sampled(factors))
             with clock.stage("orthogonal planes"):
                 crossed = self_calibrate(mended.T, some, Anatomy.of(scan, found.geometry))
                 curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))

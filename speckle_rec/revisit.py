@@ -7,6 +7,7 @@ the trajectory as cell correlations, like any other pair.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ MOST_SHIFT_MM = 4.8       # that the planar chain drifts by while the probe turn
 SIGMA_PX = 9.0            # working px: what is smoother takes no part
 ROWS_AT_ONCE = 128        # thumbnails that a thread compares with all others
 MIN_SIMILARITY = 0.10     # of two thumbnails
+FEATURES_KEPT = 48        # frames whose features are kept: those that revisit neighbours are neighbours
 MOST_EACH = 2             # loops of a frame with later ones, and with earlier ones
 MIN_SHARE = 0.18          # of the blocks, that agree with the rigid fit
 MIN_CORRELATION = 0.15    # mean over the cells: blocks also agree on layers that look alike, at .04 to .14
@@ -213,15 +215,17 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
     matcher = Matcher(images.geometry)
     correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
 
+    pyramid = lru_cache(FEATURES_KEPT)(lambda row: matcher.pyramid(frames[row]))
+    features = lru_cache(FEATURES_KEPT)(lambda row: correlator.features(frames[row]))
+
     def verify(row: int) -> list[tuple]:
         """Pairs of one earlier frame with all that revisit it."""
-        first = matcher.pyramid(frames[row]), correlator.features(frames[row])
         out = []
         for other in b[a == row]:
             guess = se2_log(np.linalg.solve(chain[at[row]], drifts[shifted[row, other]] @ chain[at[other]]))
-            twist, covariance, ncc, share = matcher.match(first[0], matcher.pyramid(frames[other]), guess)
+            twist, covariance, ncc, share = matcher.match(pyramid(row), pyramid(other), guess)
             if share >= MIN_SHARE:
-                rho = correlator.pair(first[1], correlator.features(frames[other]), twist)
+                rho = correlator.pair(features(row), features(other), twist)
                 if mean_correlation(rho) >= MIN_CORRELATION:
                     out.append((at[row], at[other], twist, covariance, ncc, share, rho))
         return out

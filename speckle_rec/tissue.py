@@ -4,7 +4,6 @@ Real tissue decorrelates more slowly than ideal speckle, noise faster; both show
 the in-plane correlation, in brightness and in contrast (Gee, Housden et al. 2006; Laporte & Arbel 2011).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -44,20 +43,6 @@ def texture_sums(grey, amplitude, high, labels, down, right, sums):
                 sums[cell, 6] += h * high[r, c + right]
 
 
-@dataclass(frozen=True)
-class Texture:
-    """Texture of cells over a scan.
-
-    Attributes
-    ----------
-    values : float64 [W, P, 5], the quantities of `TEXTURE`, each about 0 +- 1 on clean speckle.
-    window : int64 [N], row of `values` that holds at each frame.
-    """
-
-    values: Array
-    window: NDArray[np.int64]
-
-
 def windows(n_frames: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Middle frames [W] of the windows in which cells are judged, and the window [N] of each frame."""
     middle = np.arange(WINDOW_STEP // 2, max(n_frames, WINDOW_STEP), WINDOW_STEP)
@@ -90,18 +75,17 @@ def describe(sums: Array, depth_mm: Array, reach_mm: float) -> Array:
     return np.stack([depth, grey / 50 - 2, np.clip(contrast, -2, 2), 2 * axial / energy, 2 * lateral / energy], -1)
 
 
-def measure(images: WorkingImages, cells: Cells, grey_per_neper: float, jobs: int = 0) -> Texture:
-    """Texture of a scan's cells, in windows of frames."""
+def measure(images: WorkingImages, cells: Cells, grey_per_neper: float, jobs: int = 0) -> Array:
+    """Texture [W, P, 5] of a scan's cells, by `windows`: the quantities of `TEXTURE`, about 0 +- 1 on clean speckle."""
     meter = TextureMeter(images.geometry.mask(), cells, grey_per_neper)
-    n = images.scan.n_frames
     sums, frame = [], []
     with threads(jobs) as pool:
         for start, block in images.blocks():
             picks = [k for k in range(len(block)) if (start + k) % EVERY == 0]
             sums += list(pool.map(lambda k, block=block: meter(block[k]), picks))
             frame += [start + k for k in picks]
-    middle, window = windows(n)
+    middle, _ = windows(images.scan.n_frames)
     at = np.array(frame)
     values = [describe(np.sum([sums[k] for k in np.flatnonzero(np.abs(at - m) <= WINDOW_HALF)], axis=0),
                        cells.centres[:, 0], images.geometry.depth_mm[1]) for m in middle]
-    return Texture(np.array(values), window)
+    return np.array(values)

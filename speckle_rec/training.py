@@ -16,11 +16,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from . import fibres, persistence, protocol
 from . import geometry as se3
+from . import persistence, protocol
 from .calibration import SIGNS, signs_of
 from .curvefit import Sample
-from .decorrelation import GREY_PER_NEPER, Correlations, between_rows, correlate, lines_of
+from .decorrelation import Correlations, between_rows, correlate, lines_of
 from .errors import InputError
 from .inplane import planar_chain, planar_motion
 from .io import h5write
@@ -29,7 +29,7 @@ from .io.staging import staged_file
 from .memory import keep_freed
 from .probe import KINDS, Cells, ProbeGeometry, cells, find
 from .scan import Scan
-from .tissue import measure
+from .tissue import windows
 from .working import WorkingImages, sample_frames
 
 Array = NDArray[np.float64]
@@ -123,10 +123,8 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
         chain = steps[:, [0, 1, 5]]
     speckle = correlate(images, grid, chain, duplicate, jobs=jobs,
                         progress=lambda a, b: report("speckle correlation", a, b))
-    texture = measure(images, grid, GREY_PER_NEPER, jobs)
-    across = fibres.across(fibres.elongation(images, grid, jobs), scan.n_frames, T)
-    return sample(scan.name, images.geometry, grid, speckle, signs_of(speckle, scan.n_frames, texture, across),
-                  texture.window, T, seed=seed, planar_rms=planar_rms)
+    return sample(scan.name, images.geometry, grid, speckle, signs_of(speckle, images, grid, jobs)(T),
+                  windows(scan.n_frames)[1], T, seed=seed, planar_rms=planar_rms)
 
 
 def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlations, signs: Array,

@@ -42,9 +42,14 @@ class WorkingImages:
         return [shrink(frame, self.factor) for frame in self.scan.frames(start, stop)]
 
     def blocks(self) -> Iterator[tuple[int, list[NDArray[np.uint8]]]]:
-        """(start, frames) over the scan."""
-        for start in range(0, self.scan.n_frames, BLOCK):
-            yield start, self.frames(start, start + BLOCK)
+        """(start, frames) over the scan; the next ones are read meanwhile."""
+        with threads(1) as reader:
+            ahead = reader.submit(self.frames, 0, BLOCK)
+            for start in range(0, self.scan.n_frames, BLOCK):
+                frames, then = ahead.result(), start + BLOCK
+                if then < self.scan.n_frames:
+                    ahead = reader.submit(self.frames, then, then + BLOCK)
+                yield start, frames
 
 
 def sample_frames(scan: Scan, n: int = 40) -> NDArray[np.uint8]:

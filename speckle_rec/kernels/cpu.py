@@ -69,37 +69,56 @@ def cell_sums(a, b, labels, sums):
     sums : float64 [n_cells, 6], filled with n, sum a, sum b, sum a^2, sum b^2, sum ab.
     """
     sums[:] = 0
-    rows, columns = a.shape
-    for r in range(rows):
-        c = 0
-        while c < columns:
-            cell = labels[r, c]
-            end = c + 1
-            while end < columns and labels[r, end] == cell:
-                end += 1
-            if cell >= 0:
-                sa = np.float32(0)
-                sb = np.float32(0)
-                saa = np.float32(0)
-                sbb = np.float32(0)
-                sab = np.float32(0)
-                ra = a[r, c:end]
-                rb = b[r, c:end]
-                for q in range(end - c):
-                    va = ra[q]
-                    vb = rb[q]
-                    sa += va
-                    sb += vb
-                    saa += va * va
-                    sbb += vb * vb
-                    sab += va * vb
-                sums[cell, 0] += end - c
-                sums[cell, 1] += sa
-                sums[cell, 2] += sb
-                sums[cell, 3] += saa
-                sums[cell, 4] += sbb
-                sums[cell, 5] += sab
-            c = end
+    for r in range(a.shape[0]):
+        _row_sums(a[r], b[r], labels[r], 0, a.shape[1], sums)
+
+
+@njit
+def _row_sums(a, b, labels, first, last, sums):
+    """Add columns first..last-1 of a row to the sums of its cells."""
+    c = first
+    while c < last:
+        cell = labels[c]
+        end = c + 1
+        while end < last and labels[end] == cell:
+            end += 1
+        if cell >= 0:
+            sa = np.float32(0)
+            sb = np.float32(0)
+            saa = np.float32(0)
+            sbb = np.float32(0)
+            sab = np.float32(0)
+            ra = a[c:end]
+            rb = b[c:end]
+            for q in range(end - c):
+                va = ra[q]
+                vb = rb[q]
+                sa += va
+                sb += vb
+                saa += va * va
+                sbb += vb * vb
+                sab += va * vb
+            sums[cell, 0] += end - c
+            sums[cell, 1] += sa
+            sums[cell, 2] += sb
+            sums[cell, 3] += saa
+            sums[cell, 4] += sbb
+            sums[cell, 5] += sab
+        c = end
+
+
+@njit
+def moved_sums(a, M_a, b, M_b, spans, labels, sums):
+    """`cell_sums` of two images that are moved row by row as by `warp_cubic`, without keeping what was moved."""
+    sums[:] = 0
+    ramp = np.arange(a.shape[1]).astype(np.float32)
+    row_a, row_b = np.empty(a.shape[1], np.float32), np.empty(a.shape[1], np.float32)
+    for r in range(a.shape[0]):
+        first, last = spans[r, 0], spans[r, 1]
+        if first < last:
+            _warp_row(a, M_a, r, first, last, ramp, row_a)
+            _warp_row(b, M_b, r, first, last, ramp, row_b)
+            _row_sums(row_a, row_b, labels[r], first, last, sums)
 
 
 @njit
@@ -150,28 +169,34 @@ def warp_cubic(image, M, spans, out):
     image, out : float32 [H, W].   M : float64 [2, 3], px.
     spans : int64 [H, 2], first column and one after the last that are wanted of each row; others are set to 0.
     """
-    rows, columns = image.shape
-    ramp = np.arange(columns).astype(np.float32)
-    dx, dy = M[0, 0] - 1.0, M[1, 0]
-    for r in range(rows):
+    ramp = np.arange(image.shape[1]).astype(np.float32)
+    for r in range(image.shape[0]):
         c, end = spans[r, 0], spans[r, 1]
         out[r, :c] = 0
         out[r, end:] = 0
-        while c < end:
-            x, y = M[0, 0] * c + M[0, 1] * r + M[0, 2], M[1, 0] * c + M[1, 1] * r + M[1, 2]
-            left, top = int(np.floor(x)), int(np.floor(y))
-            tx, ty = x - left, y - top
-            run = float(end - c)        # until a sample lies in other rows, or one column further
-            if dx != 0.0:
-                run = min(run, ((1.0 if dx > 0 else 0.0) - tx) / dx)
-            if dy != 0.0:
-                run = min(run, ((1.0 if dy > 0 else 0.0) - ty) / dy)
-            stop = c + min(max(int(np.ceil(run)), 1), max(columns - 2 - left, 1))
-            if 1 <= left and left + stop - c + 2 <= columns and 1 <= top and top + 2 < rows:
-                a, b = left - 1, left + stop - c + 2
-                _samples(image[top - 1, a:b], image[top, a:b], image[top + 1, a:b], image[top + 2, a:b],
-                         np.float32(tx), np.float32(ty), np.float32(dx), np.float32(dy), ramp, out[r, c:stop])
-            else:
-                stop = c + 1
-                out[r, c] = _sample(image, x, y)
-            c = stop
+        _warp_row(image, M, r, c, end, ramp, out[r])
+
+
+@njit
+def _warp_row(image, M, r, c, end, ramp, out):
+    """Columns c..end-1 of a row of `warp_cubic`."""
+    rows, columns = image.shape
+    dx, dy = M[0, 0] - 1.0, M[1, 0]
+    while c < end:
+        x, y = M[0, 0] * c + M[0, 1] * r + M[0, 2], M[1, 0] * c + M[1, 1] * r + M[1, 2]
+        left, top = int(np.floor(x)), int(np.floor(y))
+        tx, ty = x - left, y - top
+        run = float(end - c)        # until a sample lies in other rows, or one column further
+        if dx != 0.0:
+            run = min(run, ((1.0 if dx > 0 else 0.0) - tx) / dx)
+        if dy != 0.0:
+            run = min(run, ((1.0 if dy > 0 else 0.0) - ty) / dy)
+        stop = c + min(max(int(np.ceil(run)), 1), max(columns - 2 - left, 1))
+        if 1 <= left and left + stop - c + 2 <= columns and 1 <= top and top + 2 < rows:
+            a, b = left - 1, left + stop - c + 2
+            _samples(image[top - 1, a:b], image[top, a:b], image[top + 1, a:b], image[top + 2, a:b],
+                     np.float32(tx), np.float32(ty), np.float32(dx), np.float32(dy), ramp, out[c:stop])
+        else:
+            stop = c + 1
+            out[c] = _sample(image, x, y)
+        c = stop
