@@ -45,7 +45,8 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     planar, duplicate = pairs.planar_motion()
     step, _ = planar_chain(planar, scan.n_frames)
     speckle = pairs.correlate(grid, step, duplicate)
-    strengths = calibration.judge(speckle, images, grid)(None)
+    strengths_of = calibration.judge(speckle, images, grid)
+    strengths = strengths_of(None)
     speckle, forms = curves.resampled(speckle), calibration.forms(images.geometry, grid)
     yield "protocol alone", ProtocolPrior().poses(np.where([False, False, True], step, 0)), T_image_face
     yield "in-plane motion alone", se3.chain(planar_poses(step)), T_image_face
@@ -54,7 +55,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     yield "+ decorrelation", T, T_image_face
     T, _, _ = sequential(step, speckle, forms, strengths, curves, Hand())
     yield "+ pivot", T, T_image_face
-    strengths = adapt(strengths, T, speckle, forms, curves)
+    strengths = adapt(strengths_of(T), T, speckle, forms, curves)
     T, _, _ = search(step, speckle, forms, strengths, curves, Hand())
     yield "+ direction (hypotheses)", T, T_image_face
     acceleration = hand_acceleration(step)
@@ -69,6 +70,8 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     mended = mend(solve(drawn(cheapest(starts, factors), some), some), some)
     T = exchanged(mended, [*starts, backward(*neighbours)], some).T
     yield "+ loops", T, T_image_face
+    factors = factors.judged(adapt(strengths_of(T), T, speckle, forms, curves))
+    some = thinned(sampled(factors))
     yield "full solve with loops", solve(T, factors), T_image_face
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))
     yield "+ orthogonal planes", crossed.T, T_image_face
