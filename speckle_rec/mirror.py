@@ -151,9 +151,10 @@ def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
 def thinned(f: Factors) -> Factors:
     """The same factors with every second lag of neighbours only, weighed up: enough to settle signs and shape."""
     lag, far = f.j - f.i, f.revisits
-    s = far | np.isin(lag, np.unique(lag[~far])[::2])
+    lags = np.unique(lag[~far])
+    s, weight = far | np.isin(lag, lags[::2]), len(lags) / max(len(lags[::2]), 1)
     return replace(f, i=f.i[s], j=f.j[s], rho=np.ascontiguousarray(f.rho[s]), rest=np.ascontiguousarray(f.rest[s]),
-                   window=f.window[s], temper=f.temper[s] * np.where(far[s], 1, 2))
+                   window=f.window[s], temper=f.temper[s] * np.where(far[s], 1, weight))
 
 
 def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:

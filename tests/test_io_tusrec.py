@@ -1,3 +1,5 @@
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
@@ -95,6 +97,26 @@ def test_other_pixel_types_are_converted_and_said(tmp_path, dtype, factor, note)
     scan = Scan.open(tmp_path / "a.h5")
     np.testing.assert_array_equal(scan.frames(), speckle(3))
     assert note in scan.warnings[0]
+
+
+def test_frames_that_are_kept_are_read_once(monkeypatch):
+    frames, read = speckle(9), []
+
+    class Counted:
+        n_frames, shape = len(frames), frames.shape[1:]
+
+        def read(self, start, stop):
+            read.append((start, stop))
+            return frames[start:stop]
+
+    scan = dataclasses.replace(Scan.from_arrays(frames), source=Counted())
+    kept = scan.kept()
+    for start, stop in ((2, 5), (0, 9), (3, 9), (0, 2), (9, 9)):
+        np.testing.assert_array_equal(kept.frames(start, stop), frames[start:stop])
+    assert read == [(2, 5), (0, 9)]
+    np.testing.assert_array_equal(np.concatenate([block for _, block in kept.blocks(4)]), frames)
+    monkeypatch.setattr("speckle_rec.scan.KEPT_BYTES", frames.size - 1)
+    assert scan.kept() is scan
 
 
 def test_from_arrays():

@@ -154,6 +154,18 @@ def test_every_fourth_frame_tells_the_same_cost_of_where_the_probe_stands():
     assert np.isclose(standing(moved[::4], few), standing(moved, factors), rtol=0.1)
 
 
+def test_every_second_lag_weighs_as_much_as_all():
+    """What is left has all revisits as they were, and weighs in all what the neighbours did."""
+    factors = problem(three_strokes()[0])
+    some = mirror.thinned(factors)
+    lags, left = (np.unique((f.j - f.i)[~f.revisits]) for f in (factors, some))
+    assert 1 in left and len(left) == -(-len(lags) // 2) and set(left) < set(lags)
+    for field in ("i", "j", "rho", "rest", "window", "temper"):
+        np.testing.assert_array_equal(getattr(some, field)[some.revisits], getattr(factors, field)[factors.revisits])
+    near, fewer = (f.temper[~f.revisits].sum() for f in (factors, some))
+    assert fewer == pytest.approx(near, rel=0.05)
+
+
 def test_far_revisits_are_drawn_together():
     """Shifted by some beam widths half way, a trajectory is stuck with correlations alone."""
     T, _ = three_strokes()

@@ -69,3 +69,17 @@ def test_only_what_is_wanted_is_made():
     inside = (np.arange(COLUMNS) >= spans[:, :1]) & (np.arange(COLUMNS) < spans[:, 1:])
     np.testing.assert_allclose(within[inside], everything[inside], atol=1e-5)
     assert not within[~inside].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-0.9 * warp.STEEP, 0.9 * warp.STEEP), st.floats(-3, 3), st.integers(0, 99))
+def test_images_moved_and_summed_in_one_pass(angle, x, seed):
+    """As moved first and summed then, outside of the spans too, where cells go on and sums do not."""
+    labels = (np.arange(ROWS)[:, None] // 7 * 8 + np.arange(COLUMNS) // 7).astype(np.int32)
+    labels[:, :4] = labels[:3] = labels[20, 9:] = -1
+    spans, a, b = warp.spans_of(labels >= 0), picture(seed), picture(seed + 1)
+    M_a, M_b = rotation(angle, x, 0.3), rotation(-angle, -x, -0.3)
+    expected, sums = np.empty((2, labels.max() + 1, 6))
+    cpu.cell_sums(warp.cubic(a, M_a, spans), warp.cubic(b, M_b, spans), labels, expected)
+    cpu.moved_sums(a, M_a, b, M_b, spans, labels, sums)
+    np.testing.assert_allclose(sums, expected, atol=1e-4)
