@@ -211,7 +211,7 @@ class Matcher:
         coarse, fine = (round(mm / px) for mm, px in ((COARSE_BLOCK_MM, COARSE * pixel), (block_mm, pixel)))
         self.levels = [
             _Level(self.mm_px @ to_full, _blocks(coarse_mask, coarse, 3), coarse, 3, coarse_mask.shape, cubic=False),
-            _Level(self.mm_px, _thinned(_blocks(mask, fine, 2)), fine, 2, mask.shape),
+            _Level(self.mm_px, _blocks(mask, fine, 2), fine, 2, mask.shape),
             _Level(self.mm_px, _blocks(mask, fine, 1), fine, 1, mask.shape)]
 
     def pyramid(self, frame: NDArray[np.uint8]) -> tuple[FloatImage, FloatImage]:
@@ -310,15 +310,6 @@ def _blocks(mask, size, radius):
         if keep.sum() >= ENOUGH_BLOCKS:
             break
     return tops[keep].astype(np.int64), lefts[keep].astype(np.int64)
-
-
-def _thinned(blocks):
-    """Every second row of blocks, where there are many: enough to bring the last level's peaks within a pixel."""
-    tops, lefts = blocks
-    if len(tops) < ENOUGH_BLOCKS:
-        return blocks
-    some = np.isin(tops, np.unique(tops)[::2])
-    return tops[some], lefts[some]
 
 
 def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: int = 0,
