@@ -7,7 +7,9 @@ import numba
 import numpy as np
 
 njit = numba.njit(nogil=True, cache=True)
-fast_njit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+# Without liberties of rounding: what a compiler makes of them depends on which kernels it finds compiled already, and a
+# scan must come out with the same bytes on every machine of a cluster.
+fast_njit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 AT_ONCE = 64        # cells of whose terms one logarithm is taken: it costs as much as the rest
 
