@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import turned as turned_by
+from . import geometry as se3
 from .probe import Cells
 from .tissue import WINDOW_HALF, windows
 from .working import WorkingImages, threads
@@ -83,11 +83,11 @@ def across(elongation: Array, n_frames: int, T: Array | None = None) -> Array:
     ok = np.isfinite(T).all(axis=(1, 2))
     if not ok.any():
         return seen
-    yaw = np.interp(np.arange(n_frames), np.flatnonzero(ok), turned_by(T[ok]))
+    yaw = np.interp(np.arange(n_frames), np.flatnonzero(ok), se3.turned(T[ok]))
     middle, _ = windows(n_frames)
-    turned = np.square(np.sin(yaw[np.minimum(middle, n_frames - 1)] - yaw[0]))
-    first, last = (float(np.median(seen[end])) for end in (turned <= turned.min() + CLOSE,
-                                                           turned >= turned.max() - CLOSE))
+    sine2 = np.square(np.sin(yaw[np.minimum(middle, n_frames - 1)] - yaw[0]))
+    first, last = (float(np.median(seen[end])) for end in (sine2 <= sine2.min() + CLOSE,
+                                                           sine2 >= sine2.max() - CLOSE))
     if np.ptp(yaw) < LEAST_TURN_RAD:
-        return first * (1 - 2 * turned)
-    return np.sign(last - first) * (2 * turned - 1) if abs(last - first) > TELLS else np.zeros(len(middle))
+        return first * (1 - 2 * sine2)
+    return np.sign(last - first) * (2 * sine2 - 1) if abs(last - first) > TELLS else np.zeros(len(middle))

@@ -196,6 +196,11 @@ class Factors:
                    strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, acceleration,
                    hand.contact_precision, hand.contact[0], hand.lean_precision, hand.contact_reach_mm)
 
+    def picked(self, which: NDArray[np.bool_]) -> "Factors":
+        """The same factors with the correlations of some pairs [M] only."""
+        return replace(self, i=self.i[which], j=self.j[which], rho=self.rho[which], rest=self.rest[which],
+                       window=self.window[which], temper=self.temper[which])
+
     def judged(self, strengths: CellStrengths) -> "Factors":
         """The same factors with other strengths of the cells."""
         return replace(self, fast=strengths.fast, slow=strengths.slow, stretch=strengths.stretch)
@@ -238,7 +243,7 @@ def _all_costs(xi, rows, forms, rho, rest, window, fast, slow, stretch, table, p
 def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> Array:
     """Weighed cost of each pair's correlations, of all pairs or those of `which` [M]."""
     rows = np.arange(len(f.i)) if which is None else np.flatnonzero(which)
-    xi = np.take(twists_between(T, f.i[rows], f.j[rows]), OUT_OF_PLANE, axis=1)
+    xi = out_of_plane_between(T, f.i[rows], f.j[rows])
     cost = np.empty(len(rows))
     _all_costs(xi, rows, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
                f.per_unit, f.samples, f.extra, f.cutoff, cost)
@@ -271,18 +276,22 @@ def twists_between(T: Array, i: NDArray[np.int64], j: NDArray[np.int64]) -> Arra
     return out
 
 
+def out_of_plane_between(T: Array, i: NDArray[np.int64], j: NDArray[np.int64]) -> Array:
+    """(z, tilt, yaw) [M, 3] of `twists_between`."""
+    return np.take(twists_between(T, i, j), OUT_OF_PLANE, axis=1)
+
+
 def touching(f: Factors, first: int, last: int) -> Factors:
     """The factors of pairs of which a frame lies in first..last."""
     p, s = ((i <= last) & (j >= first) & ((i >= first) | (j <= last))
             for i, j in ((f.planar_i, f.planar_j), (f.i, f.j)))
-    return replace(f, planar_i=f.planar_i[p], planar_j=f.planar_j[p], planar=f.planar[p],
-                   planar_information=f.planar_information[p], i=f.i[s], j=f.j[s], rho=f.rho[s], rest=f.rest[s],
-                   window=f.window[s], temper=f.temper[s])
+    return replace(f.picked(s), planar_i=f.planar_i[p], planar_j=f.planar_j[p], planar=f.planar[p],
+                   planar_information=f.planar_information[p])
 
 
 def weights_at(T: Array, f: Factors) -> NDArray[np.float32]:
     """Inverse variances [M, P] of the correlations along a trajectory [N, 4, 4], METHOD.md (3.8)."""
-    xi = np.take(twists_between(T, f.i, f.j), OUT_OF_PLANE, axis=1)
+    xi = out_of_plane_between(T, f.i, f.j)
     weights = np.empty(f.rho.shape, np.float32)
     _all_weights(xi, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit, f.samples,
                  f.extra, weights)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .fusion import OUT_OF_PLANE, REACHES, Factors, drawn, pair_costs, solve, standing, total_cost
+from .fusion import REACHES, Factors, drawn, out_of_plane_between, pair_costs, solve, standing, total_cost
 from .kernels.multilaterate import cell_cost, compose, out_of_plane
 from .revisit import LONG, STRIDE, thinning
 
@@ -116,9 +116,9 @@ def between(f: Factors, first: int, last: int) -> Factors:
     """Factors among frames first..last, counted from `first`."""
     p = (f.planar_i >= first) & (f.planar_j <= last)
     s = (f.i >= first) & (f.j <= last)
-    return replace(f, planar_i=f.planar_i[p] - first, planar_j=f.planar_j[p] - first, planar=f.planar[p],
-                   planar_information=f.planar_information[p], i=f.i[s] - first, j=f.j[s] - first, rho=f.rho[s],
-                   rest=f.rest[s], window=f.window[s], temper=f.temper[s])
+    some = f.picked(s)
+    return replace(some, planar_i=f.planar_i[p] - first, planar_j=f.planar_j[p] - first, planar=f.planar[p],
+                   planar_information=f.planar_information[p], i=some.i - first, j=some.j - first)
 
 
 def around(n_frames: int, first: int, last: int) -> tuple[int, int]:
@@ -152,9 +152,8 @@ def thinned(f: Factors) -> Factors:
     """The same factors with every second lag of neighbours only, weighed up: enough to settle signs and shape."""
     lag, far = f.j - f.i, f.revisits
     lags = np.unique(lag[~far])
-    s, weight = far | np.isin(lag, lags[::2]), len(lags) / max(len(lags[::2]), 1)
-    return replace(f, i=f.i[s], j=f.j[s], rho=np.ascontiguousarray(f.rho[s]), rest=np.ascontiguousarray(f.rest[s]),
-                   window=f.window[s], temper=f.temper[s] * np.where(far[s], 1, weight))
+    weight = len(lags) / max(len(lags[::2]), 1)
+    return replace(f, temper=f.temper * np.where(far, 1, weight)).picked(far | np.isin(lag, lags[::2]))
 
 
 def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
@@ -181,10 +180,10 @@ def decimated(f: Factors, every: int = STRIDE) -> Factors:
     p = (f.planar_i % every == 0) & (f.planar_j % every == 0)
     s = (f.i % every == 0) & (f.j % every == 0)
     ramp = np.convolve(np.ones(every), np.ones(every))
-    return replace(f, planar_i=f.planar_i[p] // every, planar_j=f.planar_j[p] // every, planar=f.planar[p],
-                   planar_information=f.planar_information[p], i=f.i[s] // every, j=f.j[s] // every,
-                   rho=np.ascontiguousarray(f.rho[s]), rest=np.ascontiguousarray(f.rest[s]), window=f.window[s],
-                   temper=f.temper[s] * np.where(f.revisits[s], 1, every),
+    some = f.picked(s)
+    return replace(some, planar_i=f.planar_i[p] // every, planar_j=f.planar_j[p] // every, planar=f.planar[p],
+                   planar_information=f.planar_information[p], i=some.i // every, j=some.j // every,
+                   temper=some.temper * np.where(some.revisits, 1, every),
                    acceleration=f.acceleration * np.sqrt(np.square(ramp).sum()),
                    contact_precision=f.contact_precision * every,
                    contact_rate_precision=f.contact_rate_precision / every, lean_precision=f.lean_precision * every,
@@ -196,7 +195,7 @@ def tolerant_costs(T: Array, f: Factors, which: NDArray[np.bool_]) -> Array:
     far = f.revisits & which
     cost = np.zeros(len(f.i))
     cost[which & ~far] = pair_costs(T, f, which & ~far)
-    xi = se3.log(se3.inverse(T[f.i[far]]) @ T[f.j[far]])[:, OUT_OF_PLANE]
+    xi = out_of_plane_between(T, f.i[far], f.j[far])
     Q = np.einsum("mi,ij,mj->m", xi, f.gram, xi)
     cost[far] = TOLERANT * REACHES[0]**2 / 2 * np.log1p(Q / REACHES[0]**2)                              # (8.3)
     return cost[which]
