@@ -288,7 +288,7 @@ def _scatterers(linear):
     reach = np.full(n_lens, 1.7, np.float32)
     reach[10:14] = 0.6
     fixed = (float(0), -radius, radius, linear, 1.0, 0.4, u0, du, lens, rng.normal(0, 0.02, n_lens).astype(np.float32),
-             reach, 0.5, 0.7, 0.25, 5.2, scatter.carrier())
+             reach, 0.5, 0.7, 0.25, 5.2)
     return points, amplitude, centre, start, stop, 2 * np.sqrt(3), T, fixed
 
 

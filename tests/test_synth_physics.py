@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from speckle_rec import geometry as se3
+from speckle_rec.kernels import scatter
 from speckle_rec.probe import ProbeGeometry, ultrasonix_4dc7
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth import measure
@@ -94,6 +95,14 @@ def test_baseband_is_the_direct_sum_over_scatterers(geometry):
     field = field / np.sqrt(np.maximum(gain, 1e-12))[:, None]
     match = abs(np.vdot(field, expected)) / np.linalg.norm(field) / np.linalg.norm(expected)
     assert match > 0.995
+
+
+def test_angle_and_phase_of_an_echo_are_those_of_the_mathematics():
+    x = np.linspace(-6, 6, 1201, dtype=np.float32)      # beyond 45 degrees too
+    np.testing.assert_allclose([scatter.arctan(a) for a in x], np.arctan(x.astype(float)), atol=3e-7)
+    cycles = np.linspace(-3.9, 900, 2003, dtype=np.float32)
+    made = np.array([scatter.turned(c) for c in cycles]) @ [1, 1j]
+    np.testing.assert_allclose(made, np.exp(-2j * np.pi * cycles.astype(float)), atol=2e-4)
 
 
 def test_envelope_snr_is_that_of_rayleigh_speckle(phantom, base_frames):

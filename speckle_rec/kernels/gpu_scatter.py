@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .launch import helper, kernel, scattering, xp_of
-from .scatter import displacement_at, in_view, landing, row_of
+from .scatter import displacement_at, in_view, landing, polar, profile, row_of, turned
 
 LANES = 32      # threads that share a voxel's scatterers: a warp, so that neighbours read neighbouring points
 
@@ -37,7 +37,7 @@ def _bend(v, T, field, origin, step, centre, out):
 def deposit(points: Any, amplitude: Any, centre: Any, start: Any, stop: Any, half_mm: float, T_image_world: Any,
             apex_x: float, apex_y: float, radius_mm: float, linear: bool, r0: float, dr: float, u0: float, du: float,
             lens: Any, curvature: Any, reach: Any, lens_r0: float, lens_dr: float, lens_dz: float,
-            cycles_per_mm: float, turn: Any, displacement: Any, lattice_origin: Any, lattice_step: float,
+            cycles_per_mm: float, displacement: Any, lattice_origin: Any, lattice_step: float,
             out: Any) -> None:
     """Add the demodulated echo of each scatterer near the image plane to a polar grid; see `scatter.deposit`."""
     xp, moved = xp_of(out), displacement.size > 0
@@ -47,23 +47,18 @@ def deposit(points: Any, amplitude: Any, centre: Any, start: Any, stop: Any, hal
         _bend((len(start),), T_image_world, displacement, lattice_origin, lattice_step, centre, bent)
     else:
         displacement = xp.zeros((2, 2, 2, 3), np.float32)
-    parts = out.view(np.float32).reshape(*out.shape, 2)
     _deposit((len(start), LANES), points, amplitude, centre, start, stop, half_mm, T_image_world, bent, apex_x,
-             apex_y, radius_mm, linear, r0, dr, u0, du, lens, curvature, reach, float(reach.max()), lens_r0, lens_dr,
-             lens_dz, cycles_per_mm, turn, displacement, lattice_origin, lattice_step, moved, parts)
+             apex_y, radius_mm, linear, r0, dr, u0, du, lens.view(np.float32), curvature, reach, float(reach.max()),
+             lens_r0, lens_dr, lens_dz, cycles_per_mm, displacement, lattice_origin, lattice_step, moved,
+             out.view(np.float32))
 
 
 @scattering(2)
 def _deposit(add, highest):
-    @helper
-    def put(out, ir, iu, echo, w):
-        add(out, (ir, iu, 0), echo.real * w)
-        add(out, (ir, iu, 1), echo.imag * w)
-
     def body(v, lane, points, amplitude, centre, start, stop, half_mm, T_image_world, bent, apex_x, apex_y, radius_mm,
-             linear, r0, dr, u0, du, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz, cycles_per_mm, turn,
+             linear, r0, dr, u0, du, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz, cycles_per_mm,
              displacement, lattice_origin, lattice_step, moved, out):
-        n_r, n_u, _ = out.shape
+        n_r, n_u = out.shape[0], out.shape[1] // 2
         x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
         if moved:
             ex, ey, ez = displacement_at(displacement, lattice_origin, lattice_step, x, y, z)
@@ -76,16 +71,26 @@ def _deposit(add, highest):
         one = np.float32(1)
         for m in range(start[v] + lane, stop[v], LANES):
             x, y, z = float(points[m, 0]), float(points[m, 1]), float(points[m, 2])
-            falls, ir, iu, a, b, echo = landing(T, x, y, z, apex_x, apex_y, radius_mm, linear, r0, dr, u0, du, n_r,
-                                                n_u, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz,
-                                                cycles_per_mm, turn)
+            r, u = polar(np.float32(row_of(T, 0, x, y, z) - apex_x), np.float32(row_of(T, 1, x, y, z) - apex_y),
+                         np.float32(radius_mm), linear)
+            falls, fr, fu, row, fz, path = landing(
+                r, u, np.float32(row_of(T, 2, x, y, z)), np.float32(r0), np.float32(1 / dr), np.float32(u0),
+                np.float32(1 / du), n_r, n_u, curvature, reach, np.float32(lens_r0), np.float32(1 / lens_dr),
+                np.float32(1 / lens_dz), lens.shape[1] // 2)
             if not falls:
                 continue
-            echo = amplitude[m] * echo
-            put(out, ir, iu, echo, (one - a) * (one - b))
-            put(out, ir, iu + 1, echo, (one - a) * b)
-            put(out, ir + 1, iu, echo, a * (one - b))
-            put(out, ir + 1, iu + 1, echo, a * b)
+            real, imag = profile(lens, row, fz)
+            cosine, sine = turned(path * np.float32(cycles_per_mm))
+            real, imag = amplitude[m] * (real * cosine - imag * sine), amplitude[m] * (real * sine + imag * cosine)
+            ir, iu = int(fr), int(fu)
+            a, b = fr - np.float32(ir), fu - np.float32(iu)
+            for k in range(2):
+                w = a if k else one - a
+                near, far = w * (one - b), w * b
+                add(out, (ir + k, 2 * iu), near * real)
+                add(out, (ir + k, 2 * iu + 1), near * imag)
+                add(out, (ir + k, 2 * iu + 2), far * real)
+                add(out, (ir + k, 2 * iu + 3), far * imag)
     return body
 
 

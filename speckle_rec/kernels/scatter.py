@@ -10,14 +10,14 @@ import numba
 import numpy as np
 from numba.extending import register_jitable
 
-CARRIER_STEPS = 8192
-_jit = numba.njit(cache=True, fastmath=True, nogil=True)
-_shared = register_jitable(fastmath=True)      # with the kernels of `gpu_scatter`
-
-
-def carrier() -> np.ndarray:
-    """exp(-2 pi i n / CARRIER_STEPS), complex64 [CARRIER_STEPS]: one turn of the two-way phase."""
-    return np.exp(-2j * np.pi * np.arange(CARRIER_STEPS) / CARRIER_STEPS).astype(np.complex64)
+BATCH = 512      # scatterers that are placed at once
+QUARTER = np.float32(math.pi / 2)
+ARCTAN = tuple(map(np.float32, (-0.3333314528, 0.1999355085, -0.1420889944, 0.1065626393, -0.0752896400, 0.0429096138,
+                                -0.0161657367, 0.0028662257)))
+COSINE, SINE = (tuple(np.float32((-1) ** k * (2 * math.pi) ** (2 * k + odd) / math.factorial(2 * k + odd))
+                      for k in range(7)) for odd in (0, 1))
+_jit = numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+_shared = register_jitable(fastmath=True, error_model="numpy", forceinline=True)   # with the kernels of `gpu_scatter`
 
 
 @_shared
@@ -91,39 +91,82 @@ def in_view(T, x, y, z, apex_x, apex_y, radius_mm, linear, r_low, r_high, u_low,
 
 
 @_shared
-def landing(T, x, y, z, apex_x, apex_y, radius_mm, linear, r0, dr, u0, du, n_r, n_u, lens, curvature, reach, top,
-            lens_r0, lens_dr, lens_dz, cycles_per_mm, turn):
-    """Where on the grid an echo of amplitude 1 falls, and what it is: (whether, row, column, rest, rest, echo)."""
-    nowhere = False, 0, 0, np.float32(0), np.float32(0), turn[0]
-    elevation = row_of(T, 2, x, y, z)
-    if abs(elevation) > top:
-        return nowhere
-    right = row_of(T, 0, x, y, z) - apex_x
-    down = row_of(T, 1, x, y, z) - apex_y
+def arctan(x):
+    """atan x of a float32 to 1e-7 (Abramowitz and Stegun, eq. 4.4.49), without a branch: loops of it are vectorised."""
+    one = np.float32(1)
+    steep = abs(x) > one
+    t = one / abs(x) if steep else abs(x)
+    s = t * t
+    a, b, c, d, e, f, g, h = ARCTAN
+    y = t + t * s * (a + s * (b + s * (c + s * (d + s * (e + s * (f + s * (g + s * h)))))))
+    y = QUARTER - y if steep else y
+    return -y if x < 0 else y
+
+
+@_shared
+def turned(cycles):
+    """exp(-2 pi i cycles) of a float32 above -4, as cosine and sine to 2e-4: Taylor's series in the rest of a turn."""
+    x = cycles - np.float32(np.int32(cycles + np.float32(4.5)) - 4)
+    s = x * x
+    a, b, c, d, e, f, g = COSINE
+    real = a + s * (b + s * (c + s * (d + s * (e + s * (f + s * g)))))
+    a, b, c, d, e, f, g = SINE
+    return real, -x * (a + s * (b + s * (c + s * (d + s * (e + s * (f + s * g))))))
+
+
+@_shared
+def polar(right, down, radius_mm, linear):
+    """Range (mm) and lateral (rad or mm) of a place in mm from the apex."""
     r = down if linear else math.sqrt(right * right + down * down) - radius_mm
-    row = int((r - lens_r0) / lens_dr + 0.5)
-    if r < lens_r0 or down <= 0 or row >= lens.shape[0] or abs(elevation) > reach[row]:
-        return nowhere
-    path = r + 0.5 * elevation * elevation * curvature[row]
-    fr = (path - r0) / dr
-    fu = ((right if linear else math.atan(right / down)) - u0) / du
-    if not (fr >= 0 and fu >= 0 and fr < n_r - 1 and fu < n_u - 1):
-        return nowhere
-    fz = abs(elevation) / lens_dz
-    iz = int(fz)
-    if iz >= lens.shape[1] - 1:
-        return nowhere
-    fz -= iz
-    cycles = path * cycles_per_mm
-    phase = int((cycles - math.floor(cycles)) * CARRIER_STEPS)
-    profile = lens[row, iz] + np.float32(fz) * (lens[row, iz + 1] - lens[row, iz])
-    ir, iu = int(fr), int(fu)
-    return True, ir, iu, np.float32(fr - ir), np.float32(fu - iu), profile * turn[phase & (CARRIER_STEPS - 1)]
+    return r, right if linear else arctan(right / down)
+
+
+@_shared
+def landing(r, u, z, r0, per_dr, u0, per_du, n_r, n_u, curvature, reach, lens_r0, per_lens_dr, per_lens_dz, n_z):
+    """Where an echo falls: (whether, row and column of the grid, row and column of the lens, path in mm)."""
+    at, fz = (r - lens_r0) * per_lens_dr + np.float32(0.5), abs(z) * per_lens_dz
+    row = min(max(int(at), 0), len(reach) - 1)
+    path = r + np.float32(0.5) * z * z * curvature[row]
+    fr, fu = (path - r0) * per_dr, (u - u0) * per_du
+    falls = ((r >= lens_r0) & (at < len(reach)) & (abs(z) <= reach[row]) & (fz < n_z - 1)
+             & (fr >= 0) & (fu >= 0) & (fr < n_r - 1) & (fu < n_u - 1))
+    return falls, fr, fu, row, fz, path
+
+
+@_shared
+def profile(lens, row, fz):
+    """Real and imaginary part of the lens (float32 [L, 2 Z], alternating) between two of its columns."""
+    j = int(fz)
+    fz -= np.float32(j)
+    return (lens[row, 2 * j] + fz * (lens[row, 2 * j + 2] - lens[row, 2 * j]),
+            lens[row, 2 * j + 1] + fz * (lens[row, 2 * j + 3] - lens[row, 2 * j + 1]))
+
+
+@_jit
+def _polar(points, T, apex_x, apex_y, radius_mm, linear, out):
+    """Range, lateral and elevation of float32 [m, 3] points into the thirds of `out`; a loop that is vectorised."""
+    a, b, c, p = T[0, 0], T[0, 1], T[0, 2], T[0, 3] - apex_x
+    d, e, f, q = T[1, 0], T[1, 1], T[1, 2], T[1, 3] - apex_y
+    g, h, i, s = T[2, 0], T[2, 1], T[2, 2], T[2, 3]
+    radius = np.float32(radius_mm)
+    for m in range(len(points)):
+        x, y, z = points[m, 0], points[m, 1], points[m, 2]
+        right, down = np.float32(a * x + b * y + c * z + p), np.float32(d * x + e * y + f * z + q)
+        out[m], out[m + BATCH] = polar(right, down, radius, linear)
+        out[m + 2 * BATCH] = np.float32(g * x + h * y + i * z + s)
+
+
+@_jit
+def _turned(path, cycles_per_mm, n, out):
+    """`turned` of the first n paths into the halves of `out`; a loop that is vectorised."""
+    per_mm = np.float32(cycles_per_mm)
+    for m in range(n):
+        out[m], out[m + BATCH] = turned(path[m] * per_mm)
 
 
 @_jit
 def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex_x, apex_y, radius_mm, linear,
-            r0, dr, u0, du, lens, curvature, reach, lens_r0, lens_dr, lens_dz, cycles_per_mm, turn,
+            r0, dr, u0, du, lens, curvature, reach, lens_r0, lens_dr, lens_dz, cycles_per_mm,
             displacement, lattice_origin, lattice_step, out):
     """Add the demodulated echo of each scatterer near the image plane to a polar grid.
 
@@ -141,11 +184,11 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
     apex_x, apex_y, radius_mm, linear : the probe, see `ProbeGeometry`
     r0, dr, u0, du : origin and step of `out` in range (mm) and lateral (rad or mm)
     lens : complex64 [L, Z]
-        Two-way elevational profile over range (from lens_r0, step lens_dr) and |z| (from 0, step lens_dz),
+        Two-way elevational profile over range (from lens_r0 >= 0, step lens_dr) and |z| (from 0, step lens_dz),
         without the phase that `curvature` stands for.
     curvature, reach : float32 [L]
         1/R of the two-way wavefront (1/mm) and the largest |z| (mm) that is rendered.
-    cycles_per_mm, turn : 2 f / c, and the table of `carrier`
+    cycles_per_mm : 2 f / c
     displacement, lattice_origin, lattice_step : float32 [nx, ny, nz, 3] mm, float64 [3] mm, mm
         Where the tissue has moved, added to `points`; of size 0: nowhere.
     out : complex64 [n_r, n_u]
@@ -155,6 +198,12 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
     T = T_image_world.copy()
     moved = displacement.size > 0
     top = reach.max()
+    grid, profiles = out.view(np.float32), lens.view(np.float32)
+    one, low_r, per_dr = np.float32(1), np.float32(r0), np.float32(1 / dr)
+    low_u, per_du = np.float32(u0), np.float32(1 / du)
+    low_lens, per_lens_dr, per_lens_dz = np.float32(lens_r0), np.float32(1 / lens_dr), np.float32(1 / lens_dz)
+    at, path, turn = np.empty(3 * BATCH, np.float32), np.empty(BATCH, np.float32), np.empty(2 * BATCH, np.float32)
+    place, index = np.empty((BATCH, 3), np.float32), np.empty((BATCH, 2), np.int64)   # of those that fall on the grid
     for v in range(len(start)):
         x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
         if moved:
@@ -166,20 +215,30 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
             continue
         if moved:
             _compose_displacement(T_image_world, displacement, lattice_origin, lattice_step, centre[v], T)
-        for m in range(start[v], stop[v]):
-            x, y, z = float(points[m, 0]), float(points[m, 1]), float(points[m, 2])
-            falls, ir, iu, a, b, echo = landing(T, x, y, z, apex_x, apex_y, radius_mm, linear, r0, dr, u0, du, n_r,
-                                                n_u, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz,
-                                                cycles_per_mm, turn)
-            if not falls:
-                continue
-            echo = amplitude[m] * echo
-            one = np.float32(1)
-            below, above = echo * a, echo * (one - a)
-            out[ir, iu] += above * (one - b)
-            out[ir, iu + 1] += above * b
-            out[ir + 1, iu] += below * (one - b)
-            out[ir + 1, iu + 1] += below * b
+        for first in range(start[v], stop[v], BATCH):
+            last = min(first + BATCH, stop[v])
+            _polar(points[first:last], T, apex_x, apex_y, radius_mm, linear, at)
+            n = 0
+            for m in range(last - first):
+                falls, fr, fu, row, fz, path[n] = landing(
+                    at[m], at[m + BATCH], at[m + 2 * BATCH], low_r, per_dr, low_u, per_du, n_r, n_u, curvature, reach,
+                    low_lens, per_lens_dr, per_lens_dz, lens.shape[1])
+                place[n, 0], place[n, 1], place[n, 2], index[n, 0], index[n, 1] = fr, fu, fz, first + m, row
+                n += falls
+            _turned(path, cycles_per_mm, n, turn)
+            for k in range(n):
+                real, imag = profile(profiles, index[k, 1], place[k, 2])
+                strength, cosine, sine = amplitude[index[k, 0]], turn[k], turn[k + BATCH]
+                real, imag = strength * (real * cosine - imag * sine), strength * (real * sine + imag * cosine)
+                ir, iu = int(place[k, 0]), int(place[k, 1])
+                a, b = place[k, 0] - np.float32(ir), place[k, 1] - np.float32(iu)
+                for below in range(2):
+                    w = a if below else one - a
+                    near, far = w * (one - b), w * b
+                    grid[ir + below, 2 * iu] += near * real
+                    grid[ir + below, 2 * iu + 1] += near * imag
+                    grid[ir + below, 2 * iu + 2] += far * real
+                    grid[ir + below, 2 * iu + 3] += far * imag
 
 
 @_jit

@@ -64,7 +64,6 @@ class Renderer:
         self.linear = geometry.kind == "linear"
         self.r_mm, self.u = polar_axes(beam, geometry)
         self._lens = lens_table(beam, geometry)
-        self._carrier = scatter.carrier()
         self._set_pulse()
         self._set_lateral()
         self._set_gain()
@@ -78,7 +77,7 @@ class Renderer:
         put, medium = xp.asarray, self.medium
         self._scatterers = tuple(map(put, (medium.points, medium.amplitude, medium.centre, medium.start, medium.stop)))
         self._profile, self._curvature, self._reach = map(put, self._lens[:3])
-        self._carrier, self._pulse_there, self._lateral = map(put, (self._carrier, self._pulse, self._lateral))
+        self._pulse_there, self._lateral = put(self._pulse), put(self._lateral)
         self._lateral_half, self._row_gain = map(put, (self._lateral_half, self._row_gain))
         self._noise, self._conversion = put(self._noise), tuple(map(put, self._conversion))
 
@@ -187,7 +186,7 @@ class Renderer:
                         float(geometry.apex_mm[0]), float(geometry.apex_mm[1]), float(geometry.radius_mm), self.linear,
                         float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du,
                         self._fine_du, self._profile, self._curvature, self._reach, float(lens_r0), lens_dr, lens_dz,
-                        2 / self.beam.wavelength_mm, self._carrier, put(displacement), put(lattice_origin),
+                        2 / self.beam.wavelength_mm, put(displacement), put(lattice_origin),
                         lattice_step, grid)
         field = xp.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
         kernels.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
