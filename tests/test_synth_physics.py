@@ -284,9 +284,10 @@ def test_a_pickled_renderer_makes_the_same_frame():
     np.testing.assert_array_equal(renderer(np.eye(4), 1), again(np.eye(4), 1))
 
 
-def test_scatterers_of_a_place_do_not_depend_on_the_region():
-    tissue = Phantom(np.array([[60.0, 20, -8], [80, 40, 8]]))
+def test_scatterers_of_a_place_do_not_depend_on_the_region_or_on_threads():
+    tissue = Phantom(np.array([[60.0, 20, -8], [100, 40, 8]]))
     whole = Medium.draw(tissue, 5)
+    assert Medium.draw(tissue, 5, threads=3).points.tobytes() == whole.points.tobytes()
     part = Medium.draw(tissue, 5, region_mm=lambda p: p[:, 0] < 70)
     rows = {p.tobytes() for p in whole.points}
     assert 0 < len(part.points) < len(whole.points)

@@ -146,7 +146,7 @@ def make_scan(root: Path, layout: str, settings: ScanSettings, threads: int,
     landmarks = Landmarks(p)
     writer = FrameFile(files.frames, settings.n_frames, p.geometry.shape)
     try:
-        for i, frame in enumerate(frames(p, renderer_of(p), threads)):
+        for i, frame in enumerate(frames(p, renderer_of(p, threads=threads), threads)):
             landmarks.see(i, frame)
             writer.append(frame)
             if tick:

@@ -157,13 +157,13 @@ def tissue_of(settings: ScanSettings) -> Tissue:
     return Forearm(seed, settings.name[:2], "point" if settings.is_rotation else "line")
 
 
-def renderer_of(p: Plan, device: str = "cpu") -> Renderer:
-    """Draw the scatterers that the frames of a scan see; seconds. `device` is where the renderer works."""
+def renderer_of(p: Plan, device: str = "cpu", threads: int = 1) -> Renderer:
+    """Draw the scatterers that the frames of a scan see; half a minute of one thread. `device` is where it works."""
     tissue = tissue_of(p.settings)
     seed = int(p.settings.generator("anatomy").generate_state(2)[1])
     margin = effects.COMPRESSION_REACH_MM if p.settings.machine.compression else 0.0
     seen = visible(p.T_world_shown, p.geometry, p.settings.beam, margin)
-    medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen)
+    medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen, threads)
     return Renderer(medium, tissue, p.settings.beam, p.geometry, device)
 
 
@@ -249,7 +249,7 @@ def simulate_scan(path: Path | str | None = None, *, n_frames: int = 300, seed: 
     target = None if path is None else Path(path)
     writer = None if target is None else FrameFile(target, n_frames, p.geometry.shape)
     try:
-        for i, frame in enumerate(frames(p, renderer_of(p, device), threads)):
+        for i, frame in enumerate(frames(p, renderer_of(p, device, threads), threads)):
             landmarks.see(i, frame)
             kept.append(frame) if writer is None else writer.append(frame)
             if progress:

@@ -1,6 +1,7 @@
 """The scatterers of a body, in voxels for fast look-up near an image plane."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,7 +90,7 @@ class Medium:
 
     @classmethod
     def draw(cls, tissue: Tissue, seed: int, density_per_mm3: float = STANDARD_DENSITY,
-             region_mm: Callable[[NDArray], NDArray[np.bool_]] | None = None) -> "Medium":
+             region_mm: Callable[[NDArray], NDArray[np.bool_]] | None = None, threads: int = 1) -> "Medium":
         """Draw a stratified random cloud inside `tissue.bounds_mm`, and the sheets of the tissue.
 
         Scatterers are uniform within cells of 0.5 mm, an equal number in each: over lengths beyond the
@@ -103,6 +104,8 @@ class Medium:
         region_mm : callable, optional
             Mask of block centres [K, 3] (blocks of 4 mm) that are wanted, such as `visible(...)`. The
             scatterers of a place are the same whatever the region.
+        threads : int
+            Threads that draw; the outcome does not depend on them.
         """
         low, high = np.asarray(tissue.bounds_mm, float)
         first = np.floor(low / BLOCK_MM).astype(int)
@@ -110,8 +113,9 @@ class Medium:
         blocks = first + np.moveaxis(np.indices(count), 0, -1).reshape(-1, 3)
         if region_mm is not None:
             blocks = blocks[region_mm((blocks + 0.5) * BLOCK_MM)]
-        batches = [_diffuse(tissue, seed, blocks[i:i + _BATCH_BLOCKS], density_per_mm3, low, high)
-                   for i in range(0, len(blocks), _BATCH_BLOCKS)]
+        with ThreadPoolExecutor(threads) as pool:
+            batches = list(pool.map(lambda i: _diffuse(tissue, seed, blocks[i:i + _BATCH_BLOCKS], density_per_mm3, low,
+                                                       high), range(0, len(blocks), _BATCH_BLOCKS)))
         points, amplitude = tissue.sheets(np.random.default_rng([seed, 1]))
         points, amplitude = np.asarray(points, np.float32), np.asarray(amplitude, np.float32)
         if region_mm is not None and len(points):
