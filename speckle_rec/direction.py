@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
 from .geometry import exp, inverse, log, mirror
+from .kernels.cells import by_entry
 from .kernels.hypotheses import extend, go_on, prune
 from .kernels.multilaterate import multilaterate
 from .working import threads
@@ -134,10 +135,9 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
     covariances, costs = np.empty((N, 3, 3)), np.empty(N)
     multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho,
-                  curves.rest(speckle),
-                  forms, strengths.window, strengths.fast, strengths.slow, strengths.stretch, curves.table(),
-                  TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision, *hand.contact, START, poses,
-                  steps, covariances, costs)
+                  curves.rest(speckle), by_entry(forms), strengths.window, strengths.fast, strengths.slow,
+                  strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision,
+                  *hand.contact, START, poses, steps, covariances, costs)
     T = np.zeros((N, 4, 4))
     T[:, :3] = poses
     T[:, 3, 3] = 1
@@ -160,8 +160,8 @@ def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: C
     fast, slow, stretch = (np.ascontiguousarray(x[strengths.window][:, some])
                            for x in (strengths.fast, strengths.slow, strengths.stretch))
     rho, rest = (np.ascontiguousarray(x[:, some]) for x in (speckle.rho, curves.rest(speckle)))
-    U = np.ascontiguousarray(forms[some])
-    gram = np.einsum("pai,paj->ij", U, U) / len(U)
+    gram = np.einsum("pai,paj->ij", forms[some], forms[some]) / len(forms[some])
+    U = by_entry(forms[some])
     planar = np.ascontiguousarray(planar_poses(planar_step)[:, :3])
     rule = curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA, CUTOFF, temper * every, hand.precision
     depth = max(int((speckle.j - speckle.i).max(initial=1)), max(MARKS)) + 1

@@ -14,7 +14,7 @@ from . import geometry as se3
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
 from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER, Hand
 from .inplane import PlanarMotion, match_information
-from .kernels.multilaterate import cell_cost, cell_fit, cell_weights
+from .kernels.cells import by_entry, cell_cost, cell_fit, cell_weights
 from .kernels.twists import jacobians, relative_twists
 from .normal import Normal
 from .revisit import Loops
@@ -144,7 +144,7 @@ class Factors:
     planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
     i, j : [M];  rho, rest : [M, P];  forms : [P, 3, 3];  window : [M], row of fast, slow and stretch [W, P];
         table, per_unit : kernels, see `decorrelation.Curves.table`.
-    samples, extra, cutoff : see `kernels.multilaterate.cell_fit` and `direction`.
+    samples, extra, cutoff : see `kernels.cells.cell_fit` and `direction`.
     temper : [M] weight of each pair: neighbours in time and place are not independent.
     acceleration : [6] standard deviations of the change of the step.
     contact_precision : 1/mm^2, a frame, of the face's centre about where it started; 0 for sweeps.
@@ -245,7 +245,7 @@ def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> 
     rows = np.arange(len(f.i)) if which is None else np.flatnonzero(which)
     xi = out_of_plane_between(T, f.i[rows], f.j[rows])
     cost = np.empty(len(rows))
-    _all_costs(xi, rows, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
+    _all_costs(xi, rows, by_entry(f.forms), f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
                f.per_unit, f.samples, f.extra, f.cutoff, cost)
     return f.temper[rows] * cost
 
@@ -293,8 +293,8 @@ def weights_at(T: Array, f: Factors) -> NDArray[np.float32]:
     """Inverse variances [M, P] of the correlations along a trajectory [N, 4, 4], METHOD.md (3.8)."""
     xi = out_of_plane_between(T, f.i, f.j)
     weights = np.empty(f.rho.shape, np.float32)
-    _all_weights(xi, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit, f.samples,
-                 f.extra, weights)
+    _all_weights(xi, by_entry(f.forms), f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit,
+                 f.samples, f.extra, weights)
     return weights
 
 
@@ -325,8 +325,8 @@ def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
         now, Ji, Jj = twist(f.i, f.j, OUT_OF_PLANE)
         cost, g, H = np.empty(len(now)), np.empty((len(now), 3)), np.empty((len(now), 3, 3))
         weights = weights_at(T, f) if weights is None else weights
-        _all_fits(now, weights, f.forms, f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit,
-                  f.cutoff, cost, g, H)
+        _all_fits(now, weights, by_entry(f.forms), f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
+                  f.per_unit, f.cutoff, cost, g, H)
         if reach:
             far, gram = f.revisits, f.gram
             pull = now[far] @ gram

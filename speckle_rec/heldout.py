@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .curvefit import parts
 from .decorrelation import TABLE_PER_UNIT, WORST_CELL, Curves, between_rows, forms_of
 from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
-from .kernels.multilaterate import cell_fit, cell_weights
+from .kernels.cells import by_entry, cell_fit, cell_weights
 from .training import Record
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ def fit_pairs(start, mean, precision, forms, rho, rest, window, fast, slow, stre
     """
     g, H = np.empty(3), np.empty((3, 3))
     gt, Ht = np.empty(3), np.empty((3, 3))
-    weights = np.empty(len(forms))
+    weights = np.empty(forms.shape[2])
     for m in range(start.shape[0]):
         x = start[m].copy()
         w = window[m]
@@ -107,7 +107,7 @@ def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErro
     floor = np.where(floor < WORST_CELL, 0, floor)
     truth, out = record.xi[m], np.empty((len(m), 3))
     precision = np.diag([1 / PIVOT_MM**2, 1e-2, 1e-2])
-    fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, forms_of(curves, record.lines),
+    fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, by_entry(forms_of(curves, record.lines)),
               resampled(curves, record)[m], rest_of(curves, record)[m], record.window[m].astype(np.int64),
               (1 - slow) * floor, slow * floor, stretch, curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA,
               CUTOFF, TEMPER, out)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from . import geometry as se3
 from .fusion import REACHES, Factors, drawn, out_of_plane_between, pair_costs, solve, standing, total_cost
-from .kernels.multilaterate import cell_cost, compose, out_of_plane
+from .kernels.cells import by_entry, cell_cost
+from .kernels.multilaterate import compose, out_of_plane
 from .revisit import LONG, STRIDE, thinning
 
 Array = NDArray[np.float64]
@@ -100,7 +101,8 @@ def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
         last = np.searchsorted(f.j[:far], frames + f.most_lag, side="right")
         poses, inverse = (np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T)))
         _changes(poses, inverse, frames, first, last, far, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.rest,
-                 f.forms, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra, f.cutoff, out)
+                 by_entry(f.forms), f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra,
+                 f.cutoff, out)
     return out
 
 

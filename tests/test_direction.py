@@ -8,8 +8,9 @@ import scenes
 from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
-from speckle_rec.decorrelation import TABLE_PER_UNIT
+from speckle_rec.decorrelation import TABLE_PER_UNIT, Curves
 from speckle_rec.direction import Hand, MirrorPrior, choose_mirror, search, sequential
+from speckle_rec.kernels import cells as cell_kernels
 from speckle_rec.kernels import multilaterate as kernels
 
 # A Gaussian lens hardly tells a shift from the tilt that moves its waist as far (METHOD.md (4.3)): what a single
@@ -221,10 +222,11 @@ def test_cell_fit_is_the_robust_cost_written_out():
     xi = np.array([0.1, -0.003, 0.004])
     samples, extra, cutoff = 25.0, 0.04, 2.0
     g, H, weights = np.empty(3), np.empty((3, 3)), np.empty(P)
-    cells = scan.forms, rho, np.zeros_like(rho), fast, slow, stretch, curves.table(), TABLE_PER_UNIT
-    kernels.cell_weights(xi, *cells, samples, extra, weights)
-    cost = kernels.cell_fit(xi, weights, *cells, cutoff, g, H)
-    assert kernels.cell_cost(xi, *cells, samples, extra, cutoff) == pytest.approx(cost)
+    cells = (cell_kernels.by_entry(scan.forms), rho, np.zeros_like(rho), fast, slow, stretch, curves.table(),
+             TABLE_PER_UNIT)
+    cell_kernels.cell_weights(xi, *cells, samples, extra, weights)
+    cost = cell_kernels.cell_fit(xi, weights, *cells, cutoff, g, H)
+    assert cell_kernels.cell_cost(xi, *cells, samples, extra, cutoff) == pytest.approx(cost)
     use = np.isfinite(rho) & (fast > 0)
 
     def model(x):
@@ -246,12 +248,32 @@ def test_cell_fit_is_the_robust_cost_written_out():
     np.testing.assert_array_equal(H, H.T)
 
 
+@pytest.mark.parametrize(("P", "at"), [(1, 0), (63, 20), (65, 64), (512, 100), (1300, 777)])
+def test_what_cells_say_adds_up_however_many_they_are(P, at):
+    rng = np.random.default_rng(P)
+    forms, rho = rng.normal(size=(P, 3, 3)), rng.uniform(-0.2, 1, P).astype(np.float32)
+    rest, strengths = rng.uniform(0, 0.1, P).astype(np.float32), rng.uniform(0.2, 0.9, (3, P))
+    table, xi = Curves().table(), np.array([0.3, -0.2, 0.1])
+    cost, gradient, hessian, alone = [], np.zeros((3, 3)), np.zeros((3, 3, 3)), []
+    for n, part in enumerate((slice(None), slice(at), slice(at, None))):
+        U = cell_kernels.by_entry(forms[part])
+        cells = rho[part], rest[part], *strengths[:, part], table, TABLE_PER_UNIT
+        weights = np.empty(len(rho[part]))
+        cell_kernels.cell_weights(xi, U, *cells, 25.0, 0.04, weights)
+        cost.append(cell_kernels.cell_fit(xi, weights, U, *cells, 2.0, gradient[n], hessian[n]))
+        alone.append(cell_kernels.cell_cost(xi, U, *cells, 25.0, 0.04, 2.0))
+    assert cost[0] == pytest.approx(cost[1] + cost[2]) and cost[0] > 0
+    np.testing.assert_allclose(alone, cost)
+    np.testing.assert_allclose(gradient[0], gradient[1] + gradient[2], atol=1e-9 * np.abs(gradient).max())
+    np.testing.assert_allclose(hessian[0], hessian[1] + hessian[2], atol=1e-9 * np.abs(hessian).max())
+
+
 def test_cell_fit_holds_beyond_the_table():
     scan = model_scan(np.tile(np.eye(4), (2, 1, 1)))
     g, H = np.empty(3), np.empty((3, 3))
     rho, ones = np.full(len(scan.forms), 0.1, np.float32), np.ones(len(scan.forms))
     far, weights = np.array([1e6, 0.0, 0.0]), np.empty(len(rho))
-    cells = scan.forms, rho, 0 * rho, ones, 0 * ones, ones, scan.curves.table(), TABLE_PER_UNIT
-    kernels.cell_weights(far, *cells, 25.0, 0.04, weights)
-    cost = kernels.cell_fit(far, weights, *cells, 2.0, g, H)
+    cells = cell_kernels.by_entry(scan.forms), rho, 0 * rho, ones, 0 * ones, ones, scan.curves.table(), TABLE_PER_UNIT
+    cell_kernels.cell_weights(far, *cells, 25.0, 0.04, weights)
+    cost = cell_kernels.cell_fit(far, weights, *cells, 2.0, g, H)
     assert np.isfinite(cost) and np.isfinite(g).all() and np.isfinite(H).all()

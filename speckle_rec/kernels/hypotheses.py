@@ -21,6 +21,7 @@ def extend(k, poses, last, planar, sources, rho, rest, forms, fast, slow, stretc
     ----------
     poses : [B, N, 3, 4], of frames before k.   last : [B, 3], step into frame k - 1.   planar : [3, 4].
     sources : int64 [S], earlier frames.   rho, rest : [S, P].   fast, slow, stretch : [P].
+    forms : [3, 3, P], of `cells.by_entry`.
     steps : [B, 2, 3], filled; costs : [B, 2], what each adds; covariances : [B, 2, 3, 3].
     """
     for b in numba.prange(poses.shape[0]):

@@ -6,102 +6,9 @@ Bodies are scalar loops over arrays, compiled by numba; nothing here knows of sc
 import numba
 import numpy as np
 
+from .cells import cell_cost, cell_fit, cell_weights
+
 njit = numba.njit(nogil=True, cache=True)
-# Without liberties of rounding: what a compiler makes of them depends on which kernels it finds compiled already, and a
-# scan must come out with the same bytes on every machine of a cluster.
-fast_njit = numba.njit(nogil=True, cache=True, error_model="numpy")
-
-AT_ONCE = 64        # cells of whose terms one logarithm is taken: it costs as much as the rest
-
-
-@fast_njit
-def cell_value(xi, form, rest, fast, slow, stretch, table, per_unit):
-    """(f, df/d(|U xi|^2) * 2, *(U xi)) of one cell: f = fast K(Q) + slow K(kappa Q), METHOD.md (3.7).
-
-    Q = stretch^2 (|U xi|^2 + rest), `rest` from in-plane motion (METHOD.md (3.9)); table [n, 4]
-    holds K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit.
-    """
-    a0 = form[0, 0] * xi[0] + form[0, 1] * xi[1] + form[0, 2] * xi[2]
-    a1 = form[1, 0] * xi[0] + form[1, 1] * xi[1] + form[1, 2] * xi[2]
-    a2 = form[2, 0] * xi[0] + form[2, 1] * xi[1] + form[2, 2] * xi[2]
-    last = table.shape[0] - 1
-    place = np.sqrt(a0 * a0 + a1 * a1 + a2 * a2 + rest) * stretch * per_unit
-    at = int(place)
-    if at >= last:
-        at, place = last - 1, float(last)
-    t = place - at
-    f = fast * (table[at, 0] + t * (table[at + 1, 0] - table[at, 0])) \
-        + slow * (table[at, 1] + t * (table[at + 1, 1] - table[at, 1]))
-    slope = 2.0 * stretch * stretch * (fast * (table[at, 2] + t * (table[at + 1, 2] - table[at, 2]))
-                                       + slow * (table[at, 3] + t * (table[at + 1, 3] - table[at, 3])))
-    return f, slope, a0, a1, a2
-
-
-@fast_njit
-def cell_weights(held, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, out):
-    """Inverse variances [P] of the cells' correlations about the curves at a motion `held`; 0 where they say nothing.
-
-    sigma^2 = (1 - f^2)^2 / samples + extra^2, METHOD.md (3.8), which a solver keeps while it steps: free it would
-    favour too much motion. Cells without a correlation, or whose fast and slow parts are both 0, say nothing.
-    """
-    for p in range(rho.size):
-        f = cell_value(held, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
-        told = np.isfinite(rho[p]) and fast[p] + slow[p] > 0.0
-        out[p] = 1.0 / ((1.0 - f * f) ** 2 / samples + extra * extra) if told else 0.0
-
-
-@fast_njit
-def cell_fit(xi, weights, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, gradient, hessian):
-    """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
-
-    Residual (rho - f) sqrt(weight) with f of `cell_value` and the `weights` of `cell_weights`. Cauchy loss of the given
-    cutoff.
-    """
-    g0, g1, g2 = 0.0, 0.0, 0.0
-    H00, H10, H11, H20, H21, H22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    cost, per = 0.0, 1.0 / (cutoff * cutoff)
-    for begin in range(0, rho.size, AT_ONCE):
-        product = 1.0
-        for p in range(begin, min(begin + AT_ONCE, rho.size)):
-            f, slope, a0, a1, a2 = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)
-            e = rho[p] - f if weights[p] > 0.0 else 0.0
-            chi2 = e * e * weights[p] * per
-            product *= 1.0 + chi2
-            w = weights[p] / (1.0 + chi2)
-            d0 = slope * (a0 * forms[p, 0, 0] + a1 * forms[p, 1, 0] + a2 * forms[p, 2, 0])
-            d1 = slope * (a0 * forms[p, 0, 1] + a1 * forms[p, 1, 1] + a2 * forms[p, 2, 1])
-            d2 = slope * (a0 * forms[p, 0, 2] + a1 * forms[p, 1, 2] + a2 * forms[p, 2, 2])
-            g0 -= w * e * d0
-            g1 -= w * e * d1
-            g2 -= w * e * d2
-            H00 += w * d0 * d0
-            H10 += w * d1 * d0
-            H11 += w * d1 * d1
-            H20 += w * d2 * d0
-            H21 += w * d2 * d1
-            H22 += w * d2 * d2
-        cost += np.log(product)
-    gradient[0], gradient[1], gradient[2] = g0, g1, g2
-    hessian[0, 0], hessian[1, 1], hessian[2, 2] = H00, H11, H22
-    hessian[0, 1] = hessian[1, 0] = H10
-    hessian[0, 2] = hessian[2, 0] = H20
-    hessian[1, 2] = hessian[2, 1] = H21
-    return 0.5 * cutoff * cutoff * cost
-
-
-@fast_njit
-def cell_cost(xi, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff):
-    """The cost of `cell_fit` alone, weights taken at xi: for comparing hypotheses that lie far apart."""
-    cost, per = 0.0, 1.0 / (cutoff * cutoff)
-    for begin in range(0, rho.size, AT_ONCE):
-        product = 1.0
-        for p in range(begin, min(begin + AT_ONCE, rho.size)):
-            f = cell_value(xi, forms[p], rest[p], fast[p], slow[p], stretch[p], table, per_unit)[0]
-            told = np.isfinite(rho[p]) and fast[p] + slow[p] > 0.0
-            e = rho[p] - f if told else 0.0
-            product *= 1.0 + e * e / ((1.0 - f * f) ** 2 / samples + extra * extra) * per
-        cost += np.log(product)
-    return 0.5 * cutoff * cutoff * cost
 
 
 @njit
@@ -316,6 +223,7 @@ def multilaterate(planar, first, sources, rho, rest, forms, window, fast, slow, 
     Parameters
     ----------
     planar : [N, 3, 4], planar part of the step into each frame.
+    forms : [3, 3, P], of `cells.by_entry`.
     first : int64 [N + 1], row of `sources` and `rho` where each frame's pairs begin.
     sources : int64 [M], earlier frame of each pair.   rho, rest : float32 [M, P].
     window : int64 [N], row of `fast`, `slow` and `stretch` [W, P] that holds at each frame.

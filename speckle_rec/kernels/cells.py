@@ -1,0 +1,178 @@
+"""What the correlations of a frame pair's cells say of a motion: cost, gradient and hessian.
+
+Cells go `LANES` at a time through short loops over rows of one work array, which compile to vector instructions, and
+sums are taken lane by lane and then in pairs of lanes. So nothing is left to a compiler's liberties of rounding: what
+it would make of them depends on which kernels it finds compiled already, and a scan must come out with the same bytes
+on every machine of a cluster.
+
+Common arguments: xi [3], (z mm, tilt rad, yaw rad). forms : [3, 3, P], of `by_entry`. rho, rest : [P]. fast, slow,
+stretch : [P]. table : [n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7);
+Q = stretch^2 (|U xi|^2 + rest), `rest` from in-plane motion, METHOD.md (3.9).
+"""
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+LANES = 64
+AT_ONCE = 512       # cells of whose terms `FEW` logarithms are taken: they cost as much as the rest
+FEW = 8
+# Rows of the work array: sums of gradient (3) and hessian (6), product of the losses' terms, U xi (3), place in the
+# table, what stands there (4), weight, residual, slope of f by Q, slopes of f by xi (3).
+(_SUMS, _PRODUCT, _ARM, _PLACE, _FOUND, _WEIGHT, _RESIDUAL, _SLOPE, _BY,
+ _END) = (k * LANES for k in (0, 9, 10, 13, 14, 18, 19, 20, 21, 24))
+
+
+def by_entry(forms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """U of all cells, [P, 3, 3], as the kernels take it: [3, 3, P], the cells of an entry next to each other."""
+    return np.ascontiguousarray(np.moveaxis(forms, 0, -1))
+
+
+@njit
+def _look_up(xi, forms, rest, stretch, table, per_unit, begin, n, slopes, work):
+    """U xi of n cells from `begin`, and the table where they lie, with its slopes if wanted."""
+    x, y, z = xi[0], xi[1], xi[2]
+    end = begin + n
+    u00, u01, u02 = forms[0, 0, begin:end], forms[0, 1, begin:end], forms[0, 2, begin:end]
+    u10, u11, u12 = forms[1, 0, begin:end], forms[1, 1, begin:end], forms[1, 2, begin:end]
+    u20, u21, u22 = forms[2, 0, begin:end], forms[2, 1, begin:end], forms[2, 2, begin:end]
+    more, wide, last = rest[begin:end], stretch[begin:end], len(table) - 1
+    for q in range(n):
+        a = u00[q] * x + u01[q] * y + u02[q] * z
+        b = u10[q] * x + u11[q] * y + u12[q] * z
+        c = u20[q] * x + u21[q] * y + u22[q] * z
+        work[q + _ARM], work[q + _ARM + LANES], work[q + _ARM + 2 * LANES] = a, b, c
+        work[q + _PLACE] = min(np.sqrt(a * a + b * b + c * c + more[q]) * wide[q] * per_unit, float(last))
+    for q in range(n):
+        at = min(int(work[q + _PLACE]), last - 1)
+        t = work[q + _PLACE] - at
+        low, high = table[np.uint64(at)], table[np.uint64(at + 1)]      # unsigned: indices from the end cost a branch
+        work[q + _FOUND] = low[0] + t * (high[0] - low[0])
+        work[q + _FOUND + LANES] = low[1] + t * (high[1] - low[1])
+        if slopes:
+            work[q + _FOUND + 2 * LANES] = low[2] + t * (high[2] - low[2])
+            work[q + _FOUND + 3 * LANES] = low[3] + t * (high[3] - low[3])
+
+
+@njit
+def _taken_together(first, work):
+    """The lanes of a row added in pairs, of pairs and so on."""
+    half = LANES // 2
+    while half:
+        for q in range(half):
+            work[first + q] += work[first + q + half]
+        half //= 2
+    return work[first]
+
+
+@njit
+def _logarithms(work):
+    """Sum of the logarithms of the products that the lanes hold, which are 1 again."""
+    half = LANES // 2
+    while half >= FEW:
+        for q in range(half):
+            work[_PRODUCT + q] *= work[_PRODUCT + q + half]
+        half //= 2
+    total = 0.0
+    for q in range(FEW):
+        total += math.log(work[_PRODUCT + q])
+    work[_PRODUCT:_PRODUCT + LANES] = 1.0
+    return total
+
+
+@njit
+def cell_weights(held, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, out):
+    """Inverse variances [P] of the cells' correlations about the curves at a motion `held`; 0 where they say nothing.
+
+    sigma^2 = (1 - f^2)^2 / samples + extra^2, METHOD.md (3.8), which a solver keeps while it steps: free it would
+    favour too much motion. Cells without a correlation, or whose fast and slow parts are both 0, say nothing.
+    """
+    work = np.empty(_END)
+    for begin in range(0, rho.size, LANES):
+        n = min(LANES, rho.size - begin)
+        end = begin + n
+        _look_up(held, forms, rest, stretch, table, per_unit, begin, n, False, work)
+        seen, quick, late, made = rho[begin:end], fast[begin:end], slow[begin:end], out[begin:end]
+        for q in range(n):
+            f = quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
+            told = np.isfinite(seen[q]) and quick[q] + late[q] > 0.0
+            made[q] = 1.0 / ((1.0 - f * f) * (1.0 - f * f) / samples + extra * extra) if told else 0.0
+
+
+@njit
+def cell_fit(xi, weights, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, gradient, hessian):
+    """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
+
+    Residual (rho - f) sqrt(weight), f = fast K(Q) + slow K(kappa Q) (METHOD.md (3.7)), with the `weights` of
+    `cell_weights`. Cauchy loss of the given cutoff.
+    """
+    work = np.empty(_END)
+    work[:_PRODUCT] = 0.0
+    work[_PRODUCT:_PRODUCT + LANES] = 1.0
+    cost, per = 0.0, 1.0 / (cutoff * cutoff)
+    for begin in range(0, rho.size, LANES):
+        n = min(LANES, rho.size - begin)
+        end = begin + n
+        _look_up(xi, forms, rest, stretch, table, per_unit, begin, n, True, work)
+        seen, quick, late, weight, wide = (rho[begin:end], fast[begin:end], slow[begin:end], weights[begin:end],
+                                           stretch[begin:end])
+        for q in range(n):
+            w = float(weight[q])
+            e = seen[q] - (quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES])
+            e = e if w > 0.0 else 0.0
+            chi2 = e * e * w * per
+            work[q + _PRODUCT] *= 1.0 + chi2
+            work[q + _WEIGHT], work[q + _RESIDUAL] = w / (1.0 + chi2), e
+            work[q + _SLOPE] = 2.0 * wide[q] * wide[q] * (quick[q] * work[q + _FOUND + 2 * LANES]
+                                                          + late[q] * work[q + _FOUND + 3 * LANES])
+        for m in range(3):
+            u, v, s = forms[0, m, begin:end], forms[1, m, begin:end], forms[2, m, begin:end]
+            for q in range(n):
+                work[q + m * LANES + _BY] = work[q + _SLOPE] * (
+                    work[q + _ARM] * u[q] + work[q + _ARM + LANES] * v[q] + work[q + _ARM + 2 * LANES] * s[q])
+        for q in range(n):
+            w, e = work[q + _WEIGHT], work[q + _RESIDUAL]
+            d0, d1, d2 = work[q + _BY], work[q + _BY + LANES], work[q + _BY + 2 * LANES]
+            w0, w1, w2 = w * d0, w * d1, w * d2
+            work[q] -= w0 * e
+            work[q + LANES] -= w1 * e
+            work[q + 2 * LANES] -= w2 * e
+            work[q + 3 * LANES] += w0 * d0
+            work[q + 4 * LANES] += w1 * d0
+            work[q + 5 * LANES] += w1 * d1
+            work[q + 6 * LANES] += w2 * d0
+            work[q + 7 * LANES] += w2 * d1
+            work[q + 8 * LANES] += w2 * d2
+        if end % AT_ONCE == 0 or end == rho.size:
+            cost += _logarithms(work)
+    for m in range(3):
+        gradient[m] = _taken_together(m * LANES, work)
+        for k in range(m + 1):
+            hessian[m, k] = hessian[k, m] = _taken_together((3 + m * (m + 1) // 2 + k) * LANES, work)
+    return 0.5 * cutoff * cutoff * cost
+
+
+@njit
+def cell_cost(xi, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff):
+    """The cost of `cell_fit` alone, weights taken at xi: for comparing hypotheses that lie far apart."""
+    work = np.empty(_END)
+    work[_PRODUCT:_PRODUCT + LANES] = 1.0
+    cost, per = 0.0, 1.0 / (cutoff * cutoff)
+    for begin in range(0, rho.size, LANES):
+        n = min(LANES, rho.size - begin)
+        end = begin + n
+        _look_up(xi, forms, rest, stretch, table, per_unit, begin, n, False, work)
+        seen, quick, late = rho[begin:end], fast[begin:end], slow[begin:end]
+        for q in range(n):
+            f = quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
+            e = seen[q] - f
+            e = e if np.isfinite(seen[q]) and quick[q] + late[q] > 0.0 else 0.0
+            variance = (1.0 - f * f) * (1.0 - f * f) / samples + extra * extra
+            work[q + _PRODUCT] *= 1.0 + e * e / variance * per
+        if end % AT_ONCE == 0 or end == rho.size:
+            cost += _logarithms(work)
+    return 0.5 * cutoff * cutoff * cost
