@@ -55,7 +55,7 @@ DOUBTFUL = 0.3          # similarity that no true trajectory falls below
 PLACES, PLACES_APART = 8, 40    # frames at which a mirror is tried then
 OPEN, STANDING = 500.0, 800.0   # cost of a mirror that speckle leaves open, solved anew and as it stands
 TELLS = 0.03            # of the similarity by which it must then be more alike
-OPEN_ROUNDS = 3
+OPEN_ROUNDS, TRIED = 3, 3       # rounds, and mirrors a round of those that the anatomy does not tell apart
 ARM_MM = 50.0           # of rotations beside shifts
 
 
@@ -358,20 +358,22 @@ def right_handed(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple
 def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
     """The trajectory with those mirrors that speckle leaves open and that the anatomy asks for.
 
-    A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it.
+    A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it. Of
+    mirrors that make the anatomy about as much more alike, the one that speckle minds least comes first.
     """
     mirrored: tuple[int, ...] = ()
     for _ in range(OPEN_ROUNDS):
-        here = overlap(T, anatomy, apart).similarity
-        options = [(overlap(flip(T, *frames), anatomy, apart).similarity - here, frames)
+        here, cost = overlap(T, anatomy, apart).similarity, total_cost(T, factors)
+        options = [(change, overlap(flip(T, *frames), anatomy, apart).similarity - here, frames)
                    for change, frames in chain.from_iterable(proposals(T, factors)) if change < STANDING]
-        more, frames = max(options, default=(0.0, ()))
-        if more < TELLS:
+        most = max((more for _, more, _ in options), default=0.0)
+        for _, _, frames in sorted(o for o in options if o[1] >= max(TELLS, most - TELLS))[:TRIED]:
+            trial = solve(drawn(flip(T, *frames), factors), factors, ITERATIONS)
+            if total_cost(trial, factors) <= cost + OPEN:
+                T, mirrored = trial, mirrored + frames
+                break
+        else:
             break
-        trial = solve(drawn(flip(T, *frames), factors), factors, ITERATIONS)
-        if total_cost(trial, factors) > total_cost(T, factors) + OPEN:
-            break
-        T, mirrored = trial, mirrored + frames
     return T, mirrored
 
 

@@ -134,7 +134,8 @@ def test_a_turn_that_goes_the_wrong_way_is_found(scan, turn_alone, monkeypatch):
 def test_a_stroke_whose_sign_speckle_leaves_open_is_told_by_the_anatomy(scan, monkeypatch):
     T, anatomy = scan
     apart, last = sides(T, anatomy.frames), 720       # where the last stroke begins
-    offered = [(0.0, (300,)), (10.0, (last,))], [(orthogonal.STANDING + 1, (560,))]
+    # The third leaves one frame at the start to itself, which the anatomy cannot tell from the second.
+    offered = [(0.0, (300,)), (10.0, (last,)), (60.0, (1, last))], [(orthogonal.STANDING + 1, (560,))]
     monkeypatch.setattr(orthogonal, "proposals", lambda T, f: offered)
     monkeypatch.setattr(orthogonal, "drawn", lambda T, f: T)
     monkeypatch.setattr(orthogonal, "solve", lambda T, f, iterations: T)
@@ -144,6 +145,9 @@ def test_a_stroke_whose_sign_speckle_leaves_open_is_told_by_the_anatomy(scan, mo
     assert where == (last,)
     np.testing.assert_allclose(mended, T, atol=1e-9)
     assert settled(flip(T, 560), f, anatomy, apart)[1] == ()        # neighbours speak against it too clearly
+    dear = flip(T, last)
+    monkeypatch.setattr(orthogonal, "total_cost", lambda X, f: 1e6 if np.allclose(X, T) else 0.0)
+    assert settled(dear, f, anatomy, apart)[1] == (1, last)          # what costs too much makes way for the next
     monkeypatch.setattr(orthogonal, "OPEN", -1e9)
     assert settled(flip(T, last), f, anatomy, apart)[1] == ()
 
