@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import fibres
+from .at_rest import outlasting, strengths_at_rest
 from .curvefit import PARTS, parts
 from .decorrelation import (
     GREY_PER_NEPER,
@@ -23,8 +24,7 @@ from .decorrelation import (
     CellStrengths,
     Correlations,
     Curves,
-    relative_strength,
-    typical_correlation,
+    relative,
 )
 from .direction import MirrorPrior
 from .errors import InputError
@@ -37,27 +37,27 @@ from .working import WorkingImages
 
 Array = NDArray[np.float64]
 
-VERSION = 4
+VERSION = 5
 FORMAT = "speckle_rec calibration"
 DEFAULT_FILE = Path(__file__).parent / "data" / "default_calibration.h5"
 SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's curve; all about 0 +- 1
-STATIC_LAGS = (16, 32)
 
 
 def signs_of(speckle: Correlations, images: WorkingImages, cells: Cells,
              jobs: int = 0) -> Callable[[Array | None], Array]:
     """Signs [W, P, F] of a scan's cells as a function of its poses [N, 4, 4]; None while those are not known.
 
-    Texture, lag-1 strength, what stays correlated at long lags, and `fibres.across`, which alone asks for poses.
-    Strength and what stays are taken relative to the other cells of the window, so that they do not tell how fast
-    the probe moved: a regression on that would pull all motion towards the usual one (METHOD.md (7.4)).
+    Texture, strength at rest, what outlasts far motion, and `fibres.across`, which alone asks for poses. Strength and
+    what stays are taken relative to the other cells of the window, so that they do not tell how fast the probe moved:
+    a regression on that would pull all motion towards the usual one (METHOD.md (7.4)).
     """
-    n_frames = images.scan.n_frames
-    strength = 2 * np.clip(relative_strength(speckle, n_frames), 0, 1.1) - 1
-    far, count = typical_correlation(speckle, n_frames, STATIC_LAGS)
+    n_frames, usual = images.scan.n_frames, Curves.usual(images.geometry.kind)
+    strength, rate = strengths_at_rest(speckle, n_frames, usual)
+    far, count = outlasting(speckle, strength, rate, n_frames, usual)
     static = 3 * (far - np.median(far, axis=1, keepdims=True)) * (count[:, None] > 0)
     texture, longer = measure(images, cells, GREY_PER_NEPER, jobs), fibres.elongation(images, cells, jobs)
-    signs = np.concatenate([texture, np.stack([strength, static, np.zeros_like(strength)], -1)], -1)
+    told = 2 * np.clip(relative(strength), 0, 1.1) - 1
+    signs = np.concatenate([texture, np.stack([told, static, np.zeros_like(told)], -1)], -1)
     return lambda T: with_across(signs, fibres.across(longer, n_frames, T))
 
 

@@ -23,6 +23,9 @@ Ints = NDArray[np.int64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
 RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
+USUAL_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
+# Waist and its depth, mm: a Gaussian lens of 10 mm at a geometric focus of 60 mm, 6 MHz (assumed), and 5 mm at 20.
+USUAL_LENSES = {"curvilinear": (1.12, 55.8), "linear": (0.5, 20.0)}
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 GAUSSIAN_APERTURE = np.sqrt(np.log(2) / 2) / 1.3916     # 1/e half-width over aperture, of the beam with its -6 dB width
 AT_ONCE = 1024      # pairs whose cells are worked on at a time
@@ -96,6 +99,14 @@ class Curves:
         z = np.asarray(depth_mm, float) - self.focus_mm
         rayleigh = np.pi * self.waist_mm**2 / self.wavelength_mm
         return self.waist_mm * np.sqrt(1 + (z / rayleigh) ** 2), z / (z**2 + rayleigh**2)
+
+    @classmethod
+    def usual(cls, kind: str) -> "Curves":
+        """Curves of the usual lens of a kind of probe that nothing was fitted to: those by which cells are judged
+        wherever a calibration is made or used, and from which the fit of one starts."""
+        waist, focus = USUAL_LENSES[kind]
+        return replace(cls.default(kind), waist_mm=waist, focus_mm=focus, tail_b=0.3, tail_beta=0.45, kappa=0.003,
+                       slow_share=0.25, floor=0.8, mix=USUAL_MIX)
 
     def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
         """U [P, 3, 3] of cells, see `forms_of`."""
@@ -313,23 +324,21 @@ def typical_correlation(correlations: Correlations, n_frames: int, lags: tuple[i
     return out, count
 
 
-def relative_strength(correlations: Correlations, n_frames: int) -> Array:
-    """Lag-1 correlation [W, P] of each cell over that of the clearest cells of its window.
-
-    Noise, shadow and thin echoes lower a cell's correlation at every distance. Cells beside each other see
-    nearly the same motion, so that a cell's median correlation at lag 1 over that of the clearest cells
-    is its strength relative to theirs, whatever the motion was (METHOD.md (3.6)).
-    """
-    typical, _ = typical_correlation(correlations, n_frames, (1, 1))
-    return typical / np.maximum(np.quantile(typical, 0.8, axis=1, keepdims=True), 1e-3)
+def relative(strength: Array) -> Array:
+    """Strength [W, P] of each cell over that of the clearest fifth of its window."""
+    return strength / np.maximum(np.quantile(strength, 0.8, axis=1, keepdims=True), 1e-3)
 
 
 def cell_strengths(correlations: Correlations, n_frames: int, curves: Curves) -> CellStrengths:
-    """How well each cell correlates at rest, from its relative strength alone: no regression, no tissue factor.
+    """How well each cell correlates at rest, from its lag-1 correlation alone: no regression, no tissue factor.
 
-    The simple version, for curves without a calibration; `calibration.Calibration.strengths` is the other.
+    Noise, shadow and thin echoes lower a cell's correlation at every distance. Cells beside each other see
+    nearly the same motion, so that a cell's median correlation at lag 1 over that of the clearest cells
+    is its strength relative to theirs, whatever the motion was (METHOD.md (3.6)). The simple version, for curves
+    without a calibration; `calibration.Calibration.strengths` is the other.
     """
-    strength = curves.floor * np.clip(relative_strength(correlations, n_frames), 0, 1.03)
+    lag_one, _ = typical_correlation(correlations, n_frames, (1, 1))
+    strength = curves.floor * np.clip(relative(lag_one), 0, 1.03)
     strength[strength < WORST_CELL] = 0
     return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, windows(n_frames)[1],
                          np.ones_like(strength))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import protocol
 from .calibration import Calibration
 from .curvefit import KERNEL, LENS, CurveFit, Priors, Sample, fit, parts, predict, robust_cost
-from .decorrelation import Curves
+from .decorrelation import USUAL_LENSES, Curves
 from .errors import InputError
 from .heldout import NAMES, PairErrors, judge_pairs, lag_one_excess
 from .training import Record, drawn
@@ -19,10 +19,9 @@ from .training import Record, drawn
 Array = NDArray[np.float64]
 Report = Callable[[str, int, int], None]
 
-# A Gaussian lens of 10 mm at a geometric focus of 60 mm, 6 MHz (PHYSICS: aperture assumed), and a 5 mm one at 20 mm.
 LENS_SHARE = 0.03           # relative uncertainty of a lens that is known
-LENSES = {"curvilinear": Priors(1.12, 55.8, LENS_SHARE, LENS_SHARE), "linear": Priors(0.5, 20.0, 0.15, 0.15)}
-START_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
+LENSES = {"curvilinear": Priors(*USUAL_LENSES["curvilinear"], LENS_SHARE, LENS_SHARE),
+          "linear": Priors(*USUAL_LENSES["linear"], 0.15, 0.15)}
 MAX_FOLDS = 6
 LEAST_UNCERTAINTY, UNJUDGED_UNCERTAINTY = 0.04, 0.15
 
@@ -45,8 +44,7 @@ FORMS: dict[str, dict[str, Any]] = {
 def start_curves(kind: str, lens: Priors | None = None) -> Curves:
     """Where a fit starts; lens : that of the kind of probe if None."""
     lens = lens or LENSES[kind]
-    return replace(Curves.default(kind), waist_mm=lens.waist_mm, focus_mm=lens.focus_mm, tail_b=0.3, tail_beta=0.45,
-                   kappa=0.003, slow_share=0.25, floor=0.8)
+    return replace(Curves.usual(kind), waist_mm=lens.waist_mm, focus_mm=lens.focus_mm)
 
 
 def lens_prior(kind: str, lens: tuple[float, float]) -> Priors:
@@ -68,10 +66,10 @@ def fit_form(samples: Sequence[Sample], kind: str, *, lens: Priors | None = None
              free_lens: bool = False, rows: float = 0.03, **options: Any) -> CurveFit:
     """Fit one of `FORMS`; `rows` is the start of `Curves.rows`."""
     start, priors = replace(start_curves(kind, lens), rows=rows), lens or LENSES[kind]
-    if kernel == "mixture":
-        start = replace(start, mix=START_MIX)
+    if kernel == "tail":
+        start = replace(start, mix=())
     elif kernel == "exponential":
-        start = replace(start, tail_b=1.0, tail_beta=1.0)
+        start = replace(start, mix=(), tail_b=1.0, tail_beta=1.0)
     if free_lens:
         priors = replace(priors, waist_share=0.3, focus_share=1.0)
     return fit(samples, start, priors=priors, **options)

@@ -34,7 +34,7 @@ from .working import WorkingImages, sample_frames
 
 Array = NDArray[np.float64]
 
-FORMAT, VERSION = "speckle_rec training statistics", 4
+FORMAT, VERSION = "speckle_rec training statistics", 5
 PAIRS = 640                  # pairs kept of a scan, all their cells
 DRAWN = 40_000               # correlations of a scan that enter a fit
 MIN_PAIRS = 20

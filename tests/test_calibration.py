@@ -12,7 +12,7 @@ from speckle_rec import cli, fit_machine, protocol, training
 from speckle_rec import geometry as se3
 from speckle_rec.calibration import SIGNS, Calibration
 from speckle_rec.curvefit import LENS, PARTS, Sample, design, fit, parts, predict
-from speckle_rec.decorrelation import Curves, between_rows, lines_of
+from speckle_rec.decorrelation import USUAL_MIX, Curves, between_rows, lines_of
 from speckle_rec.errors import InputError
 from speckle_rec.heldout import judge_pairs
 from speckle_rec.io import tusrec
@@ -75,7 +75,7 @@ def test_known_curves_come_back(records):
     one = samples[0]
     residual = predict(found.curves, found.coefficients, one) - predict(TRUTH, theta, one)
     assert np.sqrt(np.mean(residual**2)) < 0.02
-    mixed = fit(samples, dataclasses.replace(start, mix=fit_machine.START_MIX), share=1.0)
+    mixed = fit(samples, dataclasses.replace(start, mix=USUAL_MIX), share=1.0)
     residual = predict(mixed.curves, mixed.coefficients, one) - predict(TRUTH, theta, one)
     assert np.sqrt(np.mean(residual**2)) < 0.03
     assert sum(mixed.curves.mix) == pytest.approx(1)
