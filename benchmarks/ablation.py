@@ -21,9 +21,10 @@ from speckle_rec import geometry as se3
 from speckle_rec import score
 from speckle_rec.adaptation import adapt
 from speckle_rec.calibration import Calibration
-from speckle_rec.direction import Hand, backward, other_starts, planar_poses, search, sequential
+from speckle_rec.direction import backward, other_starts, planar_poses, search, sequential
 from speckle_rec.engines import ProtocolPrior
 from speckle_rec.exchange import exchanged
+from speckle_rec.fan import Hand
 from speckle_rec.fusion import Factors, drawn, hand_acceleration, solve
 from speckle_rec.inplane import planar_chain
 from speckle_rec.io import tusrec

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
+from .fan import ROTATING, Hand
 from .geometry import exp, inverse, log, mirror
 from .kernels.cells import by_entry
 from .kernels.hypotheses import extend, go_on, prune
@@ -23,76 +24,10 @@ EXTRA = 0.04          # misfit of the curves, in correlation
 CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
 TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
-UPRIGHT_RAD = 0.025     # lean of a probe that is carried along the skin: .08, weighed ten times like the contact (5.5)
-CONTACT = 10.0        # looks at the contact point in `drift_frames`: one is outweighed by what the curves miss
-
 KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
 LEAST, SHARE = 0.05, 0.03   # difference in sqrt(Q), absolute and of the size, below which two are the same
 MARKS = (1, 2, 4, 8, 16, 24, 32)    # frames back at which two are compared
 EVERY_CELL = 3              # of the cells, weighed up: a step has three unknowns
-
-
-@dataclass(frozen=True)
-class Hand:
-    """Prior of the hand: how fast its out-of-plane motion changes, and whether it turns about a fixed contact.
-
-    Attributes
-    ----------
-    z_mm, tilt_rad, yaw_rad : standard deviations of the change of the step from frame to frame.
-    pivot : True where the probe is turned about a contact point that only drifts, by `drift_mm`, correlated over
-        `drift_frames`; False where it is swept along. Speckle hardly tells a shift from a tilt (METHOD.md (4.3)).
-    lean_rad : how far the beam's axis leans from where it started, correlated over `lean_frames`: a probe on the
-        skin cannot lie down.
-    """
-
-    z_mm: float = 0.05
-    tilt_rad: float = 0.004
-    yaw_rad: float = 0.004
-    drift_mm: float = 2.0
-    drift_frames: float = 50.0
-    lean_rad: float = 0.35
-    lean_frames: float = 60.0
-    pivot: bool = True
-
-    @property
-    def swept(self) -> "Hand":
-        """This hand where the probe is carried along the skin instead."""
-        return replace(self, pivot=False)
-
-    @property
-    def upright(self) -> "Hand":
-        """This hand where nothing is seen twice, and the skin alone tells that the probe of a sweep hardly leans."""
-        return replace(self, lean_rad=UPRIGHT_RAD)
-
-    @property
-    def contact(self) -> tuple[float, float]:
-        """Precision (1/mm^2) of a step of the contact point along z, and the share of its offset it goes back.
-
-        A Gaussian process of standard deviation `drift_mm` that is correlated over `drift_frames` moves by
-        sqrt(2) drift_mm / drift_frames a frame.
-        """
-        if not self.pivot:
-            return 0.0, 0.0
-        return self.drift_frames**2 / (2 * self.drift_mm**2), 1 / self.drift_frames
-
-    @property
-    def contact_precision(self) -> float:
-        """Precision (1/mm^2) a frame of the contact point about its first place, `CONTACT` times in `drift_frames`."""
-        return CONTACT / (self.drift_mm**2 * self.drift_frames) if self.pivot else 0.0
-
-    @property
-    def contact_reach_mm(self) -> float:
-        """Distance from its first place from which the contact point is no longer pulled back harder."""
-        return 3 * self.drift_mm
-
-    @property
-    def lean_precision(self) -> float:
-        """Precision (1/rad^2) a frame of the beam's axis about its first direction."""
-        return 1 / (self.lean_rad**2 * self.lean_frames)
-
-    @property
-    def precision(self) -> Array:
-        return np.diag(1 / np.square([self.z_mm, self.tilt_rad, self.yaw_rad]))
 
 
 @dataclass(frozen=True)
@@ -117,7 +52,7 @@ def planar_poses(twist: Array) -> Array:
 
 
 def sequential(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
-               hand: Hand = Hand()) -> tuple[Array, Array, Array]:
+               hand: Hand = ROTATING) -> tuple[Array, Array, Array]:
     """Multilaterate frame after frame.
 
     Parameters
@@ -145,7 +80,7 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
 
 
 def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
-           hand: Hand = Hand(), temper: float = TEMPER, every: int = EVERY_CELL) -> tuple[Array, Array, Array]:
+           hand: Hand = ROTATING, temper: float = TEMPER, every: int = EVERY_CELL) -> tuple[Array, Array, Array]:
     """Multilaterate frame after frame along several trajectories at once, and take the cheapest (METHOD.md (4.5)).
 
     Whether the motion turned shows only frames later. At each frame every hypothesis goes on both ways where both

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from . import geometry as se3
 from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
-from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER, Hand
+from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
+from .fan import Hand, standing
 from .inplane import PlanarMotion, match_information
 from .kernels.cells import by_entry, cell_cost, cell_fit, cell_weights
 from .kernels.twists import jacobians, relative_twists
@@ -248,13 +249,6 @@ def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> 
     _all_costs(xi, rows, by_entry(f.forms), f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
                f.per_unit, f.samples, f.extra, f.cutoff, cost)
     return f.temper[rows] * cost
-
-
-def standing(T: Array, f: Factors) -> float:
-    """Cost of where the contact point is and how far the beam's axis leans, METHOD.md (5.5)."""
-    reach2 = f.contact_reach_mm**2
-    return 0.5 * float(f.contact_precision * reach2 * np.log1p(np.square(T[1:, :3, 3]).sum(1) / reach2).sum()
-                       + f.lean_precision * np.square(T[1:, :3, 1] - T[0, :3, 1]).sum())
 
 
 def total_cost(T: Array, f: Factors) -> float:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .fusion import REACHES, Factors, drawn, out_of_plane_between, pair_costs, solve, standing, total_cost
+from .fan import standing
+from .fusion import REACHES, Factors, drawn, out_of_plane_between, pair_costs, solve, total_cost
 from .kernels.cells import by_entry, cell_cost
 from .kernels.multilaterate import compose, out_of_plane
 from .revisit import LONG, STRIDE, thinning

@@ -14,9 +14,10 @@ from .calibration import Calibration
 from .confidence import judge
 from .config import Config
 from .decorrelation import Curves
-from .direction import Hand, MirrorPrior, backward, choose_mirror, other_starts, search, sequential
+from .direction import MirrorPrior, backward, choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
 from .exchange import exchanged
+from .fan import Hand, is_swept, pivot_depth
 from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
 from .measuring import measuring
@@ -24,7 +25,7 @@ from .memory import keep_freed
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled, thinned
 from .orthogonal import Anatomy, self_calibrate
 from .probe import cells, find
-from .protocol import is_swept, pivot_depth, two_rocks
+from .protocol import two_rocks
 from .result import Reconstruction
 from .revisit import NO_LOOPS
 from .scan import Scan

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from . import geometry as se3
 from .direction import MIN_TURN_RAD, MirrorPrior, first_tilt
+from .fan import pivot_depth
 
 Array = NDArray[np.float64]
 
@@ -20,8 +21,6 @@ SMOOTH_FRAMES = 15
 STROKE_FRAMES = 25         # a stroke of the rock takes some 70 frames
 LEAST_ROLL_RAD = np.radians(0.1)
 BUSY = 0.35                # of the fastest rolling
-LEAST_LEAN_RAD = 0.02     # rms, that tells a pivot
-SWEPT_MM = 60.0           # that the face is carried: what a fan of either side, read as a shift, hardly comes to
 SWITCH, SWITCH_SHARE = 15.0, 40       # frames that a change of phase costs, or that part of a short scan
 
 
@@ -37,7 +36,7 @@ def measure(T: Array) -> dict[str, float]:
     dict
         The names say the units: `speed_*` medians a frame; `turn_deg` the total yaw; `first_fan_sign` +1, -1 or 0;
         `contact_*_mm` scatter of the face's centre and `contact_frames` the time over which it stays alike; `pivot_mm`
-        see `pivot_depth`;
+        see `fan.pivot_depth`;
         `change_*` robust standard deviations of the change of the step; `jitter_*` white noise of the tracker at most
         (third differences, robust); `share_*` part of the frames in each phase and `frames_*` its median run.
     """
@@ -75,17 +74,6 @@ def measure(T: Array) -> dict[str, float]:
         lengths = [n for p, n in runs if p == k]
         out[f"frames_{name}"] = float(np.median(lengths)) if lengths else 0.0
     return out
-
-
-def pivot_depth(T: Array) -> float:
-    """Depth (mm) below the face's centre of the point of the beam's axis that moves least; 0 where nothing leans.
-
-    Least squares of t_k + d y_k about its mean, t_k the face's centre and y_k the beam's axis of poses [N, 4, 4]. The
-    contact drifts, so that a scan tells it to some 1.5 mm.
-    """
-    t, y = (T[:, :3, column] - T[:, :3, column].mean(0) for column in (3, 1))
-    lean = float(np.square(y).sum())
-    return -float((t * y).sum()) / lean if lean > len(T) * LEAST_LEAN_RAD**2 else 0.0
 
 
 def phases(step: Array) -> NDArray[np.int64]:
@@ -126,11 +114,6 @@ def two_rocks(roll_step: Array) -> tuple[tuple[int, int], tuple[int, int]] | Non
         return None
     first, second = sorted(bursts)
     return (first, second) if second[0] - first[1] > 0.1 * n else None
-
-
-def is_swept(T: Array) -> bool:
-    """Whether the probe was carried along the skin, by a trajectory [N, 4, 4] found without a fixed contact point."""
-    return bool(np.quantile(np.linalg.norm(T[:, :3, 3], axis=1), 0.95) > SWEPT_MM)
 
 
 def _correlation_time(x: Array) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_scans import dataset
 
-from speckle_rec import engines, geometry, protocol
+from speckle_rec import engines, fan, geometry, protocol
 from speckle_rec.challenge import Submission
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError, SpeckleRecError
@@ -172,4 +172,4 @@ def test_a_probe_that_is_carried_is_told_from_one_that_is_turned():
     twist[:, 3] = 0.4 * np.sin(np.linspace(0, 20, 400))
     turned = geometry.exp(twist)
     twist[:, 2] = np.linspace(0, 150, 400)
-    assert protocol.is_swept(geometry.exp(twist)) and not protocol.is_swept(turned)
+    assert fan.is_swept(geometry.exp(twist)) and not fan.is_swept(turned)

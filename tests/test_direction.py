@@ -9,7 +9,8 @@ from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
 from speckle_rec.decorrelation import TABLE_PER_UNIT, Curves
-from speckle_rec.direction import Hand, MirrorPrior, choose_mirror, search, sequential
+from speckle_rec.direction import MirrorPrior, choose_mirror, search, sequential
+from speckle_rec.fan import Hand
 from speckle_rec.kernels import cells as cell_kernels
 from speckle_rec.kernels import multilaterate as kernels
 

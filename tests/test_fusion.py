@@ -11,7 +11,7 @@ from scenes import model_scan, trajectory
 
 from speckle_rec import fusion
 from speckle_rec import geometry as se3
-from speckle_rec.direction import Hand
+from speckle_rec.fan import Hand
 from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance, linearise, smooth, solve, total_cost
 from speckle_rec.inplane import PlanarMotion
 from speckle_rec.kernels.twists import jacobians

@@ -109,7 +109,8 @@ def test_a_trajectory_grows_by_what_the_gain_says(monkeypatch):
     """Half the stretch, twice the distance for the same correlation."""
     from scenes import model_scan
 
-    from speckle_rec.direction import Hand, sequential
+    from speckle_rec.direction import sequential
+    from speckle_rec.fan import Hand
     T = trajectory(shift_mm=0.2 * np.arange(40))
     scan = model_scan(T, 0)
     hand = Hand(pivot=False)

@@ -4,7 +4,8 @@ import numpy as np
 from scenes import model_scan, trajectory
 
 from speckle_rec.decorrelation import TABLE_PER_UNIT
-from speckle_rec.direction import CUTOFF, EXTRA, LEAST, SAMPLES, SHARE, START, Hand
+from speckle_rec.direction import CUTOFF, EXTRA, LEAST, SAMPLES, SHARE, START
+from speckle_rec.fan import Hand
 from speckle_rec.kernels.hypotheses import extend, prune
 
 EYE = np.eye(4)[:3]

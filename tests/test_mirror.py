@@ -7,8 +7,8 @@ from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
 from speckle_rec import mirror
-from speckle_rec.direction import Hand
-from speckle_rec.fusion import Factors, drawn, solve, standing, total_cost
+from speckle_rec.fan import Hand, standing
+from speckle_rec.fusion import Factors, drawn, solve, total_cost
 from speckle_rec.inplane import PlanarMotion
 from speckle_rec.revisit import Loops
 

@@ -173,7 +173,7 @@ def test_cells_are_judged_by_the_poses_as_soon_as_they_are_known(frames, result,
 
 def test_a_sweep_without_revisits_is_solved_as_a_whole_and_upright(result, monkeypatch):
     """Speckle alone takes a shift for a lean; a probe that is known to lean hardly was shifted."""
-    monkeypatch.setattr("speckle_rec.direction.UPRIGHT_RAD", 0.002)
+    monkeypatch.setattr("speckle_rec.fan.UPRIGHT_RAD", 0.002)
     z = 0.2 * np.arange(40)
     renderer = scenes.phantom("linear")
     waist, focus = beams.elevation_waist(scenes.LINEAR_BEAM)

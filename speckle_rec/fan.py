@@ -1,0 +1,116 @@
+"""Rotation from the geometry of the fan: a probe that is turned about a contact point moves its face little.
+
+Speckle measures the way of the beam's waist, and hardly tells of what shift and tilt it is made (METHOD.md (4.3)). The
+skin does: the contact point drifts about one place, slowly, and the probe does not lie down. So the two are tied
+through it, softly, by its place, its step and the lean of the beam (METHOD.md (5.5)). A sweep has no such point.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+UPRIGHT_RAD = 0.025     # lean of a probe that is carried along the skin: .08, weighed ten times like the contact (5.5)
+CONTACT = 10.0        # looks at the contact point in `drift_frames`: one is outweighed by what the curves miss
+LEAST_LEAN_RAD = 0.02     # rms, that tells a pivot
+SWEPT_MM = 60.0           # that the face is carried: what a fan of either side, read as a shift, hardly comes to
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Prior of the hand: how fast its out-of-plane motion changes, and whether it turns about a fixed contact.
+
+    Attributes
+    ----------
+    z_mm, tilt_rad, yaw_rad : standard deviations of the change of the step from frame to frame.
+    pivot : True where the probe is turned about a contact point that only drifts, by `drift_mm`, correlated over
+        `drift_frames`; False where it is swept along. Speckle hardly tells a shift from a tilt (METHOD.md (4.3)).
+    lean_rad : how far the beam's axis leans from where it started, correlated over `lean_frames`: a probe on the
+        skin cannot lie down.
+    """
+
+    z_mm: float = 0.05
+    tilt_rad: float = 0.004
+    yaw_rad: float = 0.004
+    drift_mm: float = 2.0
+    drift_frames: float = 50.0
+    lean_rad: float = 0.35
+    lean_frames: float = 60.0
+    pivot: bool = True
+
+    @property
+    def swept(self) -> "Hand":
+        """This hand where the probe is carried along the skin instead."""
+        return replace(self, pivot=False)
+
+    @property
+    def upright(self) -> "Hand":
+        """This hand where nothing is seen twice, and the skin alone tells that the probe of a sweep hardly leans."""
+        return replace(self, lean_rad=UPRIGHT_RAD)
+
+    @property
+    def contact(self) -> tuple[float, float]:
+        """Precision (1/mm^2) of a step of the contact point along z, and the share of its offset it goes back.
+
+        A Gaussian process of standard deviation `drift_mm` that is correlated over `drift_frames` moves by
+        sqrt(2) drift_mm / drift_frames a frame.
+        """
+        if not self.pivot:
+            return 0.0, 0.0
+        return self.drift_frames**2 / (2 * self.drift_mm**2), 1 / self.drift_frames
+
+    @property
+    def contact_precision(self) -> float:
+        """Precision (1/mm^2) a frame of the contact point about its first place, `CONTACT` times in `drift_frames`."""
+        return CONTACT / (self.drift_mm**2 * self.drift_frames) if self.pivot else 0.0
+
+    @property
+    def contact_reach_mm(self) -> float:
+        """Distance from its first place from which the contact point is no longer pulled back harder."""
+        return 3 * self.drift_mm
+
+    @property
+    def lean_precision(self) -> float:
+        """Precision (1/rad^2) a frame of the beam's axis about its first direction."""
+        return 1 / (self.lean_rad**2 * self.lean_frames)
+
+    @property
+    def precision(self) -> Array:
+        return np.diag(1 / np.square([self.z_mm, self.tilt_rad, self.yaw_rad]))
+
+
+ROTATING = Hand()       # the hand of the rotation protocol
+
+
+class Held(Protocol):
+    """Factors that hold the contact point and the beam's axis, see `fusion.Factors`."""
+
+    contact_precision: float
+    contact_reach_mm: float
+    lean_precision: float
+
+
+def standing(T: Array, f: Held) -> float:
+    """Cost of where the contact point is and how far the beam's axis leans, METHOD.md (5.5)."""
+    reach2 = f.contact_reach_mm**2
+    return 0.5 * float(f.contact_precision * reach2 * np.log1p(np.square(T[1:, :3, 3]).sum(1) / reach2).sum()
+                       + f.lean_precision * np.square(T[1:, :3, 1] - T[0, :3, 1]).sum())
+
+
+def pivot_depth(T: Array) -> float:
+    """Depth (mm) below the face's centre of the point of the beam's axis that moves least; 0 where nothing leans.
+
+    Least squares of t_k + d y_k about its mean, t_k the face's centre and y_k the beam's axis of poses [N, 4, 4]. The
+    contact drifts, so that a scan tells it to some 1.5 mm.
+    """
+    t, y = (T[:, :3, column] - T[:, :3, column].mean(0) for column in (3, 1))
+    lean = float(np.square(y).sum())
+    return -float((t * y).sum()) / lean if lean > len(T) * LEAST_LEAN_RAD**2 else 0.0
+
+
+def is_swept(T: Array) -> bool:
+    """Whether the probe was carried along the skin, by a trajectory [N, 4, 4] found without a fixed contact point."""
+    return bool(np.quantile(np.linalg.norm(T[:, :3, 3], axis=1), 0.95) > SWEPT_MM)
