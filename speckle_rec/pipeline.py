@@ -22,7 +22,7 @@ from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smoot
 from .inplane import planar_chain
 from .measuring import measuring
 from .memory import keep_freed
-from .mirror import ENOUGH_LOOPS, Mended, cheapest, mend, sampled, thinned
+from .mirror import ENOUGH_LOOPS, Mended, cheapest, least, mend, sampled, thinned
 from .orthogonal import Anatomy, self_calibrate
 from .probe import cells, find
 from .protocol import two_rocks
@@ -119,9 +119,12 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             with clock.stage("batch solve"):
                 T = solve(crossed.T, crossed.applied(factors))
         elif solved := not hand.pivot:
+            factors = Factors.of(planar, speckle, forms, strengths, curves, hand.upright, acceleration=acceleration)
+            with clock.stage("starts"):
+                neighbours = planar_step, speckle, forms, strengths, curves, hand
+                T = least([T, *other_starts(*neighbours), backward(*neighbours)], factors)
             with clock.stage("batch solve"):
-                T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand.upright,
-                                        acceleration=acceleration))
+                T = solve(T, factors)
     with clock.stage("fusion"):
         usual = calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior()
         T, mirror_note = choose_mirror(T, usual, config.mirrored)

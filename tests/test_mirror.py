@@ -182,6 +182,14 @@ def test_of_several_starts_the_one_whose_revisits_hold_together_is_taken(order):
     assert tilt_error(mirror.cheapest(starts, problem(T)), T) < 0.03
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_starts_without_revisits_the_cheapest_is_taken(order):
+    T, (s, _) = three_strokes()
+    middle = (s + mirror.APART) // 2
+    starts = [mirror.flip(T, middle), T][::order]               # turns round where the probe moves
+    assert tilt_error(mirror.least(starts, problem(T, with_loops=False)), T) < 0.03
+
+
 @pytest.mark.parametrize("n_places", [60, 3000])
 def test_the_lowest_mirror_of_a_long_scan_is_found_among_few(n_places):
     at, asked = n_places * 2 // 3 + 1, []
