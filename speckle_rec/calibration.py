@@ -28,6 +28,7 @@ from .decorrelation import (
 )
 from .direction import MirrorPrior
 from .errors import InputError
+from .fan import NO_FAN_ERROR, FanError
 from .io import h5write
 from .io.source import attributes, one_line, open_h5, read_dataset
 from .io.staging import staged_file
@@ -82,6 +83,7 @@ class Calibration:
     provenance : data, command, versions.
     gain : share of a true motion that the whole engine finds with `gain` 1; the curves are stretched by it (`gain.py`).
     fan : that of fans and shifts over that of turns.
+    crossed_fans : what is left of fans where planes cross, with the gains above.
     spread : [6], of true errors of poses in units of the standard deviations that the engine gives with `spread` 1.
     hash : of the file it was read from; empty until saved.
     """
@@ -95,6 +97,7 @@ class Calibration:
     provenance: dict[str, Any] = field(default_factory=dict)
     gain: float = 1.0
     fan: float = 1.0
+    crossed_fans: FanError = NO_FAN_ERROR
     spread: tuple[float, ...] = (1.0,) * 6
     hash: str = ""
 
@@ -120,6 +123,7 @@ class Calibration:
         path.parent.mkdir(parents=True, exist_ok=True)
         with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
             file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind, gain=self.gain, fan=self.fan,
+                              fan_share=self.crossed_fans.share, fan_slide_mm=self.crossed_fans.slide_mm,
                               spread=self.spread)
             for name, value in asdict(self.curves).items():
                 file.attrs[f"curves.{name}"] = value
@@ -153,6 +157,7 @@ class Calibration:
             mirror = MirrorPrior(**json.loads(found["mirror"]))
             priors, figures, provenance = (_mapping(found, name) for name in ("priors", "figures", "provenance"))
             kind, gain, fan = str(found["kind"]), *(float(found.get(name, 1.0)) for name in ("gain", "fan"))
+            fans = FanError(*(float(found.get(f"fan_{f.name}", f.default)) for f in fields(FanError)))
             spread = tuple(float(v) for v in np.ravel(found.get("spread", (1.0,) * 6)))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: the calibration is damaged ({type(error).__name__}: {one_line(error)})"
@@ -160,6 +165,9 @@ class Calibration:
         _check_values(curves, mirror, kind, path)
         if not _all_within((gain, fan), 0.3, 3):
             raise InputError(f"{path}: gain: expected .3 to 3, found {gain:g}, of fans {fan:g}")
+        if not (_all_within(fans.share, 0.5, 2) and _all_within(fans.slide_mm, -20, 20)):
+            raise InputError(f"{path}: fans where planes cross: expected a share of .5 to 2 and a slide of -20 to 20 "
+                             f"mm, found {fans.share:g} and {fans.slide_mm:g}")
         if len(spread) != 6 or not _all_within(spread, 0.01, 1000):
             raise InputError(f"{path}: spread: expected six numbers of .01 to 1000, found {str(spread)[:80]}")
         coefficients = read_dataset(path, "coefficients")
@@ -169,7 +177,7 @@ class Calibration:
             raise InputError(f"{path}: dataset 'coefficients': expected numbers {list(expected)} up to "
                              f"{LARGEST_COEFFICIENT:g}, found {coefficients.dtype} {list(coefficients.shape)}")
         return cls(curves, np.asarray(coefficients, np.float64), kind, mirror, priors, figures, provenance, gain,
-                   fan, spread, file_hash(path))
+                   fan, fans, spread, file_hash(path))
 
     @classmethod
     def shipped(cls) -> "Calibration":

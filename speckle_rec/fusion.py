@@ -188,7 +188,7 @@ class Factors:
            curves: Curves, hand: Hand, loops: Loops | None = None, acceleration: Array = ACCELERATION) -> "Factors":
         """Factors of a scan's measurements, with the weights of `direction`."""
         temper = np.full(len(speckle.i), TEMPER)
-        if loops is not None:
+        if loops:
             planar = planar.joined(loops.planar)
             speckle = speckle.joined(loops.speckle)
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])

@@ -7,7 +7,7 @@ is left of the errors is slow - a slide read as a tilt - and larger than the noi
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .calibration import Calibration
 from .config import Config
 from .errors import InputError
+from .fan import NO_FAN_ERROR, FanError
 from .geometry import inverse, log, mirror, pixel_points, translation
 from .pipeline import reconstruct
 from .result import Reconstruction
@@ -53,8 +54,8 @@ def gain_of(T_estimated: Array, T_tracked: Array, points_mm: Array) -> Array:
     return out
 
 
-def spread_of(result: Reconstruction, T_tracked: Array) -> Array:
-    """Errors of poses over their standard deviations, rms over frames [6], the mirror bit given; METHOD.md (7.10).
+def about_face(result: Reconstruction, T_tracked: Array) -> tuple[Array, Array]:
+    """Found and tracked poses [N, 4, 4] about the probe's face, the mirror bit of the found ones given.
 
     Raises
     ------
@@ -65,9 +66,21 @@ def spread_of(result: Reconstruction, T_tracked: Array) -> Array:
         raise ValueError("expected a result with the geometry of its probe")
     T_image_face = translation(np.array([*result.geometry.face_mm, 0.0]))
     found, true = (inverse(T_image_face) @ T @ T_image_face for T in (result.T_first_frame, T_tracked))
-    variance = np.maximum(np.einsum("kii->ki", result.covariance)[1:], 1e-12)
-    both = [np.square(log(true @ inverse(T)))[1:] / variance for T in (found, mirror(found))]
-    return np.sqrt(min(both, key=np.sum).mean(0))
+    sd = _deviations(result)
+    return min((found, mirror(found)), key=lambda T: float(np.square(_errors(T, true) / sd).sum())), true
+
+
+def spread_of(found: Array, true: Array, result: Reconstruction) -> Array:
+    """Errors of poses `about_face` over their standard deviations, rms over frames [6]; METHOD.md (7.10)."""
+    return np.sqrt(np.square(_errors(found, true) / _deviations(result)).mean(0))
+
+
+def _errors(found: Array, true: Array) -> Array:
+    return log(true @ inverse(found))[1:]
+
+
+def _deviations(result: Reconstruction) -> Array:
+    return np.sqrt(np.maximum(np.einsum("kii->ki", result.covariance)[1:], 1e-12))
 
 
 def measured(calibration: Calibration, scans: Sequence[Scan], config: Config | None = None,
@@ -83,6 +96,7 @@ def measured(calibration: Calibration, scans: Sequence[Scan], config: Config | N
     InputError
         If no scan moves out of the plane enough to tell.
     """
+    calibration = replace(calibration, crossed_fans=NO_FAN_ERROR)
     gains: dict[str, tuple[float, ...]] = {}
     for scan in scans:
         truth = tracked(scan)
@@ -95,22 +109,32 @@ def measured(calibration: Calibration, scans: Sequence[Scan], config: Config | N
             gains[scan.name] = tuple(round(float(v), 4) for v in gain)
         if done:
             done(scan.name, float(np.nanmean(gain)) if np.isfinite(gain).any() else float("nan"))
-    return spread_measured(with_gain(calibration, gains), scans, config, done)
+    return errors_measured(with_gain(calibration, gains), scans, config, done)
 
 
-def spread_measured(calibration: Calibration, scans: Iterable[Scan], config: Config | None = None,
+def errors_measured(calibration: Calibration, scans: Iterable[Scan], config: Config | None = None,
                     done: Callable[[str, float], None] | None = None) -> Calibration:
-    """The calibration with the spread, rms over tracked scans, that its own reconstructions of them show."""
-    even = replace(calibration, spread=(1.0,) * 6)
+    """The calibration with what its own reconstructions of tracked scans show to be wrong.
+
+    What all scans have in common, the mean error of fans where planes cross, is undone; what is then left, rms over
+    scans, is the spread.
+    """
+    plain = replace(calibration, crossed_fans=NO_FAN_ERROR, spread=(1.0,) * 6)
+    results = {scan.name: (reconstruct(scan, calibration=plain, config=config), tracked(scan)) for scan in scans}
+    poses = {name: about_face(*pair) for name, pair in results.items()}
+    crossed = [name for name, (result, _) in results.items() if "orthogonal_similarity" in result.numbers]
+    fans = {name: FanError.of(*poses[name]) for name in crossed}
+    mean = FanError(*np.mean([astuple(f) for f in fans.values()], axis=0).tolist()) if fans else NO_FAN_ERROR
     spreads: dict[str, list[float]] = {}
-    for scan in scans:
-        spread = spread_of(reconstruct(scan, calibration=even, config=config), tracked(scan))
-        spreads[scan.name] = [round(float(v), 3) for v in spread]
+    for name, (found, true) in poses.items():
+        spread = spread_of(mean.undone(found) if name in fans else found, true, results[name][0])
+        spreads[name] = [round(float(v), 3) for v in spread]
         if done:
-            done(scan.name, float(np.sqrt(np.square(spread).mean())))
+            done(name, float(np.sqrt(np.square(spread).mean())))
     total = np.maximum(np.sqrt(np.square(list(spreads.values())).mean(0)), LEAST_SPREAD)
-    return replace(calibration, spread=tuple(float(v) for v in total), hash="",
-                   figures={**calibration.figures, "spread": spreads})
+    told = {name: [round(v, 4) for v in astuple(f)] for name, f in fans.items()}
+    return replace(calibration, crossed_fans=mean, spread=tuple(float(v) for v in total), hash="",
+                   figures={**calibration.figures, "spread": spreads, "crossed_fans": told})
 
 
 def tracked(scan: Scan) -> Array:

@@ -17,7 +17,7 @@ from .decorrelation import Curves
 from .direction import MirrorPrior, backward, choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
 from .exchange import exchanged
-from .fan import Hand, is_swept, pivot_depth
+from .fan import NO_FAN_ERROR, Hand, is_swept, pivot_depth
 from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
 from .measuring import measuring
@@ -67,6 +67,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         calibration = calibration or default_calibration(found.geometry.kind)
         curves = calibration.curves if isinstance(calibration, Calibration) else calibration
         spread = calibration.spread if isinstance(calibration, Calibration) else np.ones(6)                 # (7.10)
+        fans = calibration.crossed_fans if isinstance(calibration, Calibration) else NO_FAN_ERROR
         hand = Hand() if found.geometry.kind == "curvilinear" else Hand().swept
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))
@@ -118,6 +119,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                 curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))
             with clock.stage("batch solve"):
                 T = solve(crossed.T, crossed.applied(factors))
+                T = fans.undone(T) if crossed.crossings else T                                              # (7.9b)
         elif solved := not hand.pivot:
             factors = Factors.of(planar, speckle, forms, strengths, curves, hand.upright, acceleration=acceleration)
             with clock.stage("starts"):

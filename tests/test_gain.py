@@ -13,7 +13,11 @@ from speckle_rec.calibration import Calibration
 from speckle_rec.cli import main
 from speckle_rec.decorrelation import Curves
 from speckle_rec.errors import InputError
+from speckle_rec.fan import FanError
+from speckle_rec.fusion import Crossings
 from speckle_rec.geometry import mirror as mirror_image
+from speckle_rec.mirror import Mended
+from speckle_rec.orthogonal import Calibrated
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.probe import cells
 from speckle_rec.result import Reconstruction
@@ -76,6 +80,30 @@ def test_without_a_scan_that_moves_there_is_no_gain():
         gain.with_gain(Calibration.shipped(), {})
 
 
+def leaning(T, share, slide_mm):
+    """Poses whose fans are a share of the true ones, and slide along z by so much a rad."""
+    step = se3.log(se3.steps(T))
+    step[:, 2] += slide_mm * step[:, 3]
+    step[:, 3] *= share
+    return se3.chain(se3.exp(step))
+
+
+@pytest.mark.parametrize("share, slide_mm", [(0.9, 4.0), (1.05, -3.0), (1.0, 0.0)])
+def test_a_known_error_of_fans_is_told_and_undone(share, slide_mm):
+    true = fan_and_turn()
+    found = leaning(true, share, slide_mm)
+    told = FanError.of(found, true)
+    assert np.allclose([told.share, told.slide_mm], [share, slide_mm], atol=[0.01, 0.1])
+    assert np.allclose(FanError(share, slide_mm).undone(found), true, atol=1e-9)
+
+
+def test_a_wrong_sign_is_no_error_of_fans():
+    true = fan_and_turn()
+    told = FanError.of(mirror.flip(leaning(true, 0.9, 0.0), 37), true)      # at the end of the first stroke
+    assert np.isclose(told.share, 0.9, atol=0.05)
+    assert FanError.of(np.broadcast_to(np.eye(4), (40, 4, 4)), true[:40]) == FanError()
+
+
 def result(T, sd):
     """A reconstruction that claims the same deviations for all of its poses."""
     return Reconstruction(T, se3.steps(T), np.broadcast_to(np.eye(6) * np.square(sd), (len(T), 6, 6)),
@@ -91,7 +119,8 @@ def test_known_errors_come_back_as_the_spread(mirrored):
     error = rng.normal(size=(len(true), 6)) * sd * np.arange(1, 7)
     found = A @ se3.exp(error) @ se3.inverse(A) @ true
     found[0] = np.eye(4)
-    given = gain.spread_of(result(mirror_image(found) if mirrored else found, sd), true)
+    given = result(mirror_image(found) if mirrored else found, sd)
+    given = gain.spread_of(*gain.about_face(given, true), given)
     assert np.allclose(given, np.arange(1, 7), rtol=0.15)
 
 
@@ -156,6 +185,40 @@ def test_what_crossing_planes_made_up_for_is_part_of_the_gain(tmp_path, monkeypa
     assert main(["calibrate", str(records_of_noise), "-o", str(tmp_path / "c.h5"), "--gain", "2", "-q",
                  "--no-report"]) == 0
     assert np.isclose(Calibration.load(tmp_path / "c.h5").gain, 0.8 * 1.02, rtol=0.02)
+
+
+def test_what_fans_lose_where_planes_cross_is_undone_before_the_spread(tmp_path, monkeypatch, records_of_noise):
+    A = se3.translation(np.array([*SECTOR.face_mm, 0.0]))
+
+    def engine(scan, calibration, **_):
+        assert calibration.crossed_fans == FanError()
+        made = result(A @ leaning(se3.inverse(A) @ scan.T_first_frame_tracked @ A, 0.92, 3.0) @ se3.inverse(A), 0.01)
+        made.numbers["orthogonal_similarity"] = 0.6
+        return made
+
+    monkeypatch.setattr(gain, "reconstruct", engine)
+    assert main(["calibrate", str(records_of_noise), "-o", str(tmp_path / "c.h5"), "--gain", "2", "-q",
+                 "--no-report"]) == 0
+    made = Calibration.load(tmp_path / "c.h5")
+    assert np.allclose([made.crossed_fans.share, made.crossed_fans.slide_mm], [0.92, 3.0], atol=[0.01, 0.1])
+    assert made.spread == (gain.LEAST_SPREAD,) * 6      # nothing is left
+
+
+@pytest.mark.parametrize("crossed", [True, False])
+def test_fans_are_righted_where_planes_crossed_and_nowhere_else(tmp_path, monkeypatch, crossed):
+    from speckle_rec import pipeline
+    scan = Scan.open(dataset(tmp_path / "data", ("007/RH_rotation",), n_frames=8) / "frames_transfs/007/RH_rotation.h5")
+    asked = []
+    for name, given in (("ENOUGH_LOOPS", 0), ("cheapest", lambda starts, f: starts[0]),
+                        ("mend", lambda T, f: Mended(T)), ("exchanged", lambda mended, starts, f: mended)):
+        monkeypatch.setattr(pipeline, name, given)
+    none = np.empty(0, int)
+    seen = Crossings(none, none, np.empty((0, 4, 4)), np.empty((0, 6)), np.empty((0, 6, 6)))
+    monkeypatch.setattr(pipeline, "self_calibrate", lambda T, f, anatomy: Calibrated(T, seen if crossed else None))
+    monkeypatch.setattr(Calibrated, "applied", lambda self, f: f)
+    monkeypatch.setattr(FanError, "undone", lambda self, T: (asked.append(self), T)[1])
+    reconstruct(scan, calibration=replace(Calibration.shipped(), crossed_fans=FanError(0.9, 1.0)))
+    assert asked == [FanError(0.9, 1.0)] * crossed
 
 
 @pytest.mark.parametrize("owner, name", [(Curves, "resampled"), (Calibration, "forms")])
