@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import TABLE_PER_UNIT, Correlations, Curves
+from .decorrelation import TABLE_PER_UNIT, Correlations, Curves, typical_correlation
 from .tissue import WINDOW_HALF, windows
 
 Array = NDArray[np.float64]
@@ -79,15 +79,10 @@ def outlasting(speckle: Correlations, strength: Array, rate: Array, n_frames: in
     ----------
     strength, rate : of `strengths_at_rest`.
     """
-    middle, _ = windows(n_frames)
     lag, fall = speckle.j - speckle.i, usual_fall(usual)
-    far = np.flatnonzero((lag >= FAR_LAGS[0]) & (lag <= FAR_LAGS[1]))
-    out, count = np.zeros(strength.shape), np.zeros(len(middle))
-    for k, centre in enumerate(middle):
-        near = far[np.abs(speckle.j[far] - centre) <= WINDOW_HALF]
-        count[k] = len(near)
-        if len(near):
-            at = np.sqrt(rate[k]) * lag[near, None] / LAG_UNIT * TABLE_PER_UNIT
-            kept = fall[np.minimum(at, len(fall) - 1).astype(int)]
-            out[k] = np.median(np.nan_to_num(speckle.rho[near] - strength[k] * kept), axis=0)
-    return out, count
+
+    def left(window: int, pairs: NDArray[np.int64]) -> Array:
+        at = np.sqrt(rate[window]) * lag[pairs, None] / LAG_UNIT * TABLE_PER_UNIT
+        return strength[window] * fall[np.minimum(at, len(fall) - 1).astype(int)]
+
+    return typical_correlation(speckle, n_frames, FAR_LAGS, left)

@@ -310,8 +310,14 @@ class CellStrengths:
     stretch: Array
 
 
-def typical_correlation(correlations: Correlations, n_frames: int, lags: tuple[int, int]) -> tuple[Array, Array]:
-    """Median correlation [W, P] of each cell about each window over pairs of first <= lag <= last, and pairs [W]."""
+def typical_correlation(correlations: Correlations, n_frames: int, lags: tuple[int, int],
+                        less: Callable[[int, Ints], Array] | None = None) -> tuple[Array, Array]:
+    """Median correlation [W, P] of each cell about each window over pairs of first <= lag <= last, and pairs [W].
+
+    Parameters
+    ----------
+    less : of a window and its pairs [K], what is taken off their correlations first, [K, P].
+    """
     i, j, rho = correlations.i, correlations.j, correlations.rho
     middle, _ = windows(n_frames)
     picked = np.flatnonzero((j - i >= lags[0]) & (j - i <= lags[1]))
@@ -320,7 +326,7 @@ def typical_correlation(correlations: Correlations, n_frames: int, lags: tuple[i
         near = picked[np.abs(j[picked] - centre) <= WINDOW_HALF]
         count[k] = len(near)
         if len(near):
-            out[k] = np.median(np.nan_to_num(rho[near]), axis=0)
+            out[k] = np.median(np.nan_to_num(rho[near] - (less(k, near) if less else 0)), axis=0)
     return out, count
 
 
