@@ -263,9 +263,9 @@ def cheapest(starts: Sequence[Array], f: Factors) -> Array:
 
 
 def least(starts: Sequence[Array], f: Factors) -> Array:
-    """The trajectory [N, 4, 4] of `starts` that costs least once solved, where nothing is seen again."""
-    some = sampled(f)
-    return min(starts, key=lambda T: total_cost(solve(T, some), some))
+    """The cheapest of the trajectories [N, 4, 4] that a solve makes of `starts`."""
+    some_again = f.revisits.any()
+    return min((solve(drawn(T, f) if some_again else T, f) for T in starts), key=lambda T: total_cost(T, f))
 
 
 def mend(T: Array, f: Factors) -> Mended:
@@ -308,6 +308,11 @@ def mend(T: Array, f: Factors) -> Mended:
         refused = {r for r in refused if min(abs(a - b) for a in r for b in frames) > 2 * WINDOW}
     best = min(single, default=(np.inf, (-1,)))
     return Mended(T, tuple(mirrors), runner_up=(best[0], best[1][0]))
+
+
+def confirmed(mended: Mended, T: Array, f: Factors) -> Mended:
+    """What was mended on some of the cells, where all of them ask for it too; else the solved T [N, 4, 4]."""
+    return mended if total_cost(solve(mended.T, f), f) < total_cost(T, f) - MARGIN else Mended(T)
 
 
 def _like(frames: tuple[int, ...], others: set[tuple[int, ...]]) -> bool:

@@ -326,9 +326,9 @@ class Calibrated:
                        contact_rate_precision=f.contact_rate_precision * steady)
 
 
-def warnings_of(found: Calibrated | None) -> list[str]:
+def warnings_of(found: Calibrated) -> list[str]:
     """What a user should know where both sides of the turn do not show the same."""
-    if found is None or found.crossings is None or found.similarity[1] >= DOUBTFUL:
+    if found.crossings is None or found.similarity[1] >= DOUBTFUL:
         return []
     return [f"what the images show before and after the turn does not agree (similarity {found.similarity[1]:.2f}; .5 "
             "and more where a trajectory is right): a part may have gone the wrong way, or the turn be of another size"]

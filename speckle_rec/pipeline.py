@@ -22,8 +22,8 @@ from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smoot
 from .inplane import planar_chain
 from .measuring import measuring
 from .memory import keep_freed
-from .mirror import ENOUGH_LOOPS, Mended, cheapest, least, mend, sampled, thinned
-from .orthogonal import Anatomy, self_calibrate
+from .mirror import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, thinned
+from .orthogonal import Anatomy, Calibrated, self_calibrate
 from .probe import cells, find
 from .protocol import two_rocks
 from .result import Reconstruction
@@ -92,7 +92,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand)
         strengths = adapt(strengths_of(T), T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
-    loops, mended, crossed, solved = NO_LOOPS, Mended(T), None, config.fusion == "batch"
+    loops, mended, crossed, solved = NO_LOOPS, Mended(T), Calibrated(T), config.fusion == "batch"
     if config.fusion == "batch":
         with clock.stage("batch solve"):
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
@@ -100,33 +100,32 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(grid, planar_step, duplicate, progress=report)
             loops = replace(loops, speckle=curves.resampled(loops.speckle))
-        if solved := len(loops) >= ENOUGH_LOOPS:
-            factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops, acceleration)
+        seen_again = len(loops) >= ENOUGH_LOOPS
+        if solved := seen_again or not hand.pivot:
+            factors = Factors.of(planar, speckle, forms, strengths, curves, hand if hand.pivot else hand.upright,
+                                 loops if seen_again else None, acceleration)
             speckle = replace(speckle, rho=factors.rho[:len(speckle.rho)])      # half a gigabyte in long scans
             with clock.stage("starts"):
                 neighbours = planar_step, speckle, forms, strengths, curves, hand
-                starts = [T, *other_starts(*neighbours)]
-                T = cheapest(starts, factors)
-                starts.append(backward(*neighbours))
+                forward, back = [T, *other_starts(*neighbours)], backward(*neighbours)
+                T = cheapest(forward, factors) if hand.pivot else least([*forward, back], factors)
+            crossed = Calibrated(T)
+        if seen_again:
             with clock.stage("mirror tests"):
-                mended = mend(solve(drawn(T, some := thinned(sampled(factors))), some), some)
-                mended = exchanged(mended, starts, some)
+                some = thinned(sampled(factors))
+                mended = mend(solve(drawn(T, some), some), some)
+                mended = exchanged(mended, [*forward, back], some)
+                mended = mended if hand.pivot else confirmed(mended, T, factors)
                 strengths = adapt(strengths_of(mended.T), mended.T, speckle, forms, curves)
                 factors = factors.judged(strengths)
                 some = thinned(sampled(factors))
             with clock.stage("orthogonal planes"):
                 crossed = self_calibrate(mended.T, some, Anatomy.of(scan, found.geometry))
                 curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))
+        if solved:
             with clock.stage("batch solve"):
                 T = solve(crossed.T, crossed.applied(factors))
                 T = fans.undone(T) if crossed.crossings else T                                              # (7.9b)
-        elif solved := not hand.pivot:
-            factors = Factors.of(planar, speckle, forms, strengths, curves, hand.upright, acceleration=acceleration)
-            with clock.stage("starts"):
-                neighbours = planar_step, speckle, forms, strengths, curves, hand
-                T = least([T, *other_starts(*neighbours), backward(*neighbours)], factors)
-            with clock.stage("batch solve"):
-                T = solve(T, factors)
     with clock.stage("fusion"):
         usual = calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior()
         T, mirror_note = choose_mirror(T, usual, config.mirrored)
@@ -153,7 +152,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.numbers["revisits"] = len(loops)
     result.numbers["parts_exchanged"] = len(mended.parts)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
-    if crossed and crossed.crossings:
+    if crossed.crossings:
         result.numbers["orthogonal_similarity"] = round(crossed.similarity[1], 4)
         result.numbers["orthogonal_gain"] = round(crossed.gain, 4)
     result.evidence["revisit_pairs"] = np.stack([loops.planar.i, loops.planar.j], 1)

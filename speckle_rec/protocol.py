@@ -19,7 +19,7 @@ MIDDLE_MM = 50.0           # depth at which a turn about the face counts as moti
 STILL_MM = 0.05            # a frame, at the middle of the field
 SMOOTH_FRAMES = 15
 STROKE_FRAMES = 25         # a stroke of the rock takes some 70 frames
-LEAST_ROLL_RAD = np.radians(0.1)
+LEAST_ROLL_RAD = np.radians(0.18)       # a frame: rocks come to .3 to .42 degrees, a hand in a sweep to .11
 BUSY = 0.35                # of the fastest rolling
 SWITCH, SWITCH_SHARE = 15.0, 40       # frames that a change of phase costs, or that part of a short scan
 

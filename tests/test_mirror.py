@@ -183,11 +183,22 @@ def test_of_several_starts_the_one_whose_revisits_hold_together_is_taken(order):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_of_several_starts_without_revisits_the_cheapest_is_taken(order):
+@pytest.mark.parametrize("with_loops", [True, False])
+def test_of_several_starts_the_cheapest_once_solved_is_taken(order, with_loops):
     T, (s, _) = three_strokes()
     middle = (s + mirror.APART) // 2
     starts = [mirror.flip(T, middle), T][::order]               # turns round where the probe moves
-    assert tilt_error(mirror.least(starts, problem(T, with_loops=False)), T) < 0.03
+    assert tilt_error(mirror.least(starts, problem(T, with_loops=with_loops)), T) < 0.03
+
+
+def test_what_some_cells_ask_for_is_confirmed_by_all():
+    T, (s, _) = three_strokes()
+    f = problem(T)
+    right, wrong = mirror.Mended(T, mirrors=((s,),)), mirror.Mended(mirror.flip(T, s))
+    assert mirror.confirmed(right, solve(wrong.T, f), f) is right
+    solved = solve(T, f)
+    for other in (wrong, mirror.Mended(solved, mirrors=((s,),))):       # dearer, and no cheaper
+        assert mirror.confirmed(other, solved, f).T is solved
 
 
 @pytest.mark.parametrize("n_places", [60, 3000])
