@@ -16,13 +16,14 @@ from .tissue import WINDOW_HALF, windows
 Array = NDArray[np.float64]
 
 FAR = 8.0              # Q from which a pair counts: a scale that is wrong by a fifth matters little there
+FARTHEST = 40.0        # Q up to which it does: beyond, what outlasts the beam ends too, sooner than K(kappa Q) says
 REGRESSION_SD = 0.15   # of the share that the regression gives
 INFORMATION = 2.0      # of one correlation about the share: neighbours in place and time are not independent
 MOST = 0.9
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _sums(xi, j, rho, rest, forms, floor, stretch, table, per_unit, middle, half, far, product, square):
+def _sums(xi, j, rho, rest, forms, floor, stretch, table, per_unit, middle, half, far, farthest, product, square):
     last = table.shape[0] - 1
     for w in numba.prange(middle.size):
         for m in range(j.size):
@@ -37,7 +38,7 @@ def _sums(xi, j, rho, rest, forms, floor, stretch, table, per_unit, middle, half
                     v = forms[p, a, 0] * xi[m, 0] + forms[p, a, 1] * xi[m, 1] + forms[p, a, 2] * xi[m, 2]
                     q += v * v
                 q *= stretch[w, p] * stretch[w, p]
-                if q < far:
+                if q < far or q > farthest:
                     continue
                 at = min(int(np.sqrt(q) * per_unit), last)
                 x = floor[w, p] * (table[at, 1] - table[at, 0])
@@ -60,7 +61,7 @@ def adapt(strengths: CellStrengths, T: Array, speckle: Correlations, forms: Arra
     xi = np.ascontiguousarray(se3.log(se3.inverse(T[speckle.i]) @ T[speckle.j])[:, 2:5])
     product, square = np.zeros(floor.shape), np.zeros(floor.shape)
     _sums(xi, speckle.j, speckle.rho, curves.rest(speckle), forms, floor, strengths.stretch, curves.table(),
-          float(TABLE_PER_UNIT), middle, WINDOW_HALF, FAR, product, square)
+          float(TABLE_PER_UNIT), middle, WINDOW_HALF, FAR, FARTHEST, product, square)
     share = (INFORMATION * product + given / REGRESSION_SD**2) / (INFORMATION * square + 1 / REGRESSION_SD**2)
     share = np.clip(share, 0, MOST)
     return CellStrengths((1 - share) * floor, share * floor, strengths.window, strengths.stretch)

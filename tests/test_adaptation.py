@@ -7,7 +7,7 @@ import pytest
 import scenes
 from scenes import model_scan, trajectory
 
-from speckle_rec.adaptation import REGRESSION_SD, adapt
+from speckle_rec.adaptation import FARTHEST, REGRESSION_SD, adapt
 
 SHARE = np.linspace(0.0, 0.5, len(scenes.CELLS))
 
@@ -39,6 +39,19 @@ def test_known_shares_come_back_though_the_scale_is_wrong(scale):
     found = shares(slow_scan(z), trajectory(shift_mm=scale * z))
     assert np.abs(found[1:-1] - SHARE).mean() < 0.05
     assert np.corrcoef(found[2], SHARE)[0, 1] > 0.9
+
+
+def test_where_long_structures_end_they_are_not_taken_for_few():
+    """Beyond the farthest distance that counts nothing is alike any more: no structure runs along a limb for ever."""
+    z = 0.4 * np.arange(96)
+    scan = slow_scan(z)
+    apart = (z[scan.speckle.j] - z[scan.speckle.i])[:, None, None] * np.array([1.0, 0, 0])
+    q = np.square(np.einsum("pak,mpk->mpa", scan.forms, np.broadcast_to(apart, (len(apart), len(SHARE), 3)))).sum(2)
+    gone = q * np.square(scan.strengths.stretch[0]) > FARTHEST
+    assert 0.1 < gone.mean() < 0.9
+    rho = np.where(gone, 0, scan.speckle.rho).astype(np.float32)
+    ended = dataclasses.replace(scan, speckle=dataclasses.replace(scan.speckle, rho=rho))
+    np.testing.assert_allclose(shares(ended, trajectory(shift_mm=z)), shares(scan, trajectory(shift_mm=z)))
 
 
 def test_where_nothing_moved_the_regression_stands():
