@@ -172,7 +172,7 @@ def _show(out: Path, c: Calibration) -> None:
     print(f"  kernel         b {k.tail_b:.3g}, beta {k.tail_beta:.3g}; slow share {k.slow_share:.2f}, "
           f"kappa {k.kappa:.2g}; floor {k.floor:.2f}")
     print(f"  scale          uncertain by {k.scale_uncertainty:.0%}; gain of the engine {c.gain:.3f}, "
-          f"of fans over turns {c.fan:.3f}")
+          f"of fans over turns {c.fan:.3f}, where planes cross {c.crossed_fans.share:.3f}")
     for form, row in c.figures.get("held_out", {}).items():
         told = ", ".join(f"{n} {row[n]['gain_mean']:.3f} +- {row[n]['gain_sd']:.3f} "
                          f"(error {row[n]['error_median']:.3f})" for n in NAMES if n in row)
