@@ -120,17 +120,20 @@ def errors_measured(calibration: Calibration, scans: Iterable[Scan], config: Con
     scans, is the spread.
     """
     plain = replace(calibration, crossed_fans=NO_FAN_ERROR, spread=(1.0,) * 6)
-    results = {scan.name: (reconstruct(scan, calibration=plain, config=config), tracked(scan)) for scan in scans}
-    poses = {name: about_face(*pair) for name, pair in results.items()}
-    crossed = [name for name, (result, _) in results.items() if "orthogonal_similarity" in result.numbers]
+    results: dict[str, Reconstruction] = {}
+    poses: dict[str, tuple[Array, Array]] = {}
+    for scan in scans:
+        results[scan.name] = result = reconstruct(scan, calibration=plain, config=config)
+        poses[scan.name] = about_face(result, tracked(scan))
+        if done:
+            done(scan.name, float(np.sqrt(np.square(spread_of(*poses[scan.name], result)).mean())))
+    crossed = [name for name, result in results.items() if "orthogonal_similarity" in result.numbers]
     fans = {name: FanError.of(*poses[name]) for name in crossed}
     mean = FanError(*np.mean([astuple(f) for f in fans.values()], axis=0).tolist()) if fans else NO_FAN_ERROR
     spreads: dict[str, list[float]] = {}
     for name, (found, true) in poses.items():
-        spread = spread_of(mean.undone(found) if name in fans else found, true, results[name][0])
+        spread = spread_of(mean.undone(found) if name in fans else found, true, results[name])
         spreads[name] = [round(float(v), 3) for v in spread]
-        if done:
-            done(name, float(np.sqrt(np.square(spread).mean())))
     total = np.maximum(np.sqrt(np.square(list(spreads.values())).mean(0)), LEAST_SPREAD)
     told = {name: [round(v, 4) for v in astuple(f)] for name, f in fans.items()}
     return replace(calibration, crossed_fans=mean, spread=tuple(float(v) for v in total), hash="",
