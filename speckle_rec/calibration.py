@@ -118,8 +118,15 @@ class Calibration:
         return self.curves.forms(geometry, cells) * [self.fan, self.fan, 1.0]
 
     def save(self, path: Path) -> "Calibration":
-        """Write the file; returns the calibration with its hash."""
+        """Write the file; returns the calibration with its hash.
+
+        Raises
+        ------
+        InputError
+            If `load` would refuse the file; nothing is written.
+        """
         path = Path(path)
+        self.check(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with staged_file(path, overwrite=True) as part, h5write.create(part) as file:
             file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind, gain=self.gain, fan=self.fan,
@@ -162,22 +169,27 @@ class Calibration:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: the calibration is damaged ({type(error).__name__}: {one_line(error)})"
                              ) from error
-        _check_values(curves, mirror, kind, path)
-        if not _all_within((gain, fan), 0.3, 3):
-            raise InputError(f"{path}: gain: expected .3 to 3, found {gain:g}, of fans {fan:g}")
+        read = cls(curves, read_dataset(path, "coefficients"), kind, mirror, priors, figures, provenance, gain, fan,
+                   fans, spread, file_hash(path))
+        read.check(path)
+        return replace(read, coefficients=np.asarray(read.coefficients, np.float64))
+
+    def check(self, path: Path) -> None:
+        """Raise InputError, which names `path`, where a value is none that any machine can have."""
+        _check_values(self.curves, self.mirror, self.kind, path)
+        if not _all_within((self.gain, self.fan), 0.3, 3):
+            raise InputError(f"{path}: gain: expected .3 to 3, found {self.gain:g}, of fans {self.fan:g}")
+        fans = self.crossed_fans
         if not (_all_within(fans.share, 0.5, 2) and _all_within(fans.slide_mm, -20, 20)):
             raise InputError(f"{path}: fans where planes cross: expected a share of .5 to 2 and a slide of -20 to 20 "
                              f"mm, found {fans.share:g} and {fans.slide_mm:g}")
-        if len(spread) != 6 or not _all_within(spread, 0.01, 1000):
-            raise InputError(f"{path}: spread: expected six numbers of .01 to 1000, found {str(spread)[:80]}")
-        coefficients = read_dataset(path, "coefficients")
-        expected = (len(PARTS), 1 + 2 * len(SIGNS))
-        if coefficients.shape != expected or coefficients.dtype.kind != "f" or not _all_within(
-                coefficients, -LARGEST_COEFFICIENT, LARGEST_COEFFICIENT):
+        if len(self.spread) != 6 or not _all_within(self.spread, 0.01, 1000):
+            raise InputError(f"{path}: spread: expected six numbers of .01 to 1000, found {str(self.spread)[:80]}")
+        found, expected = self.coefficients, (len(PARTS), 1 + 2 * len(SIGNS))
+        if found.shape != expected or found.dtype.kind != "f" or not _all_within(
+                found, -LARGEST_COEFFICIENT, LARGEST_COEFFICIENT):
             raise InputError(f"{path}: dataset 'coefficients': expected numbers {list(expected)} up to "
-                             f"{LARGEST_COEFFICIENT:g}, found {coefficients.dtype} {list(coefficients.shape)}")
-        return cls(curves, np.asarray(coefficients, np.float64), kind, mirror, priors, figures, provenance, gain,
-                   fan, fans, spread, file_hash(path))
+                             f"{LARGEST_COEFFICIENT:g}, found {found.dtype} {list(found.shape)}")
 
     @classmethod
     def shipped(cls) -> "Calibration":

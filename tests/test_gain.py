@@ -228,3 +228,12 @@ def test_a_reconstruction_asks_for_what_was_calibrated(tmp_path, monkeypatch, ow
     scan = Scan.open(dataset(tmp_path / "data", ("007/RH_rotation",), n_frames=8) / "frames_transfs/007/RH_rotation.h5")
     reconstruct(scan, calibration=Calibration.shipped())
     assert asked
+
+
+@pytest.mark.parametrize("beyond", [{"gain": 5.0}, {"fan": 0.1}, {"crossed_fans": FanError(0.2, 0.0)},
+                                    {"crossed_fans": FanError(1.0, 90.0)}, {"spread": (np.nan,) * 6}])
+def test_what_could_not_be_read_again_is_not_written(tmp_path, beyond):
+    path = tmp_path / "c.h5"
+    with pytest.raises(InputError, match=r"c\.h5"):
+        replace(Calibration.shipped(), **beyond).save(path)
+    assert not list(tmp_path.iterdir())
