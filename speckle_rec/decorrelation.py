@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import warp
 from .features import AmplitudeFeatures
-from .inplane import se2_exp, se2_log
+from .inplane import chain_poses, se2_exp, se2_log
 from .kernels import cpu
 from .probe import Cells, ProbeGeometry
 from .tissue import WINDOW_HALF, windows
@@ -282,15 +282,6 @@ def between_rows(lines: Array, twist: Array, row_mm: float) -> NDArray[np.float3
     return np.square(np.sin(np.float32(np.pi) * rows))
 
 
-def coefficients(sums: Array, min_px: int = 30) -> NDArray[np.float32]:
-    """Pearson correlation [P] from the sums of `kernels.cell_sums`; NaN where a cell shows no variance."""
-    n, sa, sb, saa, sbb, sab = sums.T
-    count = np.maximum(n, 1)
-    va, vb = saa - sa * sa / count, sbb - sb * sb / count
-    fit = (n >= min_px) & (va > 1e-3 * count) & (vb > 1e-3 * count)
-    return np.where(fit, (sab - sa * sb / count) / np.sqrt(np.where(fit, va * vb, 1)), np.nan).astype(np.float32)
-
-
 WORST_CELL = 0.25                     # a cell whose correlation at rest is below this says nothing
 
 
@@ -358,6 +349,23 @@ def frame_pairs(n_frames: int, lags: Sequence[int], skip: NDArray[np.bool_]) -> 
     return i[keep], j[keep]
 
 
+def cell_runs(labels: NDArray[np.int32], n_cells: int) -> tuple[Ints, Ints]:
+    """Runs [R, 4] and edges [P + 1] of cells (labels [H, W], -1 outside), as `kernels.cpu.unit_cells` takes them."""
+    rows, columns = labels.shape
+    padded = np.full((rows, columns + 1), -1, np.int64)
+    padded[:, :-1] = labels
+    flat = padded.ravel()
+    first = np.flatnonzero((flat >= 0) & (flat != np.roll(flat, 1)))
+    last = np.flatnonzero((flat >= 0) & (flat != np.roll(flat, -1))) + 1
+    cell, size = flat[first], last - first
+    edges = np.concatenate([[0], np.cumsum(np.bincount(cell, size, n_cells))]).astype(np.int64)
+    order = np.argsort(cell, kind="stable")
+    place = np.empty(len(first), np.int64)
+    place[order] = np.cumsum(size[order]) - size[order]
+    row, column = np.divmod(first, columns + 1)
+    return np.stack([row, column, column + size, place], 1), edges
+
+
 class Correlator:
     """Cell correlations of frame pairs, aligned in plane.
 
@@ -373,23 +381,49 @@ class Correlator:
         self.mm_px = geometry.mm_px
         self.px_mm = np.linalg.inv(self.mm_px)
         self.spans = warp.spans_of(self.labels >= 0)
+        self.runs, self.edges = cell_runs(self.labels, self.n_cells)
+
+    def among(self, images: Sequence, poses: Sequence[Array] | Array, first: Ints, second: Ints) -> NDArray[np.float32]:
+        """Correlations [M, P] of pairs of feature images, all moved to one place.
+
+        Parameters
+        ----------
+        images : F feature images.   poses : F planar poses [3, 3] of the place in each of them.
+        first, second : int64 [M], images of each pair.
+        """
+        cells = np.empty((len(images), self.edges[-1]), np.float32)
+        for image, pose, out in zip(images, poses, cells, strict=True):
+            M = np.ascontiguousarray((self.px_mm @ pose @ self.mm_px)[:2])
+            if warp.steep(M):
+                image, M = warp.cubic(image, M, self.spans), np.eye(2, 3)
+            cpu.unit_cells(image, M, self.spans, self.runs, self.edges, out)
+        rho = np.empty((len(first), self.n_cells), np.float32)
+        cpu.unit_products(cells, first, second, self.edges, rho)
+        return rho
 
     def pair(self, a, b, planar_twist: Array) -> NDArray[np.float32]:
         """Correlations [P] of two feature images whose planar motion (b in a) is known.
 
         Both are moved half of it, so that interpolation blurs both alike.
         """
-        M_a, M_b = ((self.px_mm @ se2_exp(v) @ self.mm_px)[:2] for v in (planar_twist / 2, -planar_twist / 2))
-        sums = np.empty((self.n_cells, 6))
-        if warp.steep(M_a):
-            cpu.cell_sums(warp.cubic(a, M_a, self.spans), warp.cubic(b, M_b, self.spans), self.labels, sums)
-        else:
-            cpu.moved_sums(a, M_a, b, M_b, self.spans, self.labels, sums)
-        return coefficients(sums)
+        half = [se2_exp(v) for v in (planar_twist / 2, -planar_twist / 2)]
+        return self.among([a, b], half, np.zeros(1, np.int64), np.ones(1, np.int64))[0]
 
     def turns(self, planar_twist: Array) -> BeamTurns:
         """Turns of the beams in the tissue under planar twists [M, 3]."""
         return BeamTurns(self.lines, self.geometry, planar_twist)
+
+
+PLACES = 8      # frames between the places that pairs are moved to: a place is hardly off the middle of a pair
+
+
+def places(i: Ints, j: Ints, n_frames: int) -> Ints:
+    """Frame [M] nearest to the middle of each pair, of every `PLACES`-th, in whose plane the pair is compared.
+
+    A frame is so moved a few times, not once for each pair that it is in; between neighbours interpolation blurs the
+    one a little more than the other, which changes their correlation by .002 (METHOD.md (3.2)).
+    """
+    return np.minimum((i + j + PLACES) // (2 * PLACES) * PLACES, n_frames - 1)
 
 
 def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
@@ -404,24 +438,29 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
     correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
     n = images.scan.n_frames
     i, j = frame_pairs(n, lags, skip)
-    rho, twists = np.empty((len(i), len(cells)), np.float32), np.empty((len(i), 3))
-    first = np.searchsorted(j, np.arange(n + 1))
-    chain = [np.eye(3)]
-    for v in planar_step[1:]:
-        chain.append(chain[-1] @ se2_exp(v))
+    rho = np.empty((len(i), len(cells)), np.float32)
+    chain = chain_poses(planar_step)
+    twists = np.array([se2_log(np.linalg.solve(chain[a], chain[b])) for a, b in zip(i, j, strict=True)]).reshape(-1, 3)
+    at = places(i, j, n)
+    waiting = [(int(j[rows].max()), int(i[rows].min()), int(place), rows)       # last frame, first frame
+               for place in np.unique(at) for rows in [np.flatnonzero(at == place)]]
     kept: dict[int, NDArray[np.float32]] = {}
 
-    def pairs_of(frame: int) -> None:
-        for m in range(first[frame], first[frame + 1]):
-            twists[m] = se2_log(np.linalg.solve(chain[i[m]], chain[frame]))
-            rho[m] = correlator.pair(kept[i[m]], kept[frame], twists[m])
+    def compare(place: int, rows: Ints) -> None:
+        frames, where = np.unique([i[rows], j[rows]], return_inverse=True)
+        first, second = where.reshape(2, -1)
+        rho[rows] = correlator.among([kept[k] for k in frames], np.linalg.solve(chain[frames], chain[place]), first,
+                                     second)
 
     with threads(jobs) as pool:
         for start, block in images.blocks():
             kept.update(enumerate(pool.map(correlator.features, block), start))
-            list(pool.map(pairs_of, range(start, start + len(block))))
-            for k in [k for k in kept if k < start + len(block) - max(lags)]:
+            there = start + len(block)
+            list(pool.map(lambda w: compare(*w[2:]), [w for w in waiting if w[0] < there]))
+            waiting = [w for w in waiting if w[0] >= there]
+            oldest = min((w[1] for w in waiting), default=n)
+            for k in [k for k in kept if k < oldest]:
                 del kept[k]
             if progress:
-                progress(start + len(block), n)
+                progress(there, n)
     return Correlations(i, j, rho, correlator.turns(twists))

@@ -82,6 +82,14 @@ def chained(steps: Iterable[Array]) -> Array:
     return se2_log(T)
 
 
+def chain_poses(planar_step: Array) -> Array:
+    """Planar pose [N, 3, 3] of each frame in the first, from the steps [N, 3]."""
+    out = [np.eye(3)]
+    for v in planar_step[1:]:
+        out.append(out[-1] @ se2_exp(v))
+    return np.array(out)
+
+
 def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
     """Whether two frames are one picture that was shown twice."""
     return bool(np.mean(a != b) < SAME)
@@ -393,9 +401,7 @@ def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
     first = motion.j - motion.i == 1
     step[motion.j[first]] = motion.twist[first]
     for iteration in range(4):
-        chain = [np.eye(3)]
-        for v in step[1:]:
-            chain.append(chain[-1] @ se2_exp(v))
+        chain = chain_poses(step)
         band, rhs = np.zeros((width + 1, 3 * n_frames)), np.zeros((n_frames, 3))
 
         def put(a, b, H, band=band):

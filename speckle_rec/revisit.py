@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .decorrelation import GREY_PER_NEPER, Correlations, Correlator
 from .features import AmplitudeFeatures, FloatImage, GreyFeatures, shrink
-from .inplane import _NO_PAIRS, Matcher, PlanarMotion, se2_exp, se2_log
+from .inplane import _NO_PAIRS, Matcher, PlanarMotion, chain_poses, se2_log
 from .probe import Cells, ProbeGeometry
 from .working import WorkingImages, threads
 
@@ -65,14 +65,6 @@ def thinning(n_frames: int) -> int:
 def stride_of(n_frames: int) -> int:
     """Frames between those of a scan that are compared: a multiple of `STRIDE`."""
     return STRIDE * thinning(n_frames)
-
-
-def chain_poses(planar_step: Array) -> Array:
-    """Planar pose [N, 3, 3] of each frame in the first, from the steps [N, 3]."""
-    out = [np.eye(3)]
-    for v in planar_step[1:]:
-        out.append(out[-1] @ se2_exp(v))
-    return np.array(out)
 
 
 def thumbnail_grid(geometry: ProbeGeometry, pixel_mm: float = THUMBNAIL_MM) -> tuple[int, Array, NDArray[np.bool_]]:

@@ -8,7 +8,7 @@ import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import decorrelation, features
+from speckle_rec import decorrelation, features, warp
 from speckle_rec import geometry as se3
 from speckle_rec.decorrelation import (
     Correlations,
@@ -21,6 +21,7 @@ from speckle_rec.decorrelation import (
     forms_of,
     frame_pairs,
 )
+from speckle_rec.inplane import chain_poses
 from speckle_rec.kernels import cpu
 from speckle_rec.probe import cells, ultrasonix_4dc7
 from speckle_rec.scan import Scan
@@ -46,17 +47,37 @@ def correlator(grid):
 
 # -- correlation coefficients
 
-def test_coefficients_are_those_of_numpy(grid):
+def correlated(a, b, labels, n_cells):
+    """Correlations [P] of two images as they are."""
+    runs, edges = decorrelation.cell_runs(labels, n_cells)
+    cells, rho = np.empty((2, edges[-1]), np.float32), np.empty((1, n_cells), np.float32)
+    for image, out in zip((a, b), cells, strict=True):
+        cpu.unit_cells(image, np.eye(2, 3), warp.spans_of(labels >= 0), runs, edges, out)
+    cpu.unit_products(cells, np.array([0]), np.array([1]), edges, rho)
+    return rho[0]
+
+
+def test_correlations_are_those_of_numpy(grid):
     rng = np.random.default_rng(0)
-    a = rng.normal(3, 2, scenes.SECTOR.shape).astype(np.float32)
+    a = rng.normal(30, 2, scenes.SECTOR.shape).astype(np.float32)       # a mean far above the spread
     b = (0.6 * a + rng.normal(-1, 1, a.shape)).astype(np.float32)
-    sums = np.empty((len(grid), 6))
-    cpu.cell_sums(a, b, grid.labels, sums)
-    rho = decorrelation.coefficients(sums)
+    rho = correlated(a, b, grid.labels, len(grid))
     for p in range(len(grid)):
         inside = grid.labels == p
         assert rho[p] == pytest.approx(np.corrcoef(a[inside], b[inside])[0, 1], abs=1e-4)
-        assert sums[p, 0] == inside.sum()
+
+
+def test_cells_in_pieces_are_put_together():
+    labels = np.full((20, 30), -1, np.int32)
+    labels[2:12, 3:9] = labels[2:12, 20:30] = 1                         # up to the edge of the image
+    labels[3:11, 9:20] = 0
+    labels[12:, ::2] = 2
+    runs, edges = decorrelation.cell_runs(labels, 4)                    # cell 3 has no pixels
+    assert edges.tolist() == [0, *np.cumsum([(labels == p).sum() for p in range(4)])]
+    order = np.full(edges[-1], -1)
+    for row, first, last, place in runs:
+        order[place:place + last - first] = labels[row, first:last]
+    np.testing.assert_array_equal(order, np.repeat(range(4), np.diff(edges)))
 
 
 def test_cells_without_variance_or_pixels_have_no_correlation():
@@ -66,9 +87,7 @@ def test_cells_without_variance_or_pixels_have_no_correlation():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, *labels.shape)).astype(np.float32)
     b[:, 20:40] = 0.5
-    sums = np.empty((4, 6))
-    cpu.cell_sums(a, b, labels, sums)
-    rho = decorrelation.coefficients(sums)
+    rho = correlated(a, b, labels, 4)
     assert np.isfinite(rho[0])
     assert np.isnan(rho[1:]).all()     # constant, five pixels, none at all
 
@@ -79,6 +98,22 @@ def test_aligning_halfway_is_symmetric(correlator):
     a, b = (correlator.features(scenes.frame(v, seed)) for seed, v in enumerate([np.zeros(6), [.5, .3, .1, 0, 0, .01]]))
     v = np.array([0.5, 0.3, 0.01])
     np.testing.assert_allclose(correlator.pair(a, b, v), correlator.pair(b, a, -v), atol=1e-6)
+
+
+def test_pairs_are_the_same_wherever_they_are_compared(correlator, grid):
+    """Frames moved to a place near the middle of their pairs, not to each middle: the same correlations, nearly."""
+    n = 24
+    step = np.tile([0.06, 0.02, 0.002], (n, 1))
+    step[0] = 0
+    twists = [[p[0, 2], p[1, 2], 0, 0, 0, np.arctan2(p[1, 0], p[0, 0])] for p in chain_poses(step)]
+    scan = Scan.from_arrays(np.stack([scenes.frame(v, k) for k, v in enumerate(twists)]), scale=scenes.SECTOR.scale)
+    skip = np.arange(n) == 9
+    found = correlate(WorkingImages(scan, scenes.SECTOR, 1), grid, step, skip, lags=(1, 3, 8), jobs=1)
+    looks = [correlator.features(frame) for frame in scan.frames(0, n)]
+    apart = [rho - correlator.pair(looks[i], looks[j], v)
+             for i, j, rho, v in zip(found.i, found.j, found.rho, found.turns.twist, strict=True)]
+    assert abs(np.nanmean(apart)) < 0.01
+    assert np.nanstd(apart) < 0.05
 
 
 def test_alignment_brings_the_correlation_back(correlator):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..decorrelation import Correlations
 from ..device import to_host
 from ..features import GREY_CLIP
-from ..inplane import PlanarMotion
+from ..inplane import PlanarMotion, chain_poses
 from ..kernels import gpu, gpu_images
 from ..probe import Cells, ProbeGeometry
 from ..revisit import (
@@ -19,7 +19,6 @@ from ..revisit import (
     NO_LOOPS,
     SIGMA_PX,
     Loops,
-    chain_poses,
     mean_correlation,
     peaks,
     shifted_parts,
@@ -30,7 +29,7 @@ from ..revisit import (
 from ..working import BLOCK
 from .correlation import BatchCorrelator
 from .frames import Batches, DeviceFrames
-from .matching import BatchMatcher, se2_logs
+from .matching import BatchMatcher, se2_exps, se2_logs
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -76,7 +75,8 @@ def find_loops(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDA
         first, second = np.split(where, 2)
         images = frames.pick(picked)
         found = matcher.match(matcher.pyramids(images), first, second, guess[rows])
-        rho = correlator.pairs(correlator.features(images), first, second, found[0])
+        half = found[0] / 2
+        rho = correlator.pairs(correlator.features(images), first, second, se2_exps(half), se2_exps(-half))
         done += len(first)
         if progress:
             progress(done, len(i))

@@ -11,6 +11,8 @@ njit = numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"
 
 CUBIC = -0.75       # OpenCV's (Keys 1981 has -1/2)
 LANES = 64          # of a vectorised and unrolled loop
+LEAST_PX = 30       # of a cell whose correlation tells anything
+LEAST_VARIANCE = 1e-3
 
 
 @njit
@@ -55,66 +57,61 @@ def block_ncc(a, b, tops, lefts, size, radius, surfaces):
 
 
 @njit
-def cell_sums(a, b, labels, sums):
-    """Sums over cells that make a correlation coefficient.
+def unit_cells(image, M, spans, runs, edges, out):
+    """Pixels of an image moved as by `warp_cubic`, cell after cell, each cell less its mean and of unit norm.
+
+    Products of two images of such cells, added, are their correlation coefficients.
 
     Parameters
     ----------
-    a, b : float32 [H, W].
-    labels : int32 [H, W], cell of each pixel or -1.
-    sums : float64 [n_cells, 6], filled with n, sum a, sum b, sum a^2, sum b^2, sum ab.
+    image : float32 [H, W].   M, spans : see `warp_cubic`.
+    runs : int64 [R, 4], row, first column, one after the last, and place in `out` of pixels of a cell that lie side by
+        side in a row; by row.
+    edges : int64 [P + 1], places of the cells.
+    out : float32 [edges[-1]], filled; NaN in cells of less than `LEAST_PX` or without variance.
     """
-    sums[:] = 0
-    for r in range(a.shape[0]):
-        _row_sums(a[r], b[r], labels[r], 0, a.shape[1], sums)
+    ramp, moved = np.arange(image.shape[1]).astype(np.float32), np.empty(image.shape[1], np.float32)
+    row = -1
+    for k in range(len(runs)):
+        if runs[k, 0] != row:
+            row = runs[k, 0]
+            _warp_row(image, M, row, spans[row, 0], spans[row, 1], ramp, moved)
+        first, last, place = runs[k, 1], runs[k, 2], runs[k, 3]
+        run, cell = moved[first:last], out[place:place + last - first]
+        for q in range(last - first):       # a slice assigned at once costs more than it moves
+            cell[q] = run[q]
+    for p in range(edges.size - 1):
+        cell = out[edges[p]:edges[p + 1]]
+        n = cell.size
+        total, square = np.float32(0), np.float32(0)
+        for q in range(n):
+            total += cell[q]
+        mean = total / np.float32(max(n, 1))
+        for q in range(n):
+            cell[q] -= mean
+            square += cell[q] * cell[q]
+        per = np.float32(1 / np.sqrt(square)) if n >= LEAST_PX and square > LEAST_VARIANCE * n else np.float32(np.nan)
+        for q in range(n):
+            cell[q] *= per
 
 
 @njit
-def _row_sums(a, b, labels, first, last, sums):
-    """Add columns first..last-1 of a row to the sums of its cells."""
-    c = first
-    while c < last:
-        cell = labels[c]
-        end = c + 1
-        while end < last and labels[end] == cell:
-            end += 1
-        if cell >= 0:
-            sa = np.float32(0)
-            sb = np.float32(0)
-            saa = np.float32(0)
-            sbb = np.float32(0)
-            sab = np.float32(0)
-            ra = a[c:end]
-            rb = b[c:end]
-            for q in range(end - c):
-                va = ra[q]
-                vb = rb[q]
-                sa += va
-                sb += vb
-                saa += va * va
-                sbb += vb * vb
-                sab += va * vb
-            sums[cell, 0] += end - c
-            sums[cell, 1] += sa
-            sums[cell, 2] += sb
-            sums[cell, 3] += saa
-            sums[cell, 4] += sbb
-            sums[cell, 5] += sab
-        c = end
+def unit_products(images, first, second, edges, rho):
+    """Correlation coefficients of the cells of image pairs.
 
-
-@njit
-def moved_sums(a, M_a, b, M_b, spans, labels, sums):
-    """`cell_sums` of two images that are moved row by row as by `warp_cubic`, without keeping what was moved."""
-    sums[:] = 0
-    ramp = np.arange(a.shape[1]).astype(np.float32)
-    row_a, row_b = np.empty(a.shape[1], np.float32), np.empty(a.shape[1], np.float32)
-    for r in range(a.shape[0]):
-        first, last = spans[r, 0], spans[r, 1]
-        if first < last:
-            _warp_row(a, M_a, r, first, last, ramp, row_a)
-            _warp_row(b, M_b, r, first, last, ramp, row_b)
-            _row_sums(row_a, row_b, labels[r], first, last, sums)
+    Parameters
+    ----------
+    images : float32 [F, K], `unit_cells` of each.   first, second : int64 [M], images of each pair.
+    edges : int64 [P + 1].   rho : float32 [M, P], filled; NaN where either cell is.
+    """
+    for p in range(edges.size - 1):
+        begin, end = edges[p], edges[p + 1]
+        for m in range(first.size):
+            a, b = images[first[m], begin:end], images[second[m], begin:end]
+            total = np.float32(0)
+            for q in range(end - begin):
+                total += a[q] * b[q]
+            rho[m, p] = total if end > begin else np.nan
 
 
 @njit
