@@ -21,7 +21,7 @@ from speckle_rec import geometry as se3
 from speckle_rec import score
 from speckle_rec.adaptation import adapt
 from speckle_rec.calibration import Calibration
-from speckle_rec.direction import backward, other_starts, planar_poses, search, sequential
+from speckle_rec.direction import other_starts, planar_poses, search, sequential
 from speckle_rec.engines import ProtocolPrior
 from speckle_rec.exchange import exchanged
 from speckle_rec.fan import Hand
@@ -67,9 +67,10 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     factors = Factors.of(planar, speckle, forms, strengths, curves, Hand(), loops, acceleration)
     some = thinned(sampled(factors))
     neighbours = step, speckle, forms, strengths, curves, Hand()
-    starts = [T, *other_starts(*neighbours)]
+    others, back = other_starts(*neighbours)
+    starts = [T, *others]
     mended = mend(solve(drawn(cheapest(starts, factors), some), some), some)
-    T = exchanged(mended, [*starts, backward(*neighbours)], some).T
+    T = exchanged(mended, [*starts, back], some).T
     yield "+ loops", T, T_image_face
     factors = factors.judged(adapt(strengths_of(T), T, speckle, forms, curves))
     some = thinned(sampled(factors))

@@ -133,13 +133,16 @@ def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: C
 
 
 def other_starts(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
-                 hand: Hand) -> list[Array]:
-    """Trajectories [N, 4, 4] that went other ways where signs were nearly even: by other weights and cells."""
+                 hand: Hand) -> tuple[list[Array], Array]:
+    """Trajectories [N, 4, 4] that went other ways where signs were nearly even: by other weights and cells; backward.
+
+    Each goes one frame at a time, on one core.
+    """
     scan = planar_step, speckle, forms, strengths, curves, hand
-    with threads(1) as aside:       # it goes one frame at a time, on one core
-        alone = aside.submit(sequential, *scan)
+    with threads(1) as aside:
+        alone, back = aside.submit(sequential, *scan), aside.submit(backward, *scan)
         other = search(*scan, temper=4 * TEMPER, every=EVERY_CELL + 1)[0]
-        return [alone.result()[0], other]
+        return [alone.result()[0], other], back.result()
 
 
 def backward(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,

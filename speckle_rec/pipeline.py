@@ -14,7 +14,7 @@ from .calibration import Calibration
 from .confidence import judge
 from .config import Config
 from .decorrelation import Curves
-from .direction import MirrorPrior, backward, choose_mirror, other_starts, search, sequential
+from .direction import MirrorPrior, choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
 from .exchange import exchanged
 from .fan import NO_FAN_ERROR, Hand, is_swept, pivot_depth
@@ -106,8 +106,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                                  loops if seen_again else None, acceleration)
             speckle = replace(speckle, rho=factors.rho[:len(speckle.rho)])      # half a gigabyte in long scans
             with clock.stage("starts"):
-                neighbours = planar_step, speckle, forms, strengths, curves, hand
-                forward, back = [T, *other_starts(*neighbours)], backward(*neighbours)
+                others, back = other_starts(planar_step, speckle, forms, strengths, curves, hand)
+                forward = [T, *others]
                 T = cheapest(forward, factors) if hand.pivot else least([*forward, back], factors)
             crossed = Calibrated(T)
         if seen_again:

@@ -131,6 +131,8 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, 
     alike : [K, K].   best : [K, K], row of `shifts`.
     """
     flat = images.reshape(len(images), -1)
+    shown = flat.any(0)                     # by any of them: others add nothing
+    flat = np.ascontiguousarray(flat[:, shown])
     shifts = shifts or [(0, 0)]
     alike = np.full((len(images),) * 2, -1, np.float32)
     best = np.zeros(alike.shape, np.int64)
@@ -148,7 +150,7 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, 
             to, source = shifted_parts(shift)
             moved = np.zeros_like(images)
             moved[to] = images[source]
-            other = moved.reshape(flat.shape)
+            other = np.compress(shown, moved.reshape(len(images), -1), axis=1)
             list(pool.map(lambda first, other=other, n=n: compare(first, other, n),
                           range(0, len(images), ROWS_AT_ONCE)))
     if half:        # to shift the one is to shift the other back
