@@ -77,7 +77,8 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     yield "full solve with loops", solve(T, factors), T_image_face
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))
     yield "+ orthogonal planes", crossed.T, T_image_face
-    yield "full solve", solve(crossed.T, crossed.applied(factors)), T_image_face
+    T = solve(crossed.T, crossed.applied(factors))
+    yield "full solve", calibration.crossed_fans.undone(T) if crossed.crossings else T, T_image_face
 
 
 def main() -> None:

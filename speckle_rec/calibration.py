@@ -24,6 +24,7 @@ from .decorrelation import (
     CellStrengths,
     Correlations,
     Curves,
+    cell_strengths,
     relative,
 )
 from .direction import MirrorPrior
@@ -195,6 +196,26 @@ class Calibration:
     def shipped(cls) -> "Calibration":
         """The calibration that comes with the package, fitted to simulated scans of a 4DC7-3/40-like probe."""
         return _shipped()
+
+    @classmethod
+    def default(cls, kind: str) -> "Calibration":
+        """What is used where none is given: the shipped one, or physical curves for a linear probe."""
+        return cls.shipped() if kind == "curvilinear" else Uncalibrated.of(Curves.default(kind))
+
+
+class Uncalibrated(Calibration):
+    """Bare curves, without a regression over what the images show of each cell."""
+
+    @classmethod
+    def of(cls, curves: Curves) -> "Uncalibrated":
+        """Curves as a calibration; its hash is "physical"."""
+        return cls(curves, np.zeros((len(PARTS), 1 + 2 * len(SIGNS))), hash="physical")
+
+    def judge(self, speckle: Correlations, images: WorkingImages, cells: Cells,
+              jobs: int = 0) -> Callable[[Array | None], CellStrengths]:
+        """Strengths of a scan's cells, see `cell_strengths`, whatever its poses."""
+        strengths = cell_strengths(speckle, images.scan.n_frames, self.curves)
+        return lambda T: strengths
 
 
 @dataclass(frozen=True)

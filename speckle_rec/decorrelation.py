@@ -112,12 +112,6 @@ class Curves:
         """U [P, 3, 3] of cells, see `forms_of`."""
         return forms_of(self, lines_of(geometry, cells))
 
-    def judge(self, speckle: "Correlations", images: WorkingImages, cells: Cells,
-              jobs: int = 0) -> Callable[[Array | None], "CellStrengths"]:
-        """Strengths of a scan's cells, see `cell_strengths`, whatever its poses."""
-        strengths = cell_strengths(speckle, images.scan.n_frames, self)
-        return lambda T: strengths
-
     def rest(self, speckle: "Correlations") -> NDArray[np.float32]:
         """Part of Q [M, P] that in-plane motion adds (METHOD.md (3.9))."""
         rest = speckle.turn2

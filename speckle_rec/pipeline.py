@@ -10,14 +10,14 @@ import numpy as np
 from . import brightness, orthogonal, persistence
 from . import geometry as se3
 from .adaptation import adapt
-from .calibration import Calibration
+from .calibration import Calibration, Uncalibrated
 from .confidence import judge
 from .config import Config
 from .decorrelation import Curves
-from .direction import MirrorPrior, choose_mirror, other_starts, search, sequential
+from .direction import choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
 from .exchange import exchanged
-from .fan import NO_FAN_ERROR, Hand, is_swept, pivot_depth
+from .fan import Hand, is_swept, pivot_depth
 from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
 from .measuring import measuring
@@ -64,10 +64,10 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         found = find(sample_frames(scan), scan.scale)
         images = WorkingImages.of(scan, found.geometry)
         grid = cells(images.geometry)
-        calibration = calibration or default_calibration(found.geometry.kind)
-        curves = calibration.curves if isinstance(calibration, Calibration) else calibration
-        spread = calibration.spread if isinstance(calibration, Calibration) else np.ones(6)                 # (7.10)
-        fans = calibration.crossed_fans if isinstance(calibration, Calibration) else NO_FAN_ERROR
+        if isinstance(calibration, Curves):
+            calibration = Uncalibrated.of(calibration)
+        calibration = calibration or Calibration.default(found.geometry.kind)
+        curves = calibration.curves
         hand = Hand() if found.geometry.kind == "curvilinear" else Hand().swept
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))
@@ -125,10 +125,9 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         if solved:
             with clock.stage("batch solve"):
                 T = solve(crossed.T, crossed.applied(factors))
-                T = fans.undone(T) if crossed.crossings else T                                              # (7.9b)
+                T = calibration.crossed_fans.undone(T) if crossed.crossings else T                          # (7.9b)
     with clock.stage("fusion"):
-        usual = calibration.mirror if isinstance(calibration, Calibration) else MirrorPrior()
-        T, mirror_note = choose_mirror(T, usual, config.mirrored)
+        T, mirror_note = choose_mirror(T, calibration.mirror, config.mirrored)
         step, noise = step_measurements(T, planar_covariance, step_covariance)
         smoothed, covariance = smooth(step, noise, acceleration)
         increment = step if solved else smoothed        # the solve has weighed the hand's smoothness already
@@ -138,6 +137,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     T_first_frame = T_image_face @ T @ se3.inverse(T_image_face)
     T_prev_frame = T_image_face @ se3.exp(increment) @ se3.inverse(T_image_face)
     T_first_frame[0] = T_prev_frame[0] = np.eye(4)
+    spread = np.array(calibration.spread)                                                                   # (7.10)
     result = Reconstruction(T_first_frame, T_prev_frame,
                             chained_covariance(T, covariance, curves.scale_uncertainty) * np.outer(spread, spread),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
@@ -158,13 +158,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.evidence["revisit_pairs"] = np.stack([loops.planar.i, loops.planar.j], 1)
     result.evidence.update(gather(increment, found.geometry, curves))
     result.evidence.update(measured(T, speckle, forms, strengths, curves))
-    result.numbers["calibration_hash"] = calibration.hash if isinstance(calibration, Calibration) else "physical"
+    result.numbers["calibration_hash"] = calibration.hash
     return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
-
-
-def default_calibration(kind: str) -> Calibration | Curves:
-    """What is used where no calibration is given: the shipped one, or physical curves for a linear probe."""
-    return Calibration.shipped() if kind == "curvilinear" else Curves.default(kind)
 
 
 class Clock:

@@ -10,7 +10,7 @@ from small_scans import random_poses, speckle
 
 from speckle_rec import cli, fit_machine, protocol, training
 from speckle_rec import geometry as se3
-from speckle_rec.calibration import SIGNS, Calibration
+from speckle_rec.calibration import SIGNS, Calibration, Uncalibrated
 from speckle_rec.curvefit import LENS, PARTS, Sample, design, fit, parts, predict
 from speckle_rec.decorrelation import USUAL_MIX, Curves, between_rows, lines_of
 from speckle_rec.errors import InputError
@@ -232,3 +232,11 @@ def test_the_report_is_drawn(tmp_path, records):
     plots.write(tmp_path / "c.png", Calibration(TRUTH, true_coefficients(),
                                                 priors=protocol.gather([r.motion for r in records])), records)
     assert (tmp_path / "c.png").stat().st_size > 20_000
+
+
+def test_bare_curves_are_a_calibration_that_changes_nothing():
+    bare = Uncalibrated.of(TRUTH)
+    assert bare.hash == "physical" and bare.curves is TRUTH
+    np.testing.assert_array_equal(bare.forms(SECTOR, GRID), TRUTH.forms(SECTOR, GRID))
+    assert Calibration.default("curvilinear") is Calibration.shipped()
+    assert Calibration.default("linear").curves == Curves.default("linear")

@@ -8,9 +8,10 @@ import scenes
 
 from speckle_rec import geometry as se3
 from speckle_rec import score
+from speckle_rec.calibration import Uncalibrated
 from speckle_rec.confidence import step_confidence
 from speckle_rec.config import Config
-from speckle_rec.decorrelation import CellStrengths, Correlations, Curves
+from speckle_rec.decorrelation import CellStrengths, Correlations
 from speckle_rec.inplane import PlanarMotion
 from speckle_rec.mirror import ENOUGH_LOOPS
 from speckle_rec.pipeline import reconstruct
@@ -146,7 +147,7 @@ def test_the_curves_that_were_used_are_named(frames):
 def test_cells_are_judged_by_the_poses_as_soon_as_they_are_known(frames, result, monkeypatch):
     """By images first, by the frame-by-frame trajectory then, and by the one whose signs are mended at last."""
     monkeypatch.setattr("speckle_rec.pipeline.ENOUGH_LOOPS", 0)
-    judge, asked = Curves.judge, []
+    judge, asked = Uncalibrated.judge, []
 
     def blind_at(step):
         def of(self, *args):
@@ -162,7 +163,7 @@ def test_cells_are_judged_by_the_poses_as_soon_as_they_are_known(frames, result,
     ends = []
     for step in (0, 2, 3):
         asked.clear()
-        monkeypatch.setattr(Curves, "judge", blind_at(step))
+        monkeypatch.setattr(Uncalibrated, "judge", blind_at(step))
         ends.append(run(scan_of(frames)).T_first_frame)
         assert len(asked) == 3 and asked[0] is None
         assert all(T.shape == (N, 4, 4) for T in asked[1:])
