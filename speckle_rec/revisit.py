@@ -130,11 +130,16 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, 
     -------
     alike : [K, K].   best : [K, K], row of `shifts`.
     """
-    flat = images.reshape(len(images), -1)
-    shown = flat.any(0)                     # by any of them: others add nothing
-    flat = np.ascontiguousarray(flat[:, shown])
+    K, rows, columns = images.shape
     shifts = shifts or [(0, 0)]
-    alike = np.full((len(images),) * 2, -1, np.float32)
+    # Side by side with room for the shifts between rows, so that to shift all is to begin elsewhere.
+    down, right = np.abs(shifts).max(0)
+    wide = columns + right
+    room, size = down * wide + right, rows * wide
+    spaced = np.zeros((K, room + size + room), np.float32)
+    spaced[:, room:room + size].reshape(K, rows, wide)[..., :columns] = images
+    flat = spaced[:, room:room + size]
+    alike = np.full((K, K), -1, np.float32)
     best = np.zeros(alike.shape, np.int64)
     half = shifts == [(-down, -right) for down, right in reversed(shifts)]
 
@@ -147,12 +152,9 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, 
 
     with threads(jobs) as pool:
         for n, shift in enumerate(shifts):
-            to, source = shifted_parts(shift)
-            moved = np.zeros_like(images)
-            moved[to] = images[source]
-            other = np.compress(shown, moved.reshape(len(images), -1), axis=1)
-            list(pool.map(lambda first, other=other, n=n: compare(first, other, n),
-                          range(0, len(images), ROWS_AT_ONCE)))
+            begin = room - shift[0] * wide - shift[1]
+            other = spaced[:, begin:begin + size]
+            list(pool.map(lambda first, other=other, n=n: compare(first, other, n), range(0, K, ROWS_AT_ONCE)))
     if half:        # to shift the one is to shift the other back
         earlier = np.tril_indices(len(images), -1)
         alike[earlier], best[earlier] = alike.T[earlier], len(shifts) - 1 - best.T[earlier]

@@ -5,11 +5,32 @@ import math
 import numba
 import numpy as np
 
-from .multilaterate import relative
+from .multilaterate import compose, relative
 
 njit = numba.njit(nogil=True, cache=True)
 
 MOST_ANGLE = 3.1        # rad, above which a twist is left to `geometry.log`
+
+
+@njit
+def along(steps, out):
+    """Fill the upper rows of out [N, 4, 4] with the products of steps [N, 3, 4]; entry 0 is the identity.
+
+    Each rotation R goes on as R (3 - R^T R) / 2, which keeps it orthonormal.
+    """
+    X, gram = np.empty((3, 4)), np.empty((3, 3))
+    if len(steps):
+        out[0] = np.eye(4)
+    for n in range(1, len(steps)):
+        compose(out[n - 1, :3], steps[n], X)
+        for r in range(3):
+            for c in range(3):
+                gram[r, c] = (1.5 if r == c else 0.0) - 0.5 * (X[0, r] * X[0, c] + X[1, r] * X[1, c]
+                                                               + X[2, r] * X[2, c])
+        for r in range(3):
+            for c in range(3):
+                out[n, r, c] = X[r, 0] * gram[0, c] + X[r, 1] * gram[1, c] + X[r, 2] * gram[2, c]
+            out[n, r, 3] = X[r, 3]
 
 
 @njit
