@@ -1,5 +1,6 @@
 """Trackerless freehand 3D ultrasound from images alone."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from .pipeline import reconstruct
     from .result import Reconstruction
     from .scan import Scan
+
+# The kernels' threads wait asleep for work. By default they turn in circles, and take the cores from the very threads
+# that they wait for where other programs run beside them: docs/BENCHMARKS.md, rate.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __all__ = ["Calibration", "Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]
 
