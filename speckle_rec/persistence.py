@@ -27,13 +27,14 @@ FEWEST, ENOUGH = 3, 9       # stretches, and pairs of each within `TELLS_MM`
 CLEAN = 0.95                # share of the motion that neighbours see without persistence (.93 to 1.02 on eight scans)
 BLENDED = 0.90              # below it there is persistence
 MOST = 0.8
+LOST = 0.3                  # share of blocks that agree on a match, below which it is of little but noise
 
 
 def share(images: WorkingImages, motion: PlanarMotion, jobs: int = 0) -> float:
     """Share of the picture before in each picture of a scan; 0 where nothing tells of persistence.
 
     It is the share without which neighbours see as much of the motion over `FAR` frames as they do on scanners that
-    do not blend, `CLEAN` (2.7), over the stretches where the probe was rocked or carried in the image plane.
+    do not blend, `CLEAN` (2.7), in the median stretch where the probe was rocked or carried in the image plane.
 
     Parameters
     ----------
@@ -44,8 +45,8 @@ def share(images: WorkingImages, motion: PlanarMotion, jobs: int = 0) -> float:
     begins = stretches(first, tells(near, far, shape))
     if len(begins) < FEWEST:
         return 0.0
-    chosen = np.isin(first, np.add.outer(begins, np.arange(STRETCH)))
-    if neighbours_see(near[chosen], far[chosen], shape) > BLENDED:
+    parts = [np.isin(first, np.arange(begin, begin + STRETCH)) for begin in begins]
+    if np.median([neighbours_see(near[part], far[part], shape) for part in parts]) > BLENDED:
         return 0.0
     matcher = Matcher(images.geometry)
     low, high = 0.0, MOST
@@ -53,9 +54,9 @@ def share(images: WorkingImages, motion: PlanarMotion, jobs: int = 0) -> float:
         while high - low > 0.02:
             middle = (low + high) / 2
             without = undone(images, middle)
-            parts = list(pool.map(lambda begin, seen=without: _again(matcher, seen, begin), begins))
-            near, far = (np.concatenate(part) for part in zip(*parts, strict=True))
-            low, high = (middle, high) if neighbours_see(near, far, shape) < CLEAN else (low, middle)
+            found = pool.map(lambda begin, seen=without: _again(matcher, seen, begin), begins)
+            seen = np.median([neighbours_see(near, far, shape) for near, far in found])
+            low, high = (middle, high) if seen < CLEAN else (low, middle)
     return round((low + high) / 2, 2)
 
 
@@ -112,8 +113,8 @@ def image_shape(geometry: ProbeGeometry) -> Array:
 
 def over_far(motion: PlanarMotion) -> tuple[NDArray[np.int64], Array, Array]:
     """First frames [M] of the pairs (i, i + FAR) whose neighbours are matched too, the motion that these add up to
-    [M, 3], and that of the pair itself [M, 3]."""
-    lag = motion.j - motion.i
+    [M, 3], and that of the pair itself [M, 3]. Pairs whose speckle is lost tell nothing and are left out."""
+    lag = np.where(motion.share < LOST, 0, motion.j - motion.i)
     step = dict(zip(motion.j[lag == 1].tolist(), motion.twist[lag == 1], strict=True))
     found = [(i, chained([step[i + k] for k in range(1, FAR + 1)]), v)
              for i, v in zip(motion.i[lag == FAR].tolist(), motion.twist[lag == FAR], strict=True)

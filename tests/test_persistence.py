@@ -87,6 +87,19 @@ def test_nothing_is_claimed_of_scans_that_do_not_move_in_the_plane():
     assert persistence.share(images, PlanarMotion(*(v[:0] for v in vars(still).values()))) == 0
 
 
+@pytest.mark.parametrize("agree, blended", [(0.1, False), (0.9, True)])
+def test_matches_over_lost_speckle_are_not_taken_for_persistence(agree, blended):
+    """Half of the stretches see half of the motion: of no account where hardly a block agrees on it."""
+    images = WorkingImages(Scan.from_arrays(np.zeros((120, *scenes.SECTOR.shape), np.uint8), scale=scenes.SCALE),
+                           scenes.SECTOR, 1)
+    i, j = np.array([(k, k + lag) for lag in (1, 4) for k in range(120 - lag)]).T
+    far, late = j - i == 4, i >= 40
+    twist = np.where(far & late, 2.0, 1.0)[:, None] * (j - i)[:, None] * [0.2, 0, 0]
+    few = np.where(far & late, agree, 0.9)
+    motion = PlanarMotion(i, j, twist, np.tile(np.eye(3), (len(i), 1, 1)), np.ones(len(i)), few)
+    assert (persistence.share(images, motion, 1) > 0) == blended
+
+
 def test_a_reconstruction_measures_pictures_before_blending(rocked, monkeypatch):
     scan = Scan.from_arrays(rocked[:24], scale=scenes.SCALE)
     plain = pipeline.reconstruct(scan)
