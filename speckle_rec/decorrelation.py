@@ -244,6 +244,11 @@ class Correlations:
         """Squared turn [M, P] of each cell's beam in the tissue, rad^2; made anew, as large as `rho`."""
         return np.zeros_like(self.rho) if self.turns is None else self.turns.turn2()
 
+    def without(self, lost: NDArray[np.bool_]) -> "Correlations":
+        """These pairs, without the cells that are `lost` [N, P] in either frame."""
+        gone = lost[self.i] | lost[self.j]
+        return replace(self, rho=np.where(gone, np.float32(np.nan), self.rho)) if gone.any() else self
+
     def joined(self, other: "Correlations") -> "Correlations":
         """These pairs and those of `other`, of the same cells."""
         known = self.turns or other.turns

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import brightness, orthogonal, persistence
+from . import brightness, contact, orthogonal, persistence
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration, Uncalibrated
@@ -71,6 +71,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         hand = Hand() if found.geometry.kind == "curvilinear" else Hand().swept
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))
+        lost = contact.lifted(contact.levels(images, grid), grid.centres[:, 1])                             # (3.12)
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
         if blended := persistence.share(images, planar, config.jobs):                                       # (2.7)
@@ -80,7 +81,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         planar_step, planar_covariance = planar_chain(planar, scan.n_frames)
         acceleration = hand_acceleration(planar_step)
     with clock.stage("speckle correlation") as report:
-        speckle = pairs.correlate(grid, planar_step, duplicate, progress=report)
+        speckle = pairs.correlate(grid, planar_step, duplicate, progress=report).without(lost)
         strengths_of = calibration.judge(speckle, images, grid, config.jobs)
         strengths = strengths_of(None)
         speckle = curves.resampled(speckle)
@@ -99,7 +100,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     elif config.fusion == "revisits":
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(grid, planar_step, duplicate, progress=report)
-            loops = replace(loops, speckle=curves.resampled(loops.speckle))
+            loops = replace(loops, speckle=curves.resampled(loops.speckle.without(lost)))
         seen_again = len(loops) >= ENOUGH_LOOPS
         if solved := seen_again or not hand.pivot:
             factors = Factors.of(planar, speckle, forms, strengths, curves, hand if hand.pivot else hand.upright,
@@ -142,7 +143,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                             chained_covariance(T, covariance, curves.scale_uncertainty) * np.outer(spread, spread),
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry,
-                            warnings=[*pairs.warnings, *bright, *persistence.warnings_of(blended),
+                            warnings=[*pairs.warnings, *bright, *contact.warnings_of(lost),
+                                      *persistence.warnings_of(blended),
                                       *orthogonal.warnings_of(crossed)])
     result.numbers["device"] = pairs.name
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
