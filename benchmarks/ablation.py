@@ -17,8 +17,8 @@ import numpy as np
 from amplitudes import sideways, wrong_signs
 
 import speckle_rec as sr
+from speckle_rec import contact, score
 from speckle_rec import geometry as se3
-from speckle_rec import score
 from speckle_rec.adaptation import adapt
 from speckle_rec.calibration import Calibration
 from speckle_rec.direction import other_starts, planar_poses, search, sequential
@@ -45,7 +45,8 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     pairs, grid, curves = measuring(images, "cpu"), cells(images.geometry), calibration.curves
     planar, duplicate = pairs.planar_motion()
     step, _ = planar_chain(planar, scan.n_frames)
-    speckle = pairs.correlate(grid, step, duplicate)
+    lost = contact.lost_in(images, grid)
+    speckle = pairs.correlate(grid, step, duplicate).without(lost)
     strengths_of = calibration.judge(speckle, images, grid)
     strengths = strengths_of(None)
     speckle, forms = curves.resampled(speckle), calibration.forms(images.geometry, grid)
@@ -63,7 +64,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     alone = Factors.of(planar, speckle, forms, strengths, curves, Hand(), acceleration=acceleration)
     yield "full solve without loops", solve(T, alone), T_image_face
     loops = pairs.find_loops(grid, step, duplicate)
-    loops = replace(loops, speckle=curves.resampled(loops.speckle))
+    loops = replace(loops, speckle=curves.resampled(loops.speckle.without(lost)))
     factors = Factors.of(planar, speckle, forms, strengths, curves, Hand(), loops, acceleration)
     some = thinned(sampled(factors))
     neighbours = step, speckle, forms, strengths, curves, Hand()

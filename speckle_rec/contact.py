@@ -22,6 +22,11 @@ TELL = 0.25         # of a strip's cells that must be lit for it to tell
 STEADY = 0.8        # quantile of the strips' changes that is the gain's: fewer than so many lift off at once
 
 
+def lost_in(images: WorkingImages, cells: Cells) -> Lost:
+    """Which cells [N, P] of a scan have no contact in a frame, see `lifted`."""
+    return lifted(levels(images, cells), cells.centres[:, 1])
+
+
 def levels(images: WorkingImages, cells: Cells) -> Array:
     """Mean grey level [N, P] of each cell in each frame."""
     labels = cells.labels[::EVERY_PX, ::EVERY_PX]

@@ -71,7 +71,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         hand = Hand() if found.geometry.kind == "curvilinear" else Hand().swept
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))
-        lost = contact.lifted(contact.levels(images, grid), grid.centres[:, 1])                             # (3.12)
+        lost = contact.lost_in(images, grid)                                                                # (3.12)
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
         if blended := persistence.share(images, planar, config.jobs):                                       # (2.7)

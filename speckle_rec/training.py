@@ -123,7 +123,7 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
         chain = steps[:, [0, 1, 5]]
     speckle = correlate(images, grid, chain, duplicate, jobs=jobs,
                         progress=lambda a, b: report("speckle correlation", a, b))
-    speckle = speckle.without(contact.lifted(contact.levels(images, grid), grid.centres[:, 1]))
+    speckle = speckle.without(contact.lost_in(images, grid))
     return sample(scan.name, images.geometry, grid, speckle, signs_of(speckle, images, grid, jobs)(T),
                   windows(scan.n_frames)[1], T, seed=seed, planar_rms=planar_rms)
 
