@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 
 from speckle_rec import device, measuring, probe
-from speckle_rec.batched import matching
 from speckle_rec.batched.correlation import BatchCorrelator
 from speckle_rec.batched.matching import BatchMatcher
 from speckle_rec.config import Config
-from speckle_rec.inplane import planar_chain
+from speckle_rec.inplane import planar_chain, se2_exps
 from speckle_rec.io import calib
 from speckle_rec.kernels import gpu, gpu_fields, gpu_images, gpu_volume
 from speckle_rec.pipeline import reconstruct
@@ -70,7 +69,7 @@ def kernels(xp: Any, frames: Any, fan: probe.ProbeGeometry, pairs: int) -> list[
     correlator = BatchCorrelator(fan, grid, xp)
     fine = matcher.fine(frames)
     i = xp.asarray(rng.integers(0, n, pairs))
-    maps = np.ascontiguousarray((correlator.correlator.px_mm @ matching.se2_exps(rng.normal(0, 0.1, (pairs, 3)))
+    maps = np.ascontiguousarray((correlator.correlator.px_mm @ se2_exps(rng.normal(0, 0.1, (pairs, 3)))
                                  @ correlator.correlator.mm_px)[:, :2])
     maps = xp.asarray(maps)
     warped = gpu_images.warp(fine, i, maps, True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import warp
 from .features import AmplitudeFeatures
-from .inplane import chain_poses, se2_exp, se2_log
+from .inplane import chain_poses, se2_exp, se2_logs
 from .kernels import cpu
 from .probe import Cells, ProbeGeometry
 from .tissue import WINDOW_HALF, windows
@@ -439,7 +439,7 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
     i, j = frame_pairs(n, lags, skip)
     rho = np.empty((len(i), len(cells)), np.float32)
     chain = chain_poses(planar_step)
-    twists = np.array([se2_log(np.linalg.solve(chain[a], chain[b])) for a, b in zip(i, j, strict=True)]).reshape(-1, 3)
+    twists = se2_logs(np.linalg.solve(chain[i], chain[j]))
     at = places(i, j, n)
     waiting = [(int(j[rows].max()), int(i[rows].min()), int(place), rows)       # last frame, first frame
                for place in np.unique(at) for rows in [np.flatnonzero(at == place)]]

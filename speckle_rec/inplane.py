@@ -74,6 +74,30 @@ def se2_log(T: Array) -> Array:
     return np.array([a * x + c / 2 * y, a * y - c / 2 * x, c])
 
 
+def se2_exps(v: Array) -> Array:
+    """Planar motions [..., 3, 3] of twists [..., 3] (x, y, roll)."""
+    x, y, c = np.moveaxis(np.asarray(v, float), -1, 0)
+    small = np.abs(c) < 1e-4
+    safe = np.where(small, 1.0, c)
+    s = np.where(small, 1 - c * c / 6, np.sin(safe) / safe)
+    k = np.where(small, c / 2, (1 - np.cos(safe)) / safe)
+    out = np.zeros((*c.shape, 3, 3))
+    out[..., 0, 0] = out[..., 1, 1] = np.cos(c)
+    out[..., 1, 0] = np.sin(c)
+    out[..., 0, 1] = -out[..., 1, 0]
+    out[..., 0, 2], out[..., 1, 2], out[..., 2, 2] = s * x - k * y, k * x + s * y, 1
+    return out
+
+
+def se2_logs(T: Array) -> Array:
+    """Twists [..., 3] (x, y, roll) of planar motions [..., 3, 3]."""
+    c = np.arctan2(T[..., 1, 0], T[..., 0, 0])
+    small = np.abs(c) < 1e-4
+    a = np.where(small, 1 - c * c / 12, c / 2 / np.tan(np.where(small, 1.0, c) / 2))
+    x, y = T[..., 0, 2], T[..., 1, 2]
+    return np.stack([a * x + c / 2 * y, a * y - c / 2 * x, c], -1)
+
+
 def chained(steps: Iterable[Array]) -> Array:
     """Twist (x, y, roll) of several planar steps, one after the other."""
     T = np.eye(3)
@@ -394,46 +418,45 @@ def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
     """
     if n_frames < 2:
         return np.zeros((n_frames, 3)), np.zeros((n_frames, 3, 3))
-    reach = int((motion.j - motion.i).max(initial=1))
+    reach = max(int((motion.j - motion.i).max(initial=1)), 2)
     information = match_information(motion)
     width = 3 * reach + 2
+    smooth = np.diag(1 / ROUGHNESS**2)
+    inner = np.arange(1, n_frames - 1)
     step = np.zeros((n_frames, 3))
     first = motion.j - motion.i == 1
     step[motion.j[first]] = motion.twist[first]
     for iteration in range(4):
         chain = chain_poses(step)
-        band, rhs = np.zeros((width + 1, 3 * n_frames)), np.zeros((n_frames, 3))
-
-        def put(a, b, H, band=band):
-            for m in range(3):
-                for k in range(3):
-                    if 3 * a + m <= 3 * b + k:
-                        band[width + 3 * a + m - 3 * b - k, 3 * b + k] += H[m, k]
-
-        for i, j, v, W in zip(motion.i, motion.j, motion.twist, information, strict=True):
-            e = v - se2_log(np.linalg.solve(chain[i], chain[j]))
-            if iteration:
-                W = W / (1 + e @ W @ e / CHAIN_CUTOFF**2)
-            for a in range(i + 1, j + 1):
-                rhs[a] += W @ e
-                for b in range(a, j + 1):
-                    put(a, b, W)
-        smooth = np.diag(1 / ROUGHNESS**2)
-        for k in range(1, n_frames - 1):
-            e = step[k + 1] - step[k]
-            rhs[k] += smooth @ e
-            rhs[k + 1] -= smooth @ e
-            put(k, k, smooth)
-            put(k + 1, k + 1, smooth)
-            put(k, k + 1, -smooth)
+        e = motion.twist - se2_logs(np.linalg.solve(chain[motion.i], chain[motion.j]))
+        W = information
+        if iteration:
+            W = W / (1 + np.einsum("ma,mab,mb->m", e, W, e) / CHAIN_CUTOFF**2)[:, None, None]
+        pull = np.einsum("mab,mb->ma", W, e)
+        blocks, rhs = np.zeros((reach, n_frames, 3, 3)), np.zeros((n_frames, 3))      # of step k and of step k - d
+        for ahead in range(1, reach + 1):
+            within = motion.j - motion.i >= ahead
+            k = motion.i[within] + ahead
+            np.add.at(rhs, k, pull[within])
+            for d in range(ahead):
+                np.add.at(blocks[d], k, W[within])
+        change = (step[inner + 1] - step[inner]) @ smooth
+        rhs[inner] += change
+        rhs[inner + 1] -= change
+        blocks[0, inner] += smooth
+        blocks[0, inner + 1] += smooth
+        blocks[1, inner + 1] -= smooth
+        band = np.zeros((width + 1, n_frames, 3))
+        for d, m, k in np.ndindex(reach, 3, 3):
+            if 3 * d + k >= m:
+                band[width + m - 3 * d - k, :, k] = blocks[d, :, m, k]
+        band = band.reshape(width + 1, -1)
         band[width] += 1e-9
         band[width, :3] += 1e12
         step = step + solveh_banded(band, rhs.ravel()).reshape(-1, 3)
     covariance = np.zeros((n_frames, 3, 3))
     alone = np.tile(np.diag(ROUGHNESS**2), (n_frames, 1, 1))
-    for i, j, W in zip(motion.i, motion.j, information, strict=True):
-        if j - i == 1:
-            alone[j] = np.linalg.inv(W + smooth)
+    alone[motion.j[first]] = np.linalg.inv(information[first] + smooth)
     covariance[1:] = alone[1:]
     step[0] = 0
     return step, covariance

@@ -11,7 +11,7 @@ from speckle_rec import geometry as se3
 from speckle_rec.batched import matching
 from speckle_rec.batched.frames import Batches, DeviceFrames
 from speckle_rec.config import Config
-from speckle_rec.inplane import rigid_fit, se2_exp, se2_log
+from speckle_rec.inplane import rigid_fit, se2_exp, se2_exps, se2_log, se2_logs
 from speckle_rec.probe import cells
 from speckle_rec.scan import Scan
 from speckle_rec.synth import image
@@ -139,8 +139,8 @@ def test_poses_and_score(found, expected):
 def test_planar_motions_as_arrays():
     v = np.random.default_rng(0).normal(size=(20, 3))
     v[:3, 2] = 0, 3e-5, -3e-5
-    np.testing.assert_allclose(matching.se2_exps(v), [se2_exp(one) for one in v], atol=1e-12)
-    back = matching.se2_logs(matching.se2_exps(v))
+    np.testing.assert_allclose(se2_exps(v), [se2_exp(one) for one in v], atol=1e-12)
+    back = se2_logs(se2_exps(v))
     np.testing.assert_allclose(back, v, atol=1e-9)
     np.testing.assert_allclose(back, [se2_log(se2_exp(one)) for one in v], atol=1e-12)
 
@@ -159,7 +159,7 @@ def test_rigid_fits_are_those_of_single_pairs():
     rng = np.random.default_rng(3)
     points = rng.uniform([-30, 0], [30, 60], (60, 2))
     v = np.array([[0.4, -0.2, 0.02], [-0.1, 0.3, -0.01], [0, 0, 0]])
-    back = np.linalg.inv(matching.se2_exps(v))
+    back = np.linalg.inv(se2_exps(v))
     moved = np.einsum("mij,bj->mbi", back[:, :2, :2], points) + back[:, None, :2, 2]
     moved += 0.01 * rng.normal(size=moved.shape)
     moved[:, :15] += rng.normal(size=(3, 15, 2))

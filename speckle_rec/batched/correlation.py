@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from ..decorrelation import GREY_PER_NEPER, LAGS, BeamTurns, Correlations, Correlator, frame_pairs, places
 from ..device import to_host
 from ..features import AmplitudeFeatures
-from ..inplane import chain_poses
+from ..inplane import chain_poses, se2_logs
 from ..kernels import gpu, gpu_images
 from ..kernels.cpu import LEAST_PX, LEAST_VARIANCE
 from ..kernels.launch import xp_of
 from ..probe import Cells, ProbeGeometry
 from .frames import Batches, DeviceFrames
-from .matching import se2_logs
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]

@@ -8,7 +8,18 @@ from numpy.typing import NDArray
 
 from ..device import to_host
 from ..features import GREY_CLIP
-from ..inplane import _NO_PAIRS, AGREEMENT_PX, COARSE, MIN_BLOCKS, MIN_NCC, SAME, Matcher, PlanarMotion
+from ..inplane import (
+    _NO_PAIRS,
+    AGREEMENT_PX,
+    COARSE,
+    MIN_BLOCKS,
+    MIN_NCC,
+    SAME,
+    Matcher,
+    PlanarMotion,
+    se2_exps,
+    se2_logs,
+)
 from ..kernels import gpu, gpu_images
 from ..kernels.launch import xp_of
 from ..probe import ProbeGeometry
@@ -16,30 +27,6 @@ from .frames import Batches, DeviceFrames
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
-
-
-def se2_exps(v: Array) -> Array:
-    """Planar motions [..., 3, 3] of twists [..., 3] (x, y, roll)."""
-    x, y, c = np.moveaxis(np.asarray(v, float), -1, 0)
-    small = np.abs(c) < 1e-4
-    safe = np.where(small, 1.0, c)
-    s = np.where(small, 1 - c * c / 6, np.sin(safe) / safe)
-    k = np.where(small, c / 2, (1 - np.cos(safe)) / safe)
-    out = np.zeros((*c.shape, 3, 3))
-    out[..., 0, 0] = out[..., 1, 1] = np.cos(c)
-    out[..., 1, 0] = np.sin(c)
-    out[..., 0, 1] = -out[..., 1, 0]
-    out[..., 0, 2], out[..., 1, 2], out[..., 2, 2] = s * x - k * y, k * x + s * y, 1
-    return out
-
-
-def se2_logs(T: Array) -> Array:
-    """Twists [..., 3] (x, y, roll) of planar motions [..., 3, 3]."""
-    c = np.arctan2(T[..., 1, 0], T[..., 0, 0])
-    small = np.abs(c) < 1e-4
-    a = np.where(small, 1 - c * c / 12, c / 2 / np.tan(np.where(small, 1.0, c) / 2))
-    x, y = T[..., 0, 2], T[..., 1, 2]
-    return np.stack([a * x + c / 2 * y, a * y - c / 2 * x, c], -1)
 
 
 def masked_median(values: Any, keep: Any) -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..decorrelation import Correlations
 from ..device import to_host
 from ..features import GREY_CLIP
-from ..inplane import PlanarMotion, chain_poses
+from ..inplane import PlanarMotion, chain_poses, se2_exps, se2_logs
 from ..kernels import gpu, gpu_images
 from ..probe import Cells, ProbeGeometry
 from ..revisit import (
@@ -29,7 +29,7 @@ from ..revisit import (
 from ..working import BLOCK
 from .correlation import BatchCorrelator
 from .frames import Batches, DeviceFrames
-from .matching import BatchMatcher, se2_exps, se2_logs
+from .matching import BatchMatcher
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
