@@ -32,6 +32,7 @@ from speckle_rec.measuring import measuring
 from speckle_rec.mirror import cheapest, mend, sampled, thinned
 from speckle_rec.orthogonal import Anatomy, self_calibrate
 from speckle_rec.probe import cells, find
+from speckle_rec.protocol import phase_precision
 from speckle_rec.working import WorkingImages, sample_frames
 
 WRONG = 0.05
@@ -78,6 +79,9 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     yield "full solve with loops", solve(T, factors), T_image_face
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))
     yield "+ orthogonal planes", crossed.T, T_image_face
+    some, factors = (replace(f, phase_precision=phase_precision(T, Hand())) for f in (some, factors))
+    crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))
+    yield "+ phases", crossed.T, T_image_face
     T = solve(crossed.T, crossed.applied(factors))
     yield "full solve", calibration.crossed_fans.undone(T) if crossed.crossings else T, T_image_face
 

@@ -5,8 +5,9 @@ skin does: the contact point drifts about one place, slowly, and the probe does 
 through it, softly, by its place, its step and the lean of the beam (METHOD.md (5.5)). A sweep has no such point.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Array = NDArray[np.float64]
 UPRIGHT_RAD = 0.025     # lean of a probe that is carried along the skin: .08, weighed ten times like the contact (5.5)
 CONTACT = 10.0        # looks at the contact point in `drift_frames`: one is outweighed by what the curves miss
 LEAST_LEAN_RAD = 0.02     # rms, that tells a pivot
+LEAST_WOBBLE_MRAD, MOST_WOBBLE_MRAD = 0.05, 5.0     # a frame, of any hand
 APART = 20                # frames between which tilts are compared
 SWEPT_MM = 60.0           # that the face is carried: what a fan of either side, read as a shift, hardly comes to
 
@@ -29,6 +31,8 @@ class Hand:
     Attributes
     ----------
     z_mm, tilt_rad, yaw_rad : standard deviations of the change of the step from frame to frame.
+    wobble_tilt_rad, wobble_yaw_rad : standard deviations of a step in tilt and in yaw that is not meant: a degree,
+        correlated over 40 frames as the contact point is (`contact`).
     pivot : True where the probe is turned about a contact point that only drifts, by `drift_mm`, correlated over
         `drift_frames`; False where it is swept along. Speckle hardly tells a shift from a tilt (METHOD.md (4.3)).
     lean_rad : how far the beam's axis leans from where it started, correlated over `lean_frames`: a probe on the
@@ -42,7 +46,23 @@ class Hand:
     drift_frames: float = 50.0
     lean_rad: float = 0.35
     lean_frames: float = 60.0
+    wobble_tilt_rad: float = 6.2e-4
+    wobble_yaw_rad: float = 6.2e-4
     pivot: bool = True
+
+    @classmethod
+    def of(cls, kind: str, priors: Mapping[str, Any]) -> "Hand":
+        """The hand on a kind of probe, its wobble as training scans have it (`protocol.gather`), the usual one if none.
+
+        A linear probe is taken to be swept.
+        """
+        told: dict[str, Any] = {}
+        for angle in ("tilt", "yaw"):
+            entry = priors.get(f"wobble_{angle}_mrad")
+            mean = entry.get("mean") if isinstance(entry, Mapping) else None
+            if isinstance(mean, float) and LEAST_WOBBLE_MRAD <= mean <= MOST_WOBBLE_MRAD:
+                told[f"wobble_{angle}_rad"] = 1e-3 * mean
+        return cls(pivot=kind == "curvilinear", **told)
 
     @property
     def swept(self) -> "Hand":
@@ -64,6 +84,11 @@ class Hand:
         if not self.pivot:
             return 0.0, 0.0
         return self.drift_frames**2 / (2 * self.drift_mm**2), 1 / self.drift_frames
+
+    @property
+    def wobble_precision(self) -> Array:
+        """Precision [2] (1/rad^2) of a step in tilt and in yaw that is not meant."""
+        return 1 / np.square([self.wobble_tilt_rad, self.wobble_yaw_rad])
 
     @property
     def contact_precision(self) -> float:

@@ -154,6 +154,8 @@ class Factors:
     contact_reach_mm : beyond which the contact point is no longer pulled back harder (Cauchy).
     most_lag : frames; pairs further apart are revisits.
     crossings : of planes that cross after a turn.
+    phase_precision : [N, 2], 1/rad^2, of the tilt and the yaw of the step into each frame, as the phase of the protocol
+        holds them (`protocol.phase_precision`); None where phases are not known.
     """
 
     planar_i: NDArray[np.int64]
@@ -182,6 +184,7 @@ class Factors:
     contact_reach_mm: float = 6.0
     most_lag: int = MOST_LAG
     crossings: Crossings | None = None
+    phase_precision: Array | None = None
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
@@ -205,6 +208,14 @@ class Factors:
     def judged(self, strengths: CellStrengths) -> "Factors":
         """The same factors with other strengths of the cells."""
         return replace(self, fast=strengths.fast, slow=strengths.slow, stretch=strengths.stretch)
+
+    def step_precision(self, k: NDArray[np.int64]) -> Array:
+        """Precision [M, 3] of the steps along z, in tilt and in yaw into frames k [M]: 0 where nothing holds them."""
+        out = np.zeros((len(k), 3))
+        out[:, 0] = self.contact_rate_precision
+        if self.phase_precision is not None:
+            out[:, 1:] = self.phase_precision[k]
+        return out
 
     @property
     def gram(self) -> Array:
@@ -259,7 +270,7 @@ def total_cost(T: Array, f: Factors) -> float:
     return float(pair_costs(T, f).sum() + 4.5 * np.log1p(chi2 / 9).sum()
                  + 10 * np.log1p(np.square(change / f.acceleration).sum(1) / 20).sum()
                  + standing(T, f) + (f.crossings.pull(f.crossings.moved(T))[0] if f.crossings else 0.0)
-                 + 0.5 * f.contact_rate_precision * np.square(se3.log(se3.steps(T))[1:, 2]).sum())
+                 + 0.5 * (f.step_precision(np.arange(1, len(T))) * np.square(se3.log(se3.steps(T))[1:, 2:5])).sum())
 
 
 def twists_between(T: Array, i: NDArray[np.int64], j: NDArray[np.int64]) -> Array:
@@ -348,10 +359,10 @@ def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
         J[:, :, :3] = T[k, :3, :3]
         weight = f.contact_precision / (1 + apart2)
         normal.add([(k, J)], weight[:, None] * e, weight[:, None, None] * np.eye(3))
-        z, Ji, Jj = twist(k - 1, k, OUT_OF_PLANE[:1])
-        total += 0.5 * f.contact_rate_precision * np.square(z).sum()
-        normal.add([(k - 1, Ji), (k, Jj)], f.contact_rate_precision * z,
-                   np.full((len(k), 1, 1), f.contact_rate_precision))
+        step, Ji, Jj = twist(k - 1, k, OUT_OF_PLANE)
+        precision = f.step_precision(k)
+        total += 0.5 * (precision * np.square(step)).sum()
+        normal.add([(k - 1, Ji), (k, Jj)], precision * step, precision[:, None] * np.eye(3))
 
     if f.crossings:
         c = f.crossings

@@ -6,6 +6,7 @@ about the centre of the probe face, with its covariance (METHOD.md, section 2).
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numba
@@ -74,7 +75,7 @@ def se2_log(T: Array) -> Array:
     return np.array([a * x + c / 2 * y, a * y - c / 2 * x, c])
 
 
-def se2_exps(v: Array) -> Array:
+def se2_exps(v: NDArray[Any]) -> Array:
     """Planar motions [..., 3, 3] of twists [..., 3] (x, y, roll)."""
     x, y, c = np.moveaxis(np.asarray(v, float), -1, 0)
     small = np.abs(c) < 1e-4
@@ -89,7 +90,7 @@ def se2_exps(v: Array) -> Array:
     return out
 
 
-def se2_logs(T: Array) -> Array:
+def se2_logs(T: NDArray[Any]) -> Array:
     """Twists [..., 3] (x, y, roll) of planar motions [..., 3, 3]."""
     c = np.arctan2(T[..., 1, 0], T[..., 0, 0])
     small = np.abs(c) < 1e-4
@@ -446,11 +447,11 @@ def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
         blocks[0, inner] += smooth
         blocks[0, inner + 1] += smooth
         blocks[1, inner + 1] -= smooth
-        band = np.zeros((width + 1, n_frames, 3))
+        rows = np.zeros((width + 1, n_frames, 3))
         for d, m, k in np.ndindex(reach, 3, 3):
             if 3 * d + k >= m:
-                band[width + m - 3 * d - k, :, k] = blocks[d, :, m, k]
-        band = band.reshape(width + 1, -1)
+                rows[width + m - 3 * d - k, :, k] = blocks[d, :, m, k]
+        band = rows.reshape(width + 1, -1)
         band[width] += 1e-9
         band[width, :3] += 1e12
         step = step + solveh_banded(band, rhs.ravel()).reshape(-1, 3)

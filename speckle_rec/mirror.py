@@ -190,6 +190,7 @@ def decimated(f: Factors, every: int = STRIDE) -> Factors:
                    acceleration=f.acceleration * np.sqrt(np.square(ramp).sum()),
                    contact_precision=f.contact_precision * every,
                    contact_rate_precision=f.contact_rate_precision / every, lean_precision=f.lean_precision * every,
+                   phase_precision=None if f.phase_precision is None else f.phase_precision[::every] / every,
                    most_lag=f.most_lag // every)
 
 

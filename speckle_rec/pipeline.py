@@ -25,7 +25,7 @@ from .memory import keep_freed
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, thinned
 from .orthogonal import Anatomy, Calibrated, self_calibrate
 from .probe import cells, find
-from .protocol import two_rocks
+from .protocol import phase_precision, two_rocks
 from .result import Reconstruction
 from .revisit import NO_LOOPS
 from .scan import Scan
@@ -68,7 +68,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
             calibration = Uncalibrated.of(calibration)
         calibration = calibration or Calibration.default(found.geometry.kind)
         curves = calibration.curves
-        hand = Hand() if found.geometry.kind == "curvilinear" else Hand().swept
+        hand = Hand.of(found.geometry.kind, calibration.priors)
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))
         lost = contact.lost_in(images, grid)                                                                # (3.12)
@@ -118,13 +118,14 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                 mended = exchanged(mended, [*forward, back], some)
                 mended = mended if hand.pivot else confirmed(mended, T, factors)
                 strengths = adapt(strengths_of(mended.T), mended.T, speckle, forms, curves)
-                factors = factors.judged(strengths)
+                factors = replace(factors.judged(strengths), phase_precision=phase_precision(mended.T, hand))
                 some = thinned(sampled(factors))
             with clock.stage("orthogonal planes"):
                 crossed = self_calibrate(mended.T, some, Anatomy.of(scan, found.geometry))
                 curves = replace(curves, scale_uncertainty=crossed.scale_uncertainty(curves.scale_uncertainty))
         if solved:
             with clock.stage("batch solve"):
+                factors = replace(factors, phase_precision=phase_precision(crossed.T, hand))               # (5.5b)
                 T = solve(crossed.T, crossed.applied(factors))
                 T = calibration.crossed_fans.undone(T) if crossed.crossings else T                          # (7.9b)
     with clock.stage("fusion"):

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from . import geometry as se3
 from .direction import MIN_TURN_RAD, MirrorPrior, first_tilt
-from .fan import pivot_depth
+from .fan import Hand, pivot_depth
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,7 @@ SMOOTH_FRAMES = 15
 STROKE_FRAMES = 25         # a stroke of the rock takes some 70 frames
 LEAST_ROLL_RAD = np.radians(0.18)       # a frame: rocks come to .3 to .42 degrees, a hand in a sweep to .11
 BUSY = 0.35                # of the fastest rolling
+WOBBLE_FRAMES = 10
 SWITCH, SWITCH_SHARE = 15.0, 40       # frames that a change of phase costs, or that part of a short scan
 
 
@@ -38,7 +39,8 @@ def measure(T: Array) -> dict[str, float]:
         `contact_*_mm` scatter of the face's centre and `contact_frames` the time over which it stays alike; `pivot_mm`
         see `fan.pivot_depth`;
         `change_*` robust standard deviations of the change of the step; `jitter_*` white noise of the tracker at most
-        (third differences, robust); `share_*` part of the frames in each phase and `frames_*` its median run.
+        (third differences, robust); `wobble_*` a frame, of tilt and yaw that are not meant; `share_*` part of the
+        frames in each phase and `frames_*` its median run.
     """
     ok = np.asarray(np.isfinite(T).all(axis=(1, 2)))
     T = T[: len(ok) if ok.all() else int(np.argmin(ok))]
@@ -69,6 +71,7 @@ def measure(T: Array) -> dict[str, float]:
     phase = phases(step)
     edges = np.flatnonzero(np.diff(np.concatenate([[-1], phase, [-1]])))
     runs = [(phase[a], b - a) for a, b in itertools.pairwise(edges)]
+    out |= _wobble(T, phase)
     for k, name in enumerate(PHASES):
         out[f"share_{name}"] = float(np.mean(phase == k))
         lengths = [n for p, n in runs if p == k]
@@ -100,6 +103,37 @@ def phases(step: Array) -> NDArray[np.int64]:
     for k in range(len(cost) - 1, 0, -1):
         phase[k - 1] = came_from[k, phase[k]]
     return phase
+
+
+def phase_precision(T: Array, hand: Hand) -> Array | None:
+    """Precision [N, 2] (1/rad^2) of the step into each frame, in tilt and in yaw, METHOD.md (5.5b); None in a sweep.
+
+    In a fan a hand means to tilt, in a turn to turn, in a rock neither: what is not meant is its wobble.
+
+    Parameters
+    ----------
+    T : [N, 4, 4] a trajectory whose phases are about right.
+    """
+    if not hand.pivot:
+        return None
+    meant = _meant(phases(se3.log(se3.steps(T))[1:]))
+    return hand.wobble_precision * ~np.concatenate([meant[:1], meant])
+
+
+def _meant(phase: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a hand means to tilt, and to turn [n, 2], in each phase [n]."""
+    return phase[:, None] == [PHASES.index("fan"), PHASES.index("turn")]
+
+
+def _wobble(T: Array, phase: NDArray[np.int64]) -> dict[str, float]:
+    """Rms tilt and yaw a frame (mrad) where a hand does not mean them, over `WOBBLE_FRAMES`: trackers jitter."""
+    n = len(phase) - WOBBLE_FRAMES + 1
+    if n < WOBBLE_FRAMES:
+        return {}
+    slow = se3.log(se3.inverse(T[:n]) @ T[WOBBLE_FRAMES:WOBBLE_FRAMES + n])[:, 3:5] / WOBBLE_FRAMES
+    meant = np.any([_meant(phase)[k:k + n] for k in range(WOBBLE_FRAMES)], axis=0)
+    return {f"wobble_{name}_mrad": float(1e3 * np.sqrt(np.square(slow[~meant[:, k], k]).mean()))
+            for k, name in enumerate(("tilt", "yaw")) if (~meant[:, k]).sum() > WOBBLE_FRAMES}
 
 
 def two_rocks(roll_step: Array) -> tuple[tuple[int, int], tuple[int, int]] | None:

@@ -14,6 +14,7 @@ from speckle_rec.calibration import SIGNS, Calibration, Uncalibrated
 from speckle_rec.curvefit import LENS, PARTS, Sample, design, fit, parts, predict
 from speckle_rec.decorrelation import USUAL_MIX, Curves, between_rows, lines_of
 from speckle_rec.errors import InputError
+from speckle_rec.fan import Hand
 from speckle_rec.heldout import judge_pairs
 from speckle_rec.io import tusrec
 from speckle_rec.probe import cells
@@ -192,6 +193,26 @@ def test_protocol_statistics_of_a_known_motion():
     mirror = protocol.mirror_prior(priors)
     assert (mirror.turn_sign, mirror.tilt_sign) == (-1, 1)
     assert "2 of 2" in mirror.source
+
+
+def test_wobble_is_what_a_hand_does_not_mean():
+    """A fan that yaws a little, then a rock that tilts a little, seen by a tracker that jitters."""
+    t = np.arange(400)
+    twist = np.zeros((800, 6))
+    twist[:400, 3] = 0.3 * np.sin(t / 40)
+    twist[:400, 4] = 0.02 * np.sin(t / 25)
+    twist[400:, 5] = 0.2 * np.sin(t / 40)
+    twist[400:, 3] = twist[399, 3] + 0.01 * np.sin(t / 20)
+    twist[400:, 4] = twist[399, 4]
+    T = se3.exp(twist + 1e-4 * np.random.default_rng(1).normal(size=twist.shape))
+    found = protocol.measure(T)
+    assert found["wobble_tilt_mrad"] == pytest.approx(10 / 20 / np.sqrt(2), rel=0.15)          # in the rock
+    assert found["wobble_yaw_mrad"] == pytest.approx(20 / 25 / 2, rel=0.15)                    # in half of the frames
+    hand = Hand.of("curvilinear", protocol.gather([found, found]))
+    assert hand.wobble_tilt_rad == pytest.approx(1e-3 * found["wobble_tilt_mrad"])
+    assert hand.pivot and not Hand.of("linear", {}).pivot
+    for nonsense in ({"mean": float("nan")}, {"mean": "much"}, {"mean": 1e9}, 3, {}):
+        assert Hand.of("curvilinear", {"wobble_tilt_mrad": nonsense}) == Hand()
 
 
 def test_the_verb_in_shards_and_in_one_run(tmp_path, records, monkeypatch, capsys):

@@ -16,6 +16,7 @@ from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance
 from speckle_rec.inplane import PlanarMotion
 from speckle_rec.kernels.twists import jacobians
 from speckle_rec.normal import Normal
+from speckle_rec.protocol import phase_precision
 
 
 def spd(rng, n, size):
@@ -226,14 +227,20 @@ def test_normal_equations_are_those_written_out(seed):
     np.testing.assert_allclose(normal.rhs.ravel(), rhs, atol=1e-10)
 
 
-@pytest.mark.parametrize("hand", [SWEPT, PIVOTED], ids=["swept", "pivoted"])
-def test_the_gradient_is_that_of_the_cost(problem, hand):
+@pytest.mark.parametrize(("hand", "phased"), [(SWEPT, False), (PIVOTED, False), (PIVOTED, True)],
+                         ids=["swept", "pivoted", "in phases"])
+def test_the_gradient_is_that_of_the_cost(problem, hand, phased):
     """With the variance of the correlations held (a large `extra`), which the solve does not differentiate."""
     T, _ = problem
     factors = factors_of(model_scan(T, 1), hand)
     factors = dataclasses.replace(factors, extra=1.0, samples=1e9, temper=np.full(len(factors.i), 50.0))
     rng = np.random.default_rng(3)
     T = T @ se3.exp(rng.normal(size=(len(T), 6)) * [0.05, 0.05, 0.05, 2e-3, 2e-3, 2e-3])
+    if phased:
+        held = dataclasses.replace(factors, phase_precision=rng.uniform(0, 1e7, (len(T), 2)))
+        assert total_cost(T, held) - total_cost(T, factors) == pytest.approx(
+            linearise(T, held)[0] - linearise(T, factors)[0])
+        factors = held
     _, normal = linearise(T, factors)
     for _ in range(6):
         direction = rng.normal(size=(len(T), 6)) * [1, 1, 1, 0.03, 0.03, 0.03]
@@ -331,6 +338,29 @@ def test_a_contact_point_tells_a_fan_from_a_shift():
     scan = model_scan(true, 2)
     shift = [np.abs(solve(start, factors_of(scan, hand), 60)[:, 2, 3]).max() for hand in (SWEPT, Hand(drift_mm=0.3))]
     assert shift[1] < 0.7 * shift[0]
+
+
+def test_what_a_phase_does_not_mean_tells_a_slide_from_a_tilt():
+    """While a probe is rocked or turned it slides, and hardly tilts."""
+    t = np.arange(60)
+    slide = np.sin(t / 9)
+    true = trajectory(shift_mm=slide, yaw_rad=0.008 * t, roll_rad=0.02 * np.sin(t / 3))
+    start = trajectory(shift_mm=0.4 * slide, tilt_rad=0.6 * slide / scenes.matched_curves().focus_mm, yaw_rad=0.008 * t,
+                       roll_rad=0.02 * np.sin(t / 3))
+    alone = factors_of(model_scan(true, 4), PIVOTED)
+    held = dataclasses.replace(alone, phase_precision=phase_precision(start, PIVOTED))
+    tilt = [np.sqrt(np.square(solve(start, f, 60)[:, 2, 1]).mean()) for f in (alone, held)]
+    assert tilt[1] < 0.6 * tilt[0]
+
+
+def test_each_phase_holds_what_it_does_not_mean():
+    t = np.concatenate([[0], np.cumsum(np.ones(59))])
+    move = np.concatenate([t, np.full(120, t[-1])]), np.concatenate([0 * t, t, np.full(60, t[-1])]), np.concatenate(
+        [0 * t, 0 * t, t])
+    T = trajectory(tilt_rad=0.008 * move[0], yaw_rad=0.008 * move[1], roll_rad=0.006 * move[2])
+    fan, turn, rock = (phase_precision(T, PIVOTED)[k] > 0 for k in (30, 90, 150))
+    assert fan.tolist() == [False, True] and turn.tolist() == [True, False] and rock.tolist() == [True, True]
+    assert phase_precision(T, SWEPT) is None
 
 
 def test_a_probe_on_the_skin_tells_a_sweep_from_a_lean():
