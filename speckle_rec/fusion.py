@@ -266,11 +266,12 @@ def total_cost(T: Array, f: Factors) -> float:
     """What `solve` minimises."""
     e = twists_between(T, f.planar_i, f.planar_j)[:, PLANAR] - f.planar
     chi2 = np.einsum("mi,mij,mj->m", e, f.planar_information, e)
-    change = np.diff(se3.log(se3.steps(T))[1:], axis=0)
+    step = se3.log(se3.steps(T))[1:]
+    change = np.diff(step, axis=0)
     return float(pair_costs(T, f).sum() + 4.5 * np.log1p(chi2 / 9).sum()
                  + 10 * np.log1p(np.square(change / f.acceleration).sum(1) / 20).sum()
                  + standing(T, f) + (f.crossings.pull(f.crossings.moved(T))[0] if f.crossings else 0.0)
-                 + 0.5 * (f.step_precision(np.arange(1, len(T))) * np.square(se3.log(se3.steps(T))[1:, 2:5])).sum())
+                 + 0.5 * (f.step_precision(np.arange(1, len(T))) * np.square(step[:, OUT_OF_PLANE])).sum())
 
 
 def twists_between(T: Array, i: NDArray[np.int64], j: NDArray[np.int64]) -> Array:

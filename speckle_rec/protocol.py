@@ -21,7 +21,7 @@ SMOOTH_FRAMES = 15
 STROKE_FRAMES = 25         # a stroke of the rock takes some 70 frames
 LEAST_ROLL_RAD = np.radians(0.18)       # a frame: rocks come to .3 to .42 degrees, a hand in a sweep to .11
 BUSY = 0.35                # of the fastest rolling
-WOBBLE_FRAMES = 10
+WOBBLE_FRAMES = 10         # over which a wobble is told from the tracker's jitter
 SWITCH, SWITCH_SHARE = 15.0, 40       # frames that a change of phase costs, or that part of a short scan
 
 

@@ -354,10 +354,9 @@ def test_what_a_phase_does_not_mean_tells_a_slide_from_a_tilt():
 
 
 def test_each_phase_holds_what_it_does_not_mean():
-    t = np.concatenate([[0], np.cumsum(np.ones(59))])
-    move = np.concatenate([t, np.full(120, t[-1])]), np.concatenate([0 * t, t, np.full(60, t[-1])]), np.concatenate(
-        [0 * t, 0 * t, t])
-    T = trajectory(tilt_rad=0.008 * move[0], yaw_rad=0.008 * move[1], roll_rad=0.006 * move[2])
+    t = np.arange(180)
+    fan, turn, rock = (np.clip(t - start, 0, 60) for start in (0, 60, 120))
+    T = trajectory(tilt_rad=0.008 * fan, yaw_rad=0.008 * turn, roll_rad=0.006 * rock)
     fan, turn, rock = (phase_precision(T, PIVOTED)[k] > 0 for k in (30, 90, 150))
     assert fan.tolist() == [False, True] and turn.tolist() == [True, False] and rock.tolist() == [True, True]
     assert phase_precision(T, SWEPT) is None
