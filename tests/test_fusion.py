@@ -15,6 +15,7 @@ from speckle_rec.fan import Hand
 from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance, linearise, smooth, solve, total_cost
 from speckle_rec.inplane import PlanarMotion
 from speckle_rec.kernels.twists import jacobians
+from speckle_rec.mirror import decimated
 from speckle_rec.normal import Normal
 from speckle_rec.protocol import phase_precision
 
@@ -436,3 +437,12 @@ def test_planar_pose_graph_is_that_of_gtsam():
     theirs = np.array([theirs.atPose3(k).matrix() for k in range(len(true))])
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
     assert np.abs(ours - true)[:, :3, 3].max() < 0.1
+
+
+def test_phases_hold_a_steady_tilt_alike_among_every_few_frames():
+    T = trajectory(tilt_rad=1e-3 * np.arange(41))
+    factors = factors_of(model_scan(T, 5), PIVOTED)
+    held = dataclasses.replace(factors, phase_precision=np.full((len(T), 2), 1e6))
+    whole, few = (total_cost(X, f) - total_cost(X, g) for X, f, g in (
+        (T, held, factors), (T[::4], decimated(held, 4), decimated(factors, 4))))
+    assert whole == pytest.approx(20) and few == pytest.approx(whole)
