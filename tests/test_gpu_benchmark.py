@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import scenes
 
-from speckle_rec import device, measuring
+from speckle_rec import device, geometry, measuring
+from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
 from speckle_rec.working import WorkingImages
 
@@ -43,7 +44,7 @@ def test_without_a_gpu_it_is_one_line_and_status_2():
 
 
 def test_every_kernel_runs_and_has_a_row(benchmark):
-    benchmark.EDGE = 20
+    benchmark.EDGE, benchmark.FIELDS = 20, 2
     frames = np.stack([scenes.frame()] * 2)
     rows = benchmark.kernels(np, frames, scenes.SECTOR, 2)
     lines = benchmark.table(rows, 1e9, 2e9, 1e9, lambda: None)
@@ -64,3 +65,16 @@ def test_stages_of_a_scan(benchmark):
     images = WorkingImages.of(scan, scenes.SECTOR)
     times = benchmark.stages(measuring.OnGpu(images, np), images, lambda: None)
     assert list(times) == ["in-plane motion", "speckle correlation", "revisits"]
+
+
+def test_parity_of_two_results(benchmark, scan_file):
+    scan = Scan.open(scan_file)
+    true = scan.T_first_frame_tracked
+    lifted = true.copy()
+    lifted[3, 2, 3] += 0.5
+    one, other = (Reconstruction(T, geometry.steps(T), np.zeros((6, 6, 6)), np.ones(6, np.float32))
+                  for T in (true, lifted))
+    assert "apart: 0.5 mm at most, 0 in the median" in benchmark.parity(scan, one, other)
+    assert "scores 1.0000, 0." in benchmark.parity(scan, one, other)
+    scan.T_world_tool = None
+    assert "scores" not in benchmark.parity(scan, one, other)

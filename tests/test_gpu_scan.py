@@ -274,4 +274,5 @@ def check_frames():
     apart = np.abs(found.astype(int) - expected)
     assert apart.max() <= 3 and (apart > 0).mean() < 0.02 and expected.std() > 20
     field = one.baseband(T, None, warp=press)
-    np.testing.assert_allclose(other.baseband(T, None, warp=press), field, atol=1e-4 * np.abs(field).max())
+    # paths of hundreds of wavelengths in float32, whose multiplications and additions a GPU contracts
+    np.testing.assert_allclose(other.baseband(T, None, warp=press), field, atol=5e-4 * np.abs(field).max())

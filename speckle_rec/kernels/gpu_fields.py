@@ -7,6 +7,8 @@ import numpy as np
 
 from .launch import kernel, xp_of
 
+ROWS = 8        # that a thread writes: one number each is too little work for it
+
 
 def mean_lengths(A: Any, rows: int, columns: int) -> Any:
     """Mean over the pixels of ``|A[k] @ (x, y, 1)|``: float64 [n, 3, 3] -> float64 [n]; see `cpu_fields`."""
@@ -37,9 +39,12 @@ def affine_fields(A: Any, rows: int, columns: int, out: Any) -> None:
     y = xp.arange(1, rows + 1)
     start = (A[:, :, 1, None] * y + A[:, :, 2, None]).astype(np.float32).reshape(-1, rows)
     step = A[:, :, 0].astype(np.float32).ravel()
-    _affine((len(step), rows, columns), start, step, out.reshape(len(step), rows, columns))
+    parts = -(-rows // ROWS)
+    _affine((len(step), parts, columns), start, step, out.reshape(len(step), rows, columns))
 
 
 @kernel(3)
-def _affine(k, y, x, start, step, out):
-    out[k, y, x] = start[k, y] + step[k] * np.float32(x + 1)
+def _affine(k, part, x, start, step, out):
+    along = step[k] * np.float32(x + 1)
+    for y in range(part * ROWS, min((part + 1) * ROWS, out.shape[1])):
+        out[k, y, x] = start[k, y] + along

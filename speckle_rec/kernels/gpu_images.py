@@ -37,7 +37,9 @@ def box_filter(images: Any, width: int) -> Any:
 
 @helper
 def _mirrored(k, n):
-    """Index 0..n-1 that stands for k: d c b | a b c d | c b a."""
+    """Index 0..n-1 that stands for k: d c b | a b c d | c b a; most k are inside, and a division takes its time."""
+    if 0 <= k and k < n:
+        return k
     period = max(2 * n - 2, 1)
     k = abs(k) % period
     return k if k < n else period - k
@@ -45,10 +47,10 @@ def _mirrored(k, n):
 
 @kernel(3)
 def _mean_along(n, r, c, images, half, down, right, out):
-    total = 0.0
+    total = np.float32(0)
     for t in range(-half, half + 1):
         total += images[n, _mirrored(r + t * down, images.shape[1]), _mirrored(c + t * right, images.shape[2])]
-    out[n, r, c] = total / (2 * half + 1)
+    out[n, r, c] = total / np.float32(2 * half + 1)
 
 
 class LocalMean:
