@@ -32,6 +32,7 @@ LOOP_TEMPER = 0.3   # loops share cells with their neighbours, but no lags
 HOLD = 4             # steps for which the variances of the correlations are held
 ACCELERATION = np.array([0.06, 0.06, 0.05, 0.003, 0.003, 0.003])   # mm, rad per frame^2: a hand's, at most
 LEAST_ACCELERATION = ACCELERATION / 20
+MEANT = 2.0          # times the usual change of a step: a hand means to speed up and to slow down, too
 
 
 def smooth(increment: Array, covariance: Array, acceleration: Array = ACCELERATION) -> tuple[Array, Array]:
@@ -96,7 +97,8 @@ def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_
 def hand_acceleration(planar_step: Array) -> Array:
     """Standard deviations [6] of the change of a step, out of the plane as it is seen in the plane.
 
-    A hand shakes much the same along the image as across it, METHOD.md (5.4): z moves like x, tilt and yaw like roll.
+    A hand shakes much the same along the image as across it, METHOD.md (5.4): z moves like x, tilt and yaw like roll;
+    `MEANT` times as much is allowed for.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def hand_acceleration(planar_step: Array) -> Array:
     """
     if len(planar_step) < 4:
         return ACCELERATION
-    x, y, roll = np.median(np.abs(np.diff(planar_step[1:], axis=0)), axis=0) / 0.6745
+    x, y, roll = MEANT * np.median(np.abs(np.diff(planar_step[1:], axis=0)), axis=0) / 0.6745
     return np.clip([x, y, x, roll, roll, roll], LEAST_ACCELERATION, ACCELERATION)
 
 
@@ -156,6 +158,7 @@ class Factors:
     crossings : of planes that cross after a turn.
     phase_precision : [N, 2], 1/rad^2, of the tilt and the yaw of the step into each frame, as the phase of the protocol
         holds them (`protocol.phase_precision`); None where phases are not known.
+    elapsed : [N], frame times that the step into each frame took (`lost_frames`); None where all took one.
     """
 
     planar_i: NDArray[np.int64]
@@ -185,6 +188,7 @@ class Factors:
     most_lag: int = MOST_LAG
     crossings: Crossings | None = None
     phase_precision: Array | None = None
+    elapsed: Array | None = None
 
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
@@ -216,6 +220,10 @@ class Factors:
         if self.phase_precision is not None:
             out[:, 1:] = self.phase_precision[k]
         return out
+
+    def pace(self, k: NDArray[np.int64]) -> Array:
+        """Steps into frames k [M] that a frame time takes: 1 where none was lost before them."""
+        return np.ones(len(k)) if self.elapsed is None else 1 / self.elapsed[k]
 
     @property
     def gram(self) -> Array:
@@ -267,7 +275,7 @@ def total_cost(T: Array, f: Factors) -> float:
     e = twists_between(T, f.planar_i, f.planar_j)[:, PLANAR] - f.planar
     chi2 = np.einsum("mi,mij,mj->m", e, f.planar_information, e)
     step = se3.log(se3.steps(T))[1:]
-    change = np.diff(step, axis=0)
+    change = np.diff(f.pace(np.arange(1, len(T)))[:, None] * step, axis=0)
     return float(pair_costs(T, f).sum() + 4.5 * np.log1p(chi2 / 9).sum()
                  + 10 * np.log1p(np.square(change / f.acceleration).sum(1) / 20).sum()
                  + standing(T, f) + (f.crossings.pull(f.crossings.moved(T))[0] if f.crossings else 0.0)
@@ -382,8 +390,8 @@ def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
 
     k = np.arange(max(begin - 1, 1), min(end + 2, N - 1))
     if len(k):
-        before, Ja, Jb = twist(k - 1, k)
-        after, Jc, Jd = twist(k, k + 1)
+        (before, Ja, Jb), (after, Jc, Jd) = ([f.pace(j).reshape(-1, *[1] * (x.ndim - 1)) * x for x in twist(j - 1, j)]
+                                             for j in (k, k + 1))
         e = after - before
         chi2 = np.square(e / f.acceleration).sum(1)
         total += 10 * np.log1p(chi2 / 20).sum()

@@ -188,10 +188,17 @@ def decimated(f: Factors, every: int = STRIDE) -> Factors:
                    planar_information=f.planar_information[p], i=some.i // every, j=some.j // every,
                    temper=some.temper * np.where(some.revisits, 1, every),
                    acceleration=f.acceleration * np.sqrt(np.square(ramp).sum()),
+                   elapsed=None if f.elapsed is None else _means(f.elapsed, every),
                    contact_precision=f.contact_precision * every,
                    contact_rate_precision=f.contact_rate_precision / every, lean_precision=f.lean_precision * every,
                    phase_precision=None if f.phase_precision is None else f.phase_precision[::every] / every,
                    most_lag=f.most_lag // every)
+
+
+def _means(values: Array, every: int) -> Array:
+    """Mean [K] of values [N] of the steps into each frame, over the steps into every few frames; the first stays."""
+    K = -(-len(values) // every)
+    return np.concatenate([values[:1], values[1:(K - 1) * every + 1].reshape(K - 1, every).mean(1)])
 
 
 def tolerant_costs(T: Array, f: Factors, which: NDArray[np.bool_]) -> Array:

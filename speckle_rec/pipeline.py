@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import brightness, contact, orthogonal, persistence
+from . import brightness, contact, lost_frames, orthogonal, persistence
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration, Uncalibrated
@@ -20,6 +20,7 @@ from .exchange import exchanged
 from .fan import Hand, is_swept, pivot_depth
 from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
+from .lost_frames import NONE_LOST, solve_timed
 from .measuring import measuring
 from .memory import keep_freed
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, thinned
@@ -94,6 +95,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         strengths = adapt(strengths_of(T), T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
     loops, mended, crossed, solved = NO_LOOPS, Mended(T), Calibrated(T), config.fusion == "batch"
+    missing = NONE_LOST
     if config.fusion == "batch":
         with clock.stage("batch solve"):
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
@@ -126,7 +128,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         if solved:
             with clock.stage("batch solve"):
                 factors = replace(factors, phase_precision=phase_precision(crossed.T, hand))               # (5.5b)
-                T = solve(crossed.T, crossed.applied(factors))
+                T, missing = solve_timed(crossed.T, crossed.applied(factors), duplicate)               # (5.4b)
                 T = calibration.crossed_fans.undone(T) if crossed.crossings else T                          # (7.9b)
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror, config.mirrored)
@@ -145,13 +147,14 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry,
                             warnings=[*pairs.warnings, *bright, *contact.warnings_of(lost),
-                                      *persistence.warnings_of(blended),
+                                      *persistence.warnings_of(blended), *lost_frames.warnings_of(missing),
                                       *orthogonal.warnings_of(crossed)])
     result.numbers["device"] = pairs.name
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
     if hand.pivot:
         result.numbers["pivot_mm"] = round(pivot_depth(T), 2)
     result.numbers["persistence"] = blended
+    result.numbers["lost_frames"] = round(missing.share, 4)
     result.numbers["revisits"] = len(loops)
     result.numbers["parts_exchanged"] = len(mended.parts)
     result.numbers["mirrors_mended"] = len(mended.mirrors)

@@ -229,7 +229,7 @@ def test_normal_equations_are_those_written_out(seed):
 
 
 @pytest.mark.parametrize(("hand", "phased"), [(SWEPT, False), (PIVOTED, False), (PIVOTED, True)],
-                         ids=["swept", "pivoted", "in phases"])
+                         ids=["swept", "pivoted", "in phases, frames lost"])
 def test_the_gradient_is_that_of_the_cost(problem, hand, phased):
     """With the variance of the correlations held (a large `extra`), which the solve does not differentiate."""
     T, _ = problem
@@ -238,7 +238,8 @@ def test_the_gradient_is_that_of_the_cost(problem, hand, phased):
     rng = np.random.default_rng(3)
     T = T @ se3.exp(rng.normal(size=(len(T), 6)) * [0.05, 0.05, 0.05, 2e-3, 2e-3, 2e-3])
     if phased:
-        held = dataclasses.replace(factors, phase_precision=rng.uniform(0, 1e7, (len(T), 2)))
+        held = dataclasses.replace(factors, phase_precision=rng.uniform(0, 1e7, (len(T), 2)),
+                                   elapsed=rng.uniform(1, 3, len(T)))
         assert total_cost(T, held) - total_cost(T, factors) == pytest.approx(
             linearise(T, held)[0] - linearise(T, factors)[0])
         factors = held

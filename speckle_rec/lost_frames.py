@@ -1,0 +1,90 @@
+"""Frames that were lost: where the probe moved two or three times as far as from frame to frame about it.
+
+A solve that takes a hand to move steadily draws such steps to their neighbours. Told how many frame times each took, it
+takes the speed to be steady instead (METHOD.md, section 5).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import geometry as se3
+from .fusion import Factors, solve
+
+Array = NDArray[np.float64]
+
+LEVER_MM = 50.0      # at which a turn is held against a shift
+REACH = 8            # frames to each side that tell the usual speed
+USUAL = 0.35         # quantile of their speeds: below the middle, as lost frames only ever add to it
+ABOVE = 1.05         # of that quantile, the usual speed
+SPREAD = 0.2         # of the logarithm of a step's length about the usual one
+MOST = 4             # frame times of a step that are told apart
+LEAST_SHARE = 0.002  # of all frames, that counts
+TOLD = 0.01          # share that a user is told of
+LOOSE = 4.0          # times the change of a step that is usual, where steps are measured to count frames
+
+
+@dataclass(frozen=True)
+class LostFrames:
+    """Where frames of a scan were lost.
+
+    Attributes
+    ----------
+    elapsed : [N], frame times that the step into each frame took, expected over 1 to `MOST`; None if 1 everywhere.
+    share : of the frames of the machine that were lost.
+    """
+
+    elapsed: Array | None = None
+    share: float = 0.0
+
+
+NONE_LOST = LostFrames()
+
+
+def lost_frames(T: Array, repeated: NDArray[np.bool_] | None = None) -> LostFrames:
+    """Tell from the lengths of the steps of poses [N, 4, 4] where frames are missing between them.
+
+    Steps into and out of frames that show the picture before again (`repeated` [N]) are not seen, and tell nothing.
+
+    The logarithm of a step's length over the usual one about it is a mixture of normal distributions about those of
+    1, 2, ... usual steps, weighed as frames lost at random weigh them, METHOD.md (5.4b). Their share is estimated along
+    with it (EM; Dempster, Laird & Rubin 1977): where none are lost, a step twice as long is chance.
+    """
+    step = se3.log(se3.steps(T))[1:] * [1, 1, 1, LEVER_MM, LEVER_MM, LEVER_MM]
+    length = np.linalg.norm(step, axis=1)
+    if repeated is not None:
+        length[repeated[1:] | repeated[:-1]] = np.nan
+    told = np.isfinite(length)
+    if told.sum() <= 2 * REACH:
+        return NONE_LOST
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(length, REACH, constant_values=np.nan), 2 * REACH + 1)
+    usual = ABOVE * np.nanquantile(around[told], USUAL, axis=1)
+    taken = np.log(np.maximum(length[told], 1e-9) / np.maximum(usual, 1e-9))
+    more = np.arange(MOST)
+    far = -0.5 * np.square((taken[:, None] - np.log1p(more)) / SPREAD)
+    share = 0.01
+    for _ in range(30):
+        likely = far + more * np.log(share)
+        likely = np.exp(likely - likely.max(1, keepdims=True))
+        likely /= likely.sum(1, keepdims=True)
+        missing = likely @ more
+        share = float(np.clip(missing.sum() / (len(missing) + missing.sum()), 1e-4, 0.6))
+    elapsed = np.ones(len(T))
+    elapsed[1:][told] += missing
+    return LostFrames(elapsed, share)
+
+
+def solve_timed(T_start: Array, factors: Factors,
+                repeated: NDArray[np.bool_] | None = None) -> tuple[Array, LostFrames]:
+    """`fusion.solve` with the frame times that steps took, counted where they are free to be long: `lost_frames`."""
+    lost = lost_frames(solve(T_start, replace(factors, acceleration=LOOSE * factors.acceleration)), repeated)
+    if lost.share < LEAST_SHARE:
+        lost = NONE_LOST
+    return solve(T_start, replace(factors, elapsed=lost.elapsed)), lost
+
+
+def warnings_of(lost: LostFrames) -> list[str]:
+    """What a user should know of frames that were lost."""
+    return [f"some {lost.share:.0%} of the frames seem to be missing between those recorded: steps are two or three "
+            "times as long as those about them"] if lost.share > TOLD else []
