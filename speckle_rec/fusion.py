@@ -29,6 +29,7 @@ MOST_LAG = 36       # frames: pairs further apart are loops, outside the band
 DRAW = 10.0
 REACHES = (12.0, 6.0, 3.0)  # in sqrt(Q), of the revisits that are drawn together
 LOOP_TEMPER = 0.3   # loops share cells with their neighbours, but no lags
+NEAREST, FALL = 3.0, 0.75   # weight of neighbours at lag 1 in the last solve, and the power by which it falls
 HOLD = 4             # steps for which the variances of the correlations are held
 ACCELERATION = np.array([0.06, 0.06, 0.05, 0.003, 0.003, 0.003])   # mm, rad per frame^2: a hand's, at most
 LEAST_ACCELERATION = ACCELERATION / 20
@@ -212,6 +213,11 @@ class Factors:
     def judged(self, strengths: CellStrengths) -> "Factors":
         """The same factors with other strengths of the cells."""
         return replace(self, fast=strengths.fast, slow=strengths.slow, stretch=strengths.stretch)
+
+    def by_lag(self) -> "Factors":
+        """The same factors with the weights of neighbours falling with their lag, METHOD.md (5.1b)."""
+        lag = np.maximum(self.j - self.i, 1)
+        return replace(self, temper=self.temper * np.where(self.revisits, 1, NEAREST / lag**FALL))
 
     def step_precision(self, k: NDArray[np.int64]) -> Array:
         """Precision [M, 3] of the steps along z, in tilt and in yaw into frames k [M]: 0 where nothing holds them."""

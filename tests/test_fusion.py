@@ -440,6 +440,19 @@ def test_planar_pose_graph_is_that_of_gtsam():
     assert np.abs(ours - true)[:, :3, 3].max() < 0.1
 
 
+def test_nearer_neighbours_count_more_in_the_last_solve():
+    """Where they and farther ones tell different motions, the answer is drawn to what they tell."""
+    t = np.arange(60)
+    near, far = (model_scan(trajectory(shift_mm=scale * 0.3 * t), 6) for scale in (1.2, 1.0))
+    rho = np.where((far.speckle.j - far.speckle.i == 1)[:, None], near.speckle.rho, far.speckle.rho)
+    factors = factors_of(dataclasses.replace(far, speckle=dataclasses.replace(far.speckle, rho=rho)))
+    alike, nearer = (solve(far.T, f, 60)[-1, 2, 3] for f in (factors, factors.by_lag()))
+    assert alike * 1.005 < nearer < near.T[-1, 2, 3]
+    loops = dataclasses.replace(factors, most_lag=1)
+    beyond = loops.revisits
+    assert beyond.any() and (loops.by_lag().temper[beyond] == loops.temper[beyond]).all()
+
+
 def test_phases_hold_a_steady_tilt_alike_among_every_few_frames():
     T = trajectory(tilt_rad=1e-3 * np.arange(41))
     factors = factors_of(model_scan(T, 5), PIVOTED)
