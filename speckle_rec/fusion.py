@@ -98,8 +98,7 @@ def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_
 def hand_acceleration(planar_step: Array) -> Array:
     """Standard deviations [6] of the change of a step, out of the plane as it is seen in the plane.
 
-    A hand shakes much the same along the image as across it, METHOD.md (5.4): z moves like x, tilt and yaw like roll;
-    `MEANT` times as much is allowed for.
+    A hand shakes much the same along the image as across it, METHOD.md (5.4): z moves like x, tilt and yaw like roll.
 
     Parameters
     ----------
@@ -107,7 +106,7 @@ def hand_acceleration(planar_step: Array) -> Array:
     """
     if len(planar_step) < 4:
         return ACCELERATION
-    x, y, roll = MEANT * np.median(np.abs(np.diff(planar_step[1:], axis=0)), axis=0) / 0.6745
+    x, y, roll = np.median(np.abs(np.diff(planar_step[1:], axis=0)), axis=0) / 0.6745
     return np.clip([x, y, x, roll, roll, roll], LEAST_ACCELERATION, ACCELERATION)
 
 
@@ -194,7 +193,10 @@ class Factors:
     @classmethod
     def of(cls, planar: PlanarMotion, speckle: Correlations, forms: Array, strengths: CellStrengths,
            curves: Curves, hand: Hand, loops: Loops | None = None, acceleration: Array = ACCELERATION) -> "Factors":
-        """Factors of a scan's measurements, with the weights of `direction`."""
+        """Factors of a scan's measurements, with the weights of `direction`.
+
+        acceleration : [6] usual change of the step (`hand_acceleration`); `MEANT` times as much is allowed for.
+        """
         temper = np.full(len(speckle.i), TEMPER)
         if loops:
             planar = planar.joined(loops.planar)
@@ -202,8 +204,9 @@ class Factors:
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])
         return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j, speckle.rho,
                    curves.rest(speckle), forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
-                   strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper, acceleration,
-                   hand.contact_precision, hand.contact[0], hand.lean_precision, hand.contact_reach_mm)
+                   strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper,
+                   MEANT * acceleration, hand.contact_precision, hand.contact[0], hand.lean_precision,
+                   hand.contact_reach_mm)
 
     def picked(self, which: NDArray[np.bool_]) -> "Factors":
         """The same factors with the correlations of some pairs [M] only."""

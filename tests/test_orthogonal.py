@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from speckle_rec import geometry as se3
 from speckle_rec import orthogonal
-from speckle_rec.fusion import ACCELERATION, MEANT, Crossings, Factors, hand_acceleration, solve
+from speckle_rec.fusion import ACCELERATION, Crossings, Factors, hand_acceleration, solve
 from speckle_rec.mirror import flip
 from speckle_rec.orthogonal import (
     BEFORE,
@@ -284,5 +284,5 @@ def test_anatomy_of_a_scan_has_its_pixels_in_place():
 def test_the_hand_shakes_out_of_the_plane_as_in_it(mm, rad):
     step = np.cumsum(np.random.default_rng(3).normal(size=(2000, 3)) * [mm, mm, rad], 0)
     found = hand_acceleration(step)
-    expected = np.clip(MEANT * np.array([mm, mm, mm, rad, rad, rad]), ACCELERATION / 20, ACCELERATION)
+    expected = np.clip([mm, mm, mm, rad, rad, rad], ACCELERATION / 20, ACCELERATION)
     np.testing.assert_allclose(found, expected, rtol=0.15)
