@@ -28,6 +28,7 @@ from speckle_rec.fan import Hand
 from speckle_rec.fusion import Factors, drawn, hand_acceleration, solve
 from speckle_rec.inplane import planar_chain
 from speckle_rec.io import tusrec
+from speckle_rec.lost_frames import solve_timed
 from speckle_rec.measuring import measuring
 from speckle_rec.mirror import cheapest, mend, sampled, thinned
 from speckle_rec.orthogonal import Anatomy, self_calibrate
@@ -44,6 +45,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     T_image_face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
     images = WorkingImages.of(scan, found.geometry)
     pairs, grid, curves = measuring(images, "cpu"), cells(images.geometry), calibration.curves
+    hand = Hand.of(found.geometry.kind, calibration.priors)
     planar, duplicate = pairs.planar_motion()
     step, _ = planar_chain(planar, scan.n_frames)
     lost = contact.lost_in(images, grid)
@@ -54,21 +56,21 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     yield "protocol alone", ProtocolPrior().poses(np.where([False, False, True], step, 0)), T_image_face
     yield "in-plane motion alone", se3.chain(planar_poses(step)), T_image_face
     yield "in-plane motion and protocol", ProtocolPrior().poses(step), T_image_face
-    T, _, _ = sequential(step, speckle, forms, strengths, curves, Hand(pivot=False))
+    T, _, _ = sequential(step, speckle, forms, strengths, curves, hand.swept)
     yield "+ decorrelation", T, T_image_face
-    T, _, _ = sequential(step, speckle, forms, strengths, curves, Hand())
+    T, _, _ = sequential(step, speckle, forms, strengths, curves, hand)
     yield "+ pivot", T, T_image_face
     strengths = adapt(strengths_of(T), T, speckle, forms, curves)
-    T, _, _ = search(step, speckle, forms, strengths, curves, Hand())
+    T, _, _ = search(step, speckle, forms, strengths, curves, hand)
     yield "+ direction (hypotheses)", T, T_image_face
     acceleration = hand_acceleration(step)
-    alone = Factors.of(planar, speckle, forms, strengths, curves, Hand(), acceleration=acceleration)
+    alone = Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration)
     yield "full solve without loops", solve(T, alone), T_image_face
     loops = pairs.find_loops(grid, step, duplicate)
     loops = replace(loops, speckle=curves.resampled(loops.speckle.without(lost)))
-    factors = Factors.of(planar, speckle, forms, strengths, curves, Hand(), loops, acceleration)
+    factors = Factors.of(planar, speckle, forms, strengths, curves, hand, loops, acceleration)
     some = thinned(sampled(factors))
-    neighbours = step, speckle, forms, strengths, curves, Hand()
+    neighbours = step, speckle, forms, strengths, curves, hand
     others, back = other_starts(*neighbours)
     starts = [T, *others]
     mended = mend(solve(drawn(cheapest(starts, factors), some), some), some)
@@ -79,10 +81,10 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     yield "full solve with loops", solve(T, factors), T_image_face
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))
     yield "+ orthogonal planes", crossed.T, T_image_face
-    some, factors = (replace(f, phase_precision=phase_precision(T, Hand())) for f in (some, factors))
+    some, factors = (replace(f, phase_precision=phase_precision(T, hand)) for f in (some, factors))
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))
     yield "+ phases", crossed.T, T_image_face
-    T = solve(crossed.T, crossed.applied(factors))
+    T, _ = solve_timed(crossed.T, crossed.applied(factors.by_lag()), duplicate)
     yield "full solve", calibration.crossed_fans.undone(T) if crossed.crossings else T, T_image_face
 
 
