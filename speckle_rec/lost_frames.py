@@ -15,7 +15,7 @@ from .fusion import Factors, solve
 Array = NDArray[np.float64]
 
 LEVER_MM = 50.0      # at which a turn is held against a shift
-REACH = 8            # frames to each side that tell the usual speed
+REACH = 4            # frames to each side that tell the usual speed: hands reverse within ten in short scans
 USUAL = 0.35         # quantile of their speeds: below the middle, as lost frames only ever add to it
 ABOVE = 1.05         # of that quantile, the usual speed
 SPREAD = 0.2         # of the logarithm of a step's length about the usual one

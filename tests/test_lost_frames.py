@@ -36,13 +36,14 @@ def test_lost_frames_are_found(seed, drops):
     assert abs(found.share - drops) < 0.02 + 0.4 * drops
     told, true = found.elapsed > 1.5, elapsed > 1
     assert (told & true).sum() > 0.55 * true.sum()
-    assert (told & ~true).sum() < 0.02 * len(T)
+    assert (told & ~true).sum() < 0.01 * len(T)
 
 
-@given(st.integers(0, 10**6))
-@settings(max_examples=15, deadline=None)
-def test_where_none_are_lost_none_are_found(seed):
-    T, _ = recorded(seed, 0.0)
+@given(st.integers(0, 10**6), st.sampled_from([240, 600, 1200]))
+@settings(max_examples=20, deadline=None)
+def test_where_none_are_lost_none_are_found(seed, n):
+    """Not in a scan of twelve seconds either, in which speeds change within some ten frames."""
+    T, _ = recorded(seed, 0.0, n)
     found = lost_frames(T)
     assert found.share < 0.004 and warnings_of(LostFrames(found.elapsed, found.share)) == []
 
