@@ -84,7 +84,7 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     some, factors = (replace(f, phase_precision=phase_precision(T, hand)) for f in (some, factors))
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))
     yield "+ phases", crossed.T, T_image_face
-    T, _ = solve_timed(crossed.T, crossed.applied(factors.by_lag() if crossed.crossings else factors), duplicate)
+    T, _ = solve_timed(crossed.T, crossed.settled(factors), duplicate)
     yield "full solve", calibration.crossed_fans.undone(T) if crossed.crossings else T, T_image_face
 
 

@@ -344,6 +344,12 @@ def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
         jacobians(xi, rows, before, after)
         return np.take(xi, rows, axis=1), before, after
 
+    def paced(k):
+        """`twist` of the steps into frames k, a frame time's: METHOD.md (5.4b)."""
+        pace = f.pace(k)[:, None]
+        xi, before, after = twist(k - 1, k)
+        return pace * xi, pace[..., None] * before, pace[..., None] * after
+
     if len(f.i):
         now, Ji, Jj = twist(f.i, f.j, OUT_OF_PLANE)
         cost, g, H = np.empty(len(now)), np.empty((len(now), 3)), np.empty((len(now), 3, 3))
@@ -399,8 +405,8 @@ def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
 
     k = np.arange(max(begin - 1, 1), min(end + 2, N - 1))
     if len(k):
-        (before, Ja, Jb), (after, Jc, Jd) = ([f.pace(j).reshape(-1, *[1] * (x.ndim - 1)) * x for x in twist(j - 1, j)]
-                                             for j in (k, k + 1))
+        before, Ja, Jb = paced(k)
+        after, Jc, Jd = paced(k + 1)
         e = after - before
         chi2 = np.square(e / f.acceleration).sum(1)
         total += 10 * np.log1p(chi2 / 20).sum()

@@ -325,6 +325,10 @@ class Calibrated:
                        contact_precision=f.contact_precision * held,
                        contact_rate_precision=f.contact_rate_precision * steady)
 
+    def settled(self, f: Factors) -> Factors:
+        """Factors of the last solve: `applied`, near neighbours counting more where crossing planes tell the scale."""
+        return self.applied(f.by_lag() if self.crossings else f)
+
 
 def warnings_of(found: Calibrated) -> list[str]:
     """What a user should know where both sides of the turn do not show the same."""

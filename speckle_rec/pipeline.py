@@ -128,8 +128,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         if solved:
             with clock.stage("batch solve"):
                 factors = replace(factors, phase_precision=phase_precision(crossed.T, hand))               # (5.5b)
-                factors = crossed.applied(factors.by_lag() if crossed.crossings else factors)              # (5.1b)
-                T, missing = solve_timed(crossed.T, factors, duplicate)                                     # (5.4b)
+                T, missing = solve_timed(crossed.T, crossed.settled(factors), duplicate)            # (5.1b), (5.4b)
                 T = calibration.crossed_fans.undone(T) if crossed.crossings else T                          # (7.9b)
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror, config.mirrored)

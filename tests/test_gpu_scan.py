@@ -258,14 +258,15 @@ def press(points):
 
 def test_simulated_frames(monkeypatch):
     monkeypatch.setattr(image, "arrays", lambda name: np)
-    check_frames()
+    check_frames(1e-4)
 
 
 def test_simulated_frames_on_a_gpu(cupy):
-    check_frames()
+    """Paths of hundreds of wavelengths in float32, whose multiplications and additions a GPU contracts."""
+    check_frames(5e-4)
 
 
-def check_frames():
+def check_frames(allowed):
     one = scenes.phantom(half_width_mm=1.0)
     other = image.Renderer(one.medium, one.tissue, one.beam, one.geometry, "gpu")
     T = np.eye(4)
@@ -274,5 +275,4 @@ def check_frames():
     apart = np.abs(found.astype(int) - expected)
     assert apart.max() <= 3 and (apart > 0).mean() < 0.02 and expected.std() > 20
     field = one.baseband(T, None, warp=press)
-    # paths of hundreds of wavelengths in float32, whose multiplications and additions a GPU contracts
-    np.testing.assert_allclose(other.baseband(T, None, warp=press), field, atol=5e-4 * np.abs(field).max())
+    np.testing.assert_allclose(other.baseband(T, None, warp=press), field, atol=allowed * np.abs(field).max())
