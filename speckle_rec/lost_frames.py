@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp, softmax
 
 from . import geometry as se3
 from .fusion import Factors, solve
@@ -20,7 +21,7 @@ USUAL = 0.35         # quantile of their speeds: below the middle, as lost frame
 ABOVE = 1.05         # of that quantile, the usual speed
 SPREAD = 0.2         # of the logarithm of a step's length about the usual one
 MOST = 4             # frame times of a step that are told apart
-LEAST_SHARE = 0.002  # of all frames, that counts
+EVIDENCE = 5.0       # log likelihood by which lost frames must be better than none: a hand's jerk or two are below 4
 TOLD = 0.01          # share that a user is told of
 LOOSE = 4.0          # times the change of a step that is usual, where steps are measured to count frames
 
@@ -49,7 +50,8 @@ def lost_frames(T: Array, repeated: NDArray[np.bool_] | None = None) -> LostFram
 
     The logarithm of a step's length over the usual one about it is a mixture of normal distributions about those of
     1, 2, ... usual steps, weighed as frames lost at random weigh them, METHOD.md (5.4b). Their share is estimated along
-    with it (EM; Dempster, Laird & Rubin 1977): where none are lost, a step twice as long is chance.
+    with it (EM; Dempster, Laird & Rubin 1977): where none are lost, a step twice as long is chance. Unless all steps
+    together are likelier by `EVIDENCE` than with none lost, there are none.
     """
     step = se3.log(se3.steps(T))[1:] * [1, 1, 1, LEVER_MM, LEVER_MM, LEVER_MM]
     length = np.linalg.norm(step, axis=1)
@@ -65,11 +67,11 @@ def lost_frames(T: Array, repeated: NDArray[np.bool_] | None = None) -> LostFram
     far = -0.5 * np.square((taken[:, None] - np.log1p(more)) / SPREAD)
     share = 0.01
     for _ in range(30):
-        likely = far + more * np.log(share)
-        likely = np.exp(likely - likely.max(1, keepdims=True))
-        likely /= likely.sum(1, keepdims=True)
-        missing = likely @ more
+        missing = softmax(far + more * np.log(share), axis=1) @ more
         share = float(np.clip(missing.sum() / (len(missing) + missing.sum()), 1e-4, 0.6))
+    likelier = logsumexp(far + more * np.log(share), axis=1) + np.log1p(-share) - far[:, 0]
+    if likelier.sum() < EVIDENCE:
+        return NONE_LOST
     elapsed = np.ones(len(T))
     elapsed[1:][told] += missing
     return LostFrames(elapsed, share)
@@ -79,8 +81,6 @@ def solve_timed(T_start: Array, factors: Factors,
                 repeated: NDArray[np.bool_] | None = None) -> tuple[Array, LostFrames]:
     """`fusion.solve` with the frame times that steps took, counted where they are free to be long: `lost_frames`."""
     lost = lost_frames(solve(T_start, replace(factors, acceleration=LOOSE * factors.acceleration)), repeated)
-    if lost.share < LEAST_SHARE:
-        lost = NONE_LOST
     return solve(T_start, replace(factors, elapsed=lost.elapsed)), lost
 
 
