@@ -41,7 +41,7 @@ def lifted(level: Array, lateral: Array) -> Lost:
     """Which cells [N, P] lie under a side of the probe that has no contact in a frame.
 
     A side is what lies outward of strips of the face that are darker than usual at all depths, seen from where the
-    others are; strips that are never lit do not stand between. All of the face lifted at once looks like the gain and
+    others are; strips that are never lit do not stand between, and tell of nothing inward of them. All of the face lifted at once looks like the gain and
     is not told.
 
     Parameters
@@ -63,8 +63,9 @@ def lifted(level: Array, lateral: Array) -> Lost:
     dark = tells & (fall < gain[:, None] - FALL)
     out = np.zeros_like(dark)
     for way in (slice(None), slice(None, None, -1)):
-        side = np.logical_and.accumulate((dark | ~tells)[:, way], axis=1)[:, way]
-        out |= side & (side & dark).any(1, keepdims=True)
+        side = np.logical_and.accumulate((dark | ~tells)[:, way], axis=1)
+        inmost = np.logical_or.accumulate((side & dark[:, way])[:, ::-1], axis=1)[:, ::-1]
+        out |= (side & inmost)[:, way]
     out[:, 1:] |= out[:, :-1].copy()        # a strip is half lost before it is dark
     out[:, :-1] |= out[:, 1:].copy()
     return np.asarray(out[:, strip])

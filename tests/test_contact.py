@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scenes
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from speckle_rec import contact
@@ -35,6 +35,7 @@ def lift(level, where):
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.15, 0.6), st.booleans(), st.integers(0, 99))
+@example(0.4, True, 13)          # strips that are never lit beside the lifted ones
 def test_a_lifted_side_is_found(reach, left, seed):
     side = PLACE < reach if left else PLACE > 1 - reach
     found = contact.lifted(lift(levels(seed), side), ACROSS)
