@@ -17,7 +17,7 @@ import numpy as np
 from amplitudes import sideways, wrong_signs
 
 import speckle_rec as sr
-from speckle_rec import contact, score
+from speckle_rec import contact, leaps, score
 from speckle_rec import geometry as se3
 from speckle_rec.adaptation import adapt
 from speckle_rec.calibration import Calibration
@@ -84,7 +84,8 @@ def stages(scan: sr.Scan, calibration: Calibration) -> Iterator[tuple[str, np.nd
     some, factors = (replace(f, phase_precision=phase_precision(T, hand)) for f in (some, factors))
     crossed = self_calibrate(T, some, Anatomy.of(scan, found.geometry))
     yield "+ phases", crossed.T, T_image_face
-    T, _ = solve_timed(crossed.T, crossed.settled(factors), duplicate)
+    factors = crossed.settled(factors)
+    T, _ = solve_timed(leaps.mended(crossed.T, factors)[0], factors, duplicate)
     yield "full solve", calibration.crossed_fans.undone(T) if crossed.crossings else T, T_image_face
 
 

@@ -41,8 +41,8 @@ def lifted(level: Array, lateral: Array) -> Lost:
     """Which cells [N, P] lie under a side of the probe that has no contact in a frame.
 
     A side is what lies outward of strips of the face that are darker than usual at all depths, seen from where the
-    others are; strips that are never lit do not stand between, and tell of nothing inward of them. All of the face lifted at once looks like the gain and
-    is not told.
+    others are; strips that are never lit do not stand between, and tell of nothing inward of them. All of the face
+    lifted at once looks like the gain and is not told.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import brightness, contact, lost_frames, orthogonal, persistence
+from . import brightness, contact, leaps, lost_frames, orthogonal, persistence
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration, Uncalibrated
@@ -95,7 +95,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         strengths = adapt(strengths_of(T), T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
     loops, mended, crossed, solved = NO_LOOPS, Mended(T), Calibrated(T), config.fusion == "batch"
-    missing = NONE_LOST
+    missing, leapt = NONE_LOST, 0
     if config.fusion == "batch":
         with clock.stage("batch solve"):
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
@@ -128,7 +128,9 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         if solved:
             with clock.stage("batch solve"):
                 factors = replace(factors, phase_precision=phase_precision(crossed.T, hand))               # (5.5b)
-                T, missing = solve_timed(crossed.T, crossed.settled(factors), duplicate)            # (5.1b), (5.4b)
+                factors = crossed.settled(factors)                                                          # (5.1b)
+                T, leapt = leaps.mended(crossed.T, factors)                                                 # (8.5)
+                T, missing = solve_timed(T, factors, duplicate)                                             # (5.4b)
                 T = calibration.crossed_fans.undone(T) if crossed.crossings else T                          # (7.9b)
     with clock.stage("fusion"):
         T, mirror_note = choose_mirror(T, calibration.mirror, config.mirrored)
@@ -158,6 +160,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.numbers["revisits"] = len(loops)
     result.numbers["parts_exchanged"] = len(mended.parts)
     result.numbers["mirrors_mended"] = len(mended.mirrors)
+    result.numbers["leaps_mended"] = leapt
     if crossed.crossings:
         result.numbers["orthogonal_similarity"] = round(crossed.similarity[1], 4)
         result.numbers["orthogonal_gain"] = round(crossed.gain, 4)
