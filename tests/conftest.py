@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line does
 
+import hypothesis
 import numpy as np
 import pytest
 from small_scans import random_poses, speckle
@@ -15,6 +16,9 @@ from small_scans import random_poses, speckle
 from speckle_rec import geometry
 from speckle_rec.io import results, tusrec
 from speckle_rec.result import Reconstruction
+
+hypothesis.settings.register_profile("untimed", deadline=None)      # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture

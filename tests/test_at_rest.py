@@ -28,7 +28,7 @@ def seen(strength, rate, path=None, noise=0.0, stays=0.0) -> Correlations:
     return Correlations(i, j, rho.astype(np.float32))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.floats(0.3, 0.95), st.floats(0.1, 8.0)), min_size=3, max_size=12))
 def test_strength_and_rate_come_back(cells):
     strength, rate = np.array(cells).T

@@ -33,7 +33,7 @@ def lift(level, where):
     return out
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.15, 0.6), st.booleans(), st.integers(0, 99))
 @example(0.4, True, 13)          # strips that are never lit beside the lifted ones
 def test_a_lifted_side_is_found(reach, left, seed):

@@ -21,7 +21,7 @@ def trajectory(seed, n):
     return geometry.chain(T_prev), T_prev
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), n=st.integers(2, 9))
 def test_fields_blocks_and_landmarks_are_the_official_ones(seed, n):
     T, _ = trajectory(seed, n)

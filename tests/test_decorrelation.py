@@ -31,7 +31,7 @@ from speckle_rec.synth.measure import amplitude_correlation, expected_intensity_
 from speckle_rec.working import WorkingImages
 
 STEEPNESS = [(1.0, 1.0), (0.28, 0.43), (0.09, 0.49), (2.0, 0.7)]
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 @pytest.fixture(scope="module")

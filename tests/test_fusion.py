@@ -185,7 +185,7 @@ def test_jacobians_of_a_relative_twist(problem):
             np.testing.assert_allclose(J[:, m], slope[rows], atol=0.01)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-7, 1e-3, 0.3, 1.0, 2.0]))
 def test_twists_between_frames_are_those_of_the_geometry(seed, size):
     """Whatever the angle: half turns, where the short formula fails, too."""
@@ -198,7 +198,7 @@ def test_twists_between_frames_are_those_of_the_geometry(seed, size):
     np.testing.assert_allclose(fusion.twists_between(T, i, j), expected, rtol=1e-7, atol=1e-9 * max(1, size))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_normal_equations_are_those_written_out(seed):
     """Of factors near and far, of frames that move and that do not, against dense algebra."""

@@ -13,7 +13,7 @@ from speckle_rec.errors import InputError
 
 SMALL_AND_LARGE = [0.0, 1e-12, 1e-9, 1e-7, 3e-6, 1e-4 * (1 - 1e-9), 1e-4 * (1 + 1e-9), 1e-3, 0.1, 1.0, 2.5, 3.0,
                    np.pi - 1e-2, np.pi - 1e-3, np.pi - 0.9e-3, np.pi - 1e-5, np.pi - 1e-8]
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=80)
 
 
 @st.composite

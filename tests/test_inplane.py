@@ -15,7 +15,7 @@ from speckle_rec.scan import Scan
 from speckle_rec.working import WorkingImages
 
 ROW_MM, COLUMN_MM = scenes.SCALE[1, 1], scenes.SCALE[0, 0]
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 planar = st.tuples(st.floats(-5, 5), st.floats(-5, 5), st.one_of(st.floats(-1, 1), st.floats(-1e-4, 1e-4)))
 
 

@@ -72,7 +72,7 @@ def test_every_orientation_is_turned_to_MF(tmp_path, lateral, depth, transposed)
     np.testing.assert_array_equal(scan.frames(), frames)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.02, 1), st.floats(0.02, 1))
 def test_image_to_probe_splits_exactly(seed, sx, sy):
     T = random_poses(1, seed, size=2.0)[0]

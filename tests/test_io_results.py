@@ -92,7 +92,7 @@ def test_evo_reads_what_is_written(tmp_path):
         np.testing.assert_allclose(np.array(poses)[:, :3, :3], T[:, :3, :3], atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(0, 1000), st.floats(0.01, 3))
 def test_trajectories_come_back(tmp_path_factory, n, seed, size):
     folder, T = tmp_path_factory.mktemp("t"), random_poses(n, seed, size)

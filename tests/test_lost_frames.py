@@ -29,7 +29,7 @@ def recorded(seed: int, drops: float, n: int = 600):
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.05, 0.15, 0.3]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_lost_frames_are_found(seed, drops):
     T, elapsed = recorded(seed, drops)
     found = lost_frames(T)

@@ -237,7 +237,7 @@ def test_anatomy_that_contradicts_is_left_alone(scan, field):
     assert found.crossings is None or moved < 30      # nothing to see: no worse than lost, and no crash
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31))
 def test_the_quadratic_is_the_same_whoever_moves(seed):
     """Only the difference of the two frames' twists counts, and the gradient is that of the cost."""
@@ -283,7 +283,7 @@ def test_anatomy_of_a_scan_has_its_pixels_in_place():
 
 
 @given(st.floats(0.002, 0.05), st.floats(1e-4, 2e-3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_hand_shakes_out_of_the_plane_as_in_it(mm, rad):
     step = np.cumsum(np.random.default_rng(3).normal(size=(2000, 3)) * [mm, mm, rad], 0)
     found = hand_acceleration(step)

@@ -20,7 +20,7 @@ from speckle_rec.synth.measure import about_face
 from speckle_rec.working import WorkingImages
 
 ROCK_RAD = 0.0105     # a frame: 1.2 mm of the image in four
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 def blended(frames, share):

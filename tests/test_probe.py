@@ -63,7 +63,7 @@ def assert_close(found, true, mm=0.5, deg=0.5, *, depth=True):
         np.testing.assert_allclose(g.depth_mm, true.depth_mm, atol=mm)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(x=st.floats(62, 82), radius=st.floats(10, 62), half=st.floats(18, 37), depth=st.floats(50, 95),
        top=st.floats(2, 8), seed=st.integers(0, 99))
 def test_sector_is_recovered(x, radius, half, depth, top, seed):
@@ -87,7 +87,7 @@ def test_sector_that_the_image_clips(true):
     assert_close(probe.find(draw(true, overlay=False), SCALE), true, depth=true.depth_mm[1] < 100)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(x=st.floats(40, 90), y=st.floats(1, 10), width=st.floats(25, 50), depth=st.floats(40, 95),
        seed=st.integers(0, 99))
 def test_linear_is_recovered(x, y, width, depth, seed):

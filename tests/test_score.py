@@ -26,7 +26,7 @@ def random_landmarks(rng, n, shape=SHAPE, count=20):
     return marks
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 9), size=st.floats(1e-3, 3))
 def test_score_is_the_official_one(seed, n, size):
     rng = np.random.default_rng(seed)

@@ -68,7 +68,7 @@ def test_population_statistics_of_the_turn_and_of_signs():
 
 
 @given(n=st.integers(10, 400), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_rotation_scan_of_any_length_is_rigid_and_its_phases_are_runs_in_order(n, seed):
     motion = rotation(n, seed, FACE)
     assert motion.T_world_image.shape == (n, 4, 4)
@@ -108,7 +108,7 @@ def test_hand_is_smooth():
 
 
 @given(angles=st.tuples(*[st.floats(-30, 30)] * 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_angles_are_about_image_x_and_z_through_the_face(angles):
     fan, turn, rock = np.deg2rad(angles)
     T = about_face(np.array([[fan, turn, rock]]), np.array([[1.0, 2, 3]]), np.eye(3), FACE)[0]
@@ -228,7 +228,7 @@ def test_phantom_is_uniform():
 # Machine
 
 @given(drops=st.floats(0, 0.3), duplicates=st.floats(0, 0.3), n=st.integers(10, 300), seed=st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_recording_keeps_poses_moving_and_pictures_behind_them(drops, duplicates, n, seed):
     machine = Machine(drops=drops, duplicates=duplicates)
     r = effects.record(n, machine, np.random.default_rng(seed))

@@ -44,7 +44,7 @@ def voxel_mm(v):
     return np.stack([x, y, z], -1) * v.spacing_mm + v.origin_mm
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(turn=st.tuples(*[st.floats(-0.01, 0.01)] * 3), seed=st.integers(0, 9),
        interpolation=st.sampled_from(volume.INTERPOLATIONS), compounding=st.sampled_from(volume.COMPOUNDINGS))
 def test_analytic_phantom_is_recovered(turn, seed, interpolation, compounding):

@@ -37,7 +37,7 @@ def rotation(angle, x, y):
     return np.array([[c, -s, x], [s, c, y]])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(-0.5, 0.5), st.floats(-60, 60), st.floats(-40, 40), st.integers(0, 9))
 def test_the_kernel_is_cubic_convolution(angle, x, y, seed):
     M, image = rotation(angle, x, y), picture(seed)
@@ -72,7 +72,7 @@ def test_only_what_is_wanted_is_made():
     assert not within[~inside].any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(-0.9 * warp.STEEP, 0.9 * warp.STEEP), st.floats(-3, 3), st.integers(0, 99))
 def test_cells_of_a_moved_image_in_one_pass(angle, x, seed):
     """As moved first and cut into cells then; each less its mean and of unit norm."""
