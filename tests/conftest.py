@@ -17,7 +17,8 @@ from speckle_rec import geometry
 from speckle_rec.io import results, tusrec
 from speckle_rec.result import Reconstruction
 
-hypothesis.settings.register_profile("untimed", deadline=None)      # a busy machine is no failure
+hypothesis.settings.register_profile("untimed", deadline=None,      # a busy machine is no failure
+                                     suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 

@@ -17,7 +17,7 @@ from tools.reliability.sandbox import Outcome, Sandbox
 
 kinds = st.sampled_from(["flip", "cut", "double", "digit"])
 mutations = st.lists(st.tuples(kinds, st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4)
-quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def mutate(data: bytes, changes) -> bytes:
