@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from . import geometry as se3
 from .fusion import Factors, solve, total_cost
-from .lost_frames import LEVER_MM
+from .lost_frames import nearby, step_lengths
 from .working import spaced
 
 Array = NDArray[np.float64]
 
 AROUND = 8          # frames to each side whose median is the usual step
-LONG = 3.0          # times the usual step: steady hands stay below 1.5, a lost frame or two below 3
+LONG = 3.0          # times the usual step: without lost frames hands stay below 2, with them some steps are longer
 BRIDGE = 12         # frames to each side of a leap over which the motion is made steady
 TRIED = 4           # leaps of a scan, the longest first
 CHEAPER = 2e-4      # of the cost, by which a trajectory must be: twice what a solve leaves
@@ -23,12 +23,10 @@ CHEAPER = 2e-4      # of the cost, by which a trajectory must be: twice what a s
 
 def leaps(T: Array) -> list[int]:
     """Frames of poses [N, 4, 4] into which a step leaps, the longest first and `BRIDGE` apart, at most `TRIED`."""
-    step = se3.log(se3.steps(T))[1:] * [1, 1, 1, LEVER_MM, LEVER_MM, LEVER_MM]
-    length = np.linalg.norm(step, axis=1)
+    length = step_lengths(T)
     if len(length) <= 2 * AROUND:
         return []
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(length, AROUND, constant_values=np.nan), 2 * AROUND + 1)
-    times = length / np.maximum(np.nanmedian(around, axis=1), 1e-9)
+    times = length / np.maximum(np.nanmedian(nearby(length, AROUND), axis=1), 1e-9)
     order = np.argsort(-times, kind="stable")
     return spaced((1 + order[times[order] > LONG]).tolist(), BRIDGE, TRIED)
 
@@ -49,10 +47,9 @@ def mended(T: Array, factors: Factors) -> tuple[Array, int]:
 
     Poses that do not leap come back as they are.
     """
-    found, count = T, 0
-    for k, frame in enumerate(leaps(T)):
-        if k == 0:
-            found = solve(T, factors)
+    places, count = leaps(T), 0
+    found = solve(T, factors) if places else T
+    for frame in places:
         trial = solve(bridged(found, frame), factors)
         if total_cost(trial, factors) < (1 - CHEAPER) * total_cost(found, factors):
             found, count = trial, count + 1

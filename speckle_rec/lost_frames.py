@@ -43,6 +43,17 @@ class LostFrames:
 NONE_LOST = LostFrames()
 
 
+def step_lengths(T: Array) -> Array:
+    """Lengths [N - 1] of the steps of poses [N, 4, 4] in mm, turns at a lever of `LEVER_MM`."""
+    return np.asarray(np.linalg.norm(se3.log(se3.steps(T))[1:] * [1, 1, 1, LEVER_MM, LEVER_MM, LEVER_MM], axis=1))
+
+
+def nearby(values: Array, reach: int) -> Array:
+    """Each of values [K] with those up to `reach` to either side [K, 2 reach + 1], NaN beyond the ends."""
+    padded = np.pad(values, reach, constant_values=np.nan)
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+
+
 def lost_frames(T: Array, repeated: NDArray[np.bool_] | None = None) -> LostFrames:
     """Tell from the lengths of the steps of poses [N, 4, 4] where frames are missing between them.
 
@@ -53,15 +64,13 @@ def lost_frames(T: Array, repeated: NDArray[np.bool_] | None = None) -> LostFram
     with it (EM; Dempster, Laird & Rubin 1977): where none are lost, a step twice as long is chance. Unless all steps
     together are likelier by `EVIDENCE` than with none lost, there are none.
     """
-    step = se3.log(se3.steps(T))[1:] * [1, 1, 1, LEVER_MM, LEVER_MM, LEVER_MM]
-    length = np.linalg.norm(step, axis=1)
+    length = step_lengths(T)
     if repeated is not None:
         length[repeated[1:] | repeated[:-1]] = np.nan
     told = np.isfinite(length)
     if told.sum() <= 2 * REACH:
         return NONE_LOST
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(length, REACH, constant_values=np.nan), 2 * REACH + 1)
-    usual = ABOVE * np.nanquantile(around[told], USUAL, axis=1)
+    usual = ABOVE * np.nanquantile(nearby(length, REACH)[told], USUAL, axis=1)
     taken = np.log(np.maximum(length[told], 1e-9) / np.maximum(usual, 1e-9))
     more = np.arange(MOST)
     far = -0.5 * np.square((taken[:, None] - np.log1p(more)) / SPREAD)
