@@ -148,6 +148,13 @@ def test_the_method_can_be_read():
                                              for equation in re.findall(r"\$\$(.*?)\$\$", text, re.S))
 
 
+def test_names_of_the_method_are_those_of_the_code():
+    names = re.findall(r"`([A-Za-z_.]+)`", METHOD.read_text(encoding="utf-8"))
+    words = set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in SOURCES
+                                             if path.is_relative_to(ROOT / "speckle_rec"))))
+    assert len(names) > 50 and {name for name in names if not set(name.split(".")) <= words} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_rests_on_a_script_that_is_gone(page):
     assert not re.search(r"throw-?away", page.read_text(encoding="utf-8"))
