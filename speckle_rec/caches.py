@@ -31,7 +31,7 @@ def settle() -> None:
         return
     folder = private_folder()
     if folder is None:
-        import logging      # here: whoever asks for help need not wait for it
+        import logging  # here: whoever asks for help need not wait for it
         logging.getLogger("matplotlib").setLevel(logging.ERROR)     # of the folder it then makes for one run
         environment.put("CUPY_CACHE_IN_MEMORY", "1")
         if NUMBA in wanting:
@@ -127,4 +127,4 @@ def _compile_without_cache() -> None:
         with contextlib.suppress(RuntimeError):
             enable(self)
 
-    Dispatcher.enable_caching = enable_caching
+    Dispatcher.enable_caching = enable_caching  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,29 @@ def as_user(user):
             "--ambient-caps=+dac_read_search")
 
 
-def volume(world):
-    """The words of a command with kernels and their threads, and a figure; it compiles in a second or two."""
-    return ("cli.py", "compound", world / "scan.h5", "--poses", world / "poses.txt", "--spacing-mm", "5",
-            "--hole-radius", "0", "-o", world / "out" / "v.nrrd")
+# Compiles a kernel, draws a figure into a result, and runs the kernel in as many processes as asked for.
+WORK = """
+import sys
+import numpy as np
+from pathlib import Path
+from speckle_rec import geometry, workers
+from speckle_rec.io import staging
+from speckle_rec.report import plots
+
+T = geometry.chain(np.tile(np.eye(4), (3, 1, 1)))
+if __name__ == "__main__":
+    with staging.staged(Path(sys.argv[1])) as folder:
+        plots.trajectory(folder / "trajectory.png", T)
+    for _, made in workers.run_all(geometry.chain, [T, T], jobs=int(sys.argv[2])):
+        assert (made == T).all(), made
+"""
+
+
+def works(world, jobs, **how):
+    """Whether `WORK` does its work without a word."""
+    (world / "app" / "work.py").write_text(WORK)
+    done = run(world, "work.py", world / "out" / "result", jobs, **how)
+    return done.returncode == 0 and done.stderr == "" and (world / "out" / "result" / "trajectory.png").is_file(), done
 
 
 @as_root
@@ -77,6 +97,8 @@ def test_a_user_without_a_home(world, user):
     (kept,) = (world / "tmp").iterdir()
     assert kept.name == f"speckle-rec-{user}" and stat.S_IMODE(kept.stat().st_mode) == 0o700
     assert kept.stat().st_uid == user and not (world / "app" / "~").exists()
+    if user != NOBODY:
+        return
     told = run(world, "cli.py", "doctor", before=as_user(user), TMPDIR=str(world / "tmp"))
     assert told.returncode == 0 and f"kernels are kept in {kept}/numba" in " ".join(told.stdout.split())
     # One line with -v, also where the work itself cannot begin.
@@ -86,23 +108,8 @@ def test_a_user_without_a_home(world, user):
 
 @as_root
 def test_kernels_figures_and_workers_of_a_user_without_a_home(world):
-    code = f"""
-import sys
-sys.path.insert(0, {str(ROOT / "tests")!r})
-import speckle_rec as sr, numpy as np
-from speckle_rec import geometry, workers
-from speckle_rec.report import plots
-T = geometry.chain(np.tile(np.eye(4), (3, 1, 1)))
-plots.trajectory({str(world / "out" / "t.png")!r}, T)
-if __name__ == "__main__":
-    for _, made in workers.run_all(geometry.chain, [T, T], jobs=2):
-        assert (made == T).all(), made
-"""
-    script = world / "out" / "script.py"
-    script.write_text(code)
-    done = run(world, script, before=as_user(NOBODY), TMPDIR=str(world / "tmp"), PYTHONPATH=str(world / "app"))
-    assert done.returncode == 0 and done.stderr == ""
-    assert (world / "out" / "t.png").stat().st_size > 1000
+    well, done = works(world, 2, before=as_user(NOBODY), TMPDIR=str(world / "tmp"))
+    assert well, done
     kept = world / "tmp" / f"speckle-rec-{NOBODY}"
     assert list((kept / "numba").glob("kernels_*/twists.along-*.nbc")) and list((kept / "mplconfigdir").iterdir())
 
@@ -118,14 +125,66 @@ exec "$@"
 
 @as_root
 def test_a_read_only_file_system(world, mounts):
-    (world / "poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n" * 3)
+    """Only the folder of the results can be written to: nothing is kept, and all works."""
     before = ("unshare", "--mount", "sh", "-c", READ_ONLY.format(world=world, out=world / "out"), "sh")
-    for words in (["cli.py", "--help"], ["cli.py", "doctor"], ["-c", "import speckle_rec; speckle_rec.reconstruct"]):
+    for words in (["cli.py", "--help"], ["cli.py", "doctor"]):
         done = run(world, *words, before=before)
         assert done.returncode == 0 and done.stderr == "", done
-    assert not any((world / "tmp").iterdir())
-    # The one place that may be written to is enough for kernels and figures.
-    done = run(world, *volume(world), before=before)
-    assert done.returncode == 0 and (world / "out" / "v.nrrd").is_file(), done
-    done = run(world, "cli.py", "reconstruct", "nowhere.h5", "-v", before=before)
-    assert done.returncode == 2 and "compiled anew" in done.stderr.splitlines()[0]
+    assert "they are compiled anew in every process" in " ".join(done.stdout.split())
+    well, done = works(world, 1, before=before)      # several processes need /dev/shm
+    assert well, done
+    assert [path.name for path in (world / "out").iterdir()] == ["result"] and not any((world / "tmp").iterdir())
+
+
+@pytest.fixture
+def bare(monkeypatch, tmp_path):
+    """A process without a home, beside a package that cannot be written to; its folder for temporary files."""
+    for name in SETTLED:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(environment.os, "environ", dict(os.environ))      # what is settled stays in this test
+    monkeypatch.setattr(caches, "PACKAGE", tmp_path / "file" / "none")
+    monkeypatch.setattr(caches, "_numba_can_write", lambda: False)
+    monkeypatch.setattr(caches, "notes", [])
+    monkeypatch.setitem(sys.modules, "numba", types.SimpleNamespace(config=types.SimpleNamespace(CACHE_DIR="")))
+    return tmp_path
+
+
+def test_what_is_set_is_private_known_to_a_loaded_numba_and_not_passed_on(bare):
+    caches.settle()
+    folder = bare / f"speckle-rec-{os.geteuid()}"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert os.environ["NUMBA_CACHE_DIR"] == sys.modules["numba"].config.CACHE_DIR == str(folder / "numba")
+    assert os.environ["MPLCONFIGDIR"].startswith(str(folder)) and len(caches.notes) == 1
+    assert not {"NUMBA_CACHE_DIR", "MPLCONFIGDIR", "CUPY_CACHE_DIR"} & set(environment.for_others())
+    (folder / "numba").mkdir()
+    assert caches.private_folder() == folder
+
+
+@pytest.mark.parametrize("spoilt", ["link", "file", "open to all", "of another"])
+def test_a_folder_of_somebody_else_is_not_used(bare, monkeypatch, spoilt):
+    folder = bare / f"speckle-rec-{os.geteuid()}"
+    (bare / "theirs").mkdir(mode=0o700)
+    if spoilt == "link":
+        folder.symlink_to(bare / "theirs")
+    elif spoilt == "file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777 if spoilt == "open to all" else 0o700)
+    if spoilt == "of another":
+        another = os.geteuid() + 1
+        folder.rename(bare / f"speckle-rec-{another}")
+        monkeypatch.setattr(caches.os, "geteuid", lambda: another)
+    found = caches.private_folder()
+    assert found is None or found.parent != bare
+
+
+def test_folders_that_work_are_left_alone(bare, monkeypatch):
+    monkeypatch.setattr(caches, "_numba_can_write", lambda: True)
+    monkeypatch.setenv("HOME", str(bare / "home"))
+    before = dict(os.environ)
+    caches.settle()
+    assert dict(os.environ) == before and not caches.notes and not (bare / "home").exists()

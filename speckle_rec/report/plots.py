@@ -244,5 +244,5 @@ def _spans(axes: "Axes", t: Array, evidence: Mapping[str, NDArray[Any]] | None, 
 
 def _figure(size: tuple[float, float]) -> "Figure":
     """An empty figure of width and height in inches."""
-    from matplotlib.figure import Figure      # here: it needs a folder to write to, which reading a report does not
+    from matplotlib.figure import Figure  # here: it needs a folder to write to, which reading a report does not
     return Figure(figsize=size, layout="constrained")
