@@ -55,8 +55,8 @@ def private_folder() -> Path | None:
     """
     for parent in dict.fromkeys(filter(None, (*map(_set, ("TMPDIR", "TEMP", "TMP")), *map(Path, (
             "/tmp", "/var/tmp", "/dev/shm"))))):
-        folder = parent.absolute() / f"speckle-rec-{os.geteuid()}"
         try:
+            folder = parent.absolute() / f"speckle-rec-{os.geteuid()}"
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
             found, disk = folder.lstat(), os.statvfs(folder)
@@ -80,7 +80,8 @@ def lend(folder: Path) -> None:
 def _numba_can_write() -> bool:
     """Whether numba finds a folder for the kernels of every folder of this package; it looks in these three."""
     given, home = _set(NUMBA), _set("XDG_CACHE_HOME") or _home(".cache")
-    for folder in (PACKAGE, *(path for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")):
+    inner = [Path(entry.path) for entry in os.scandir(PACKAGE) if entry.is_dir() and entry.name != "__pycache__"]
+    for folder in (PACKAGE, *inner):
         name = f"{folder.name}_{hashlib.sha1(str(folder).encode(), usedforsecurity=False).hexdigest()}"
         if not (_can_write(given and given / name) or _can_write(folder / "__pycache__")
                 or _can_write(home and home / "numba" / name)):
@@ -115,16 +116,10 @@ def _can_write(folder: Path | None) -> bool:
         return False
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
 
 
 def _compile_without_cache() -> None:
-    """Let kernels that ask for a cache do without one if none can be had: numba has no setting for that."""
+    """Let kernels that ask for a cache do without: numba has no setting for that, and raises where it finds none."""
     from numba.core.dispatcher import Dispatcher
-    enable = Dispatcher.enable_caching
-
-    def enable_caching(self: Dispatcher) -> None:
-        with contextlib.suppress(RuntimeError):
-            enable(self)
-
-    Dispatcher.enable_caching = enable_caching  # type: ignore[method-assign]
+    Dispatcher.enable_caching = lambda self: None  # type: ignore[method-assign]

@@ -36,12 +36,12 @@ def mounts():
 
 @pytest.fixture
 def world():
-    """A folder that anybody may reach, with a copy of the package that only its owner may write to, without caches."""
+    """A folder that anybody may reach, with a copy of the package that only its owner may write to, without kernels."""
     with tempfile.TemporaryDirectory(prefix="world_") as name:
         folder = Path(name)
         folder.chmod(0o755)
         shutil.copytree(ROOT / "speckle_rec", folder / "app" / "speckle_rec",
-                        ignore=shutil.ignore_patterns("__pycache__"))
+                        ignore=shutil.ignore_patterns("*.nbi", "*.nbc"))
         shutil.copy(ROOT / "cli.py", folder / "app")
         for free in ("tmp", "out"):
             (folder / free).mkdir()
