@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decorrelation import RATES, Curves, forms_of
-from .direction import CUTOFF, EXTRA, SAMPLES
+from .kernels.cells import LOSS
 
 Array = NDArray[np.float64]
 
@@ -139,18 +139,18 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
 
 def variance(f: Array) -> Array:
     """Variance [n] that the estimator expects about f (METHOD.md (3.8))."""
-    return (1 - f * f) ** 2 / SAMPLES + EXTRA**2
+    return (1 - f * f) ** 2 / LOSS.samples + LOSS.extra**2
 
 
 def weights(e: Array, f: Array) -> Array:
     """Weights [n] of residuals e about expected correlations f: the estimator's."""
     s2 = variance(f)
-    return 1 / (s2 * (1 + e * e / (s2 * CUTOFF**2)))
+    return 1 / (s2 * (1 + e * e / (s2 * LOSS.cutoff**2)))
 
 
 def robust_cost(e: Array, f: Array) -> float:
     """Mean Cauchy cost of residuals, as the estimator counts it."""
-    return float(0.5 * CUTOFF**2 * np.mean(np.log1p(e * e / (variance(f) * CUTOFF**2))))
+    return float(0.5 * LOSS.cutoff**2 * np.mean(np.log1p(e * e / (variance(f) * LOSS.cutoff**2))))
 
 
 def start_coefficients(n_signs: int, curves: Curves) -> Array:

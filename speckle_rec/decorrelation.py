@@ -14,6 +14,7 @@ from . import warp
 from .features import AmplitudeFeatures
 from .inplane import chain_poses, se2_exp, se2_logs
 from .kernels import cpu
+from .kernels.cells import CellModel, by_entry
 from .probe import Cells, ProbeGeometry
 from .tissue import WINDOW_HALF, windows
 from .working import WorkingImages, threads
@@ -338,6 +339,13 @@ def cell_strengths(correlations: Correlations, n_frames: int, curves: Curves) ->
     strength[strength < WORST_CELL] = 0
     return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, windows(n_frames)[1],
                          np.ones_like(strength))
+
+
+def cell_model(forms: Array, strengths: CellStrengths, curves: Curves) -> CellModel:
+    """What is expected of cells with `forms` [P, 3, 3], as kernels take it."""
+    fast, slow, stretch, window = (np.ascontiguousarray(x) for x in (strengths.fast, strengths.slow, strengths.stretch,
+                                                                     strengths.window))
+    return CellModel(by_entry(forms), fast, slow, stretch, window, curves.table(), float(TABLE_PER_UNIT))
 
 
 def frame_pairs(n_frames: int, lags: Sequence[int], skip: NDArray[np.bool_]) -> tuple[Ints, Ints]:

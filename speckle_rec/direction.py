@@ -9,19 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
+from .decorrelation import CellStrengths, Correlations, Curves, cell_model
 from .fan import ROTATING, Hand
 from .geometry import exp, inverse, log, mirror
-from .kernels.cells import by_entry
-from .kernels.hypotheses import extend, go_on, prune
-from .kernels.multilaterate import multilaterate
+from .kernels.cells import LOSS, Pairs
+from .kernels.hypotheses import Hypotheses, Likeness, Ways, extend, go_on, prune
+from .kernels.multilaterate import StepPrior, Track, multilaterate
 from .working import threads
 
 Array = NDArray[np.float64]
 
-SAMPLES = 25.0        # independent speckles of a cell, as the correlation's variance sees them
-EXTRA = 0.04          # misfit of the curves, in correlation
-CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
 TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
 KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
@@ -51,6 +48,17 @@ def planar_poses(twist: Array) -> Array:
     return exp(full)
 
 
+def pairs_of(speckle: Correlations, curves: Curves, temper: Array | float = TEMPER) -> Pairs:
+    """The pairs of a scan as kernels take them, with the weight of each [M], or of all."""
+    weights = np.ascontiguousarray(np.broadcast_to(np.asarray(temper, float), len(speckle.i)))
+    return Pairs(speckle.i, speckle.j, speckle.rho, curves.rest(speckle), weights)
+
+
+def step_prior(hand: Hand) -> StepPrior:
+    """What a hand tells of a step from the step before."""
+    return StepPrior(hand.precision, *hand.contact, START)
+
+
 def sequential(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
                hand: Hand = ROTATING) -> tuple[Array, Array, Array]:
     """Multilaterate frame after frame.
@@ -67,16 +75,13 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     """
     N = len(planar_step)
     first = np.searchsorted(speckle.j, np.arange(N + 1))
-    poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
-    covariances, costs = np.empty((N, 3, 3)), np.empty(N)
-    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho,
-                  curves.rest(speckle), by_entry(forms), strengths.window, strengths.fast, strengths.slow,
-                  strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision,
-                  *hand.contact, START, poses, steps, covariances, costs)
+    track = Track(np.empty((N, 3, 4)), np.empty((N, 3)), np.empty((N, 3, 3)), np.empty(N))
+    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, pairs_of(speckle, curves),
+                  cell_model(forms, strengths, curves), LOSS, step_prior(hand), track)
     T = np.zeros((N, 4, 4))
-    T[:, :3] = poses
+    T[:, :3] = track.poses
     T[:, 3, 3] = 1
-    return T, steps, covariances
+    return T, track.steps, track.covariances
 
 
 def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
@@ -91,34 +96,27 @@ def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: C
     """
     N = len(planar_step)
     first = np.searchsorted(speckle.j, np.arange(N + 1))
-    some = slice(None, None, every)
-    fast, slow, stretch = (np.ascontiguousarray(x[strengths.window][:, some])
-                           for x in (strengths.fast, strengths.slow, strengths.stretch))
-    rho, rest = (np.ascontiguousarray(x[:, some]) for x in (speckle.rho, curves.rest(speckle)))
-    gram = np.einsum("pai,paj->ij", forms[some], forms[some]) / len(forms[some])
-    U = by_entry(forms[some])
-    planar = np.ascontiguousarray(planar_poses(planar_step)[:, :3])
-    rule = curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA, CUTOFF, temper * every, hand.precision
+    pairs = pairs_of(speckle, curves, temper).sampled(every)
+    cells = cell_model(forms, strengths, curves).sampled(every)
+    gram = np.einsum("pai,paj->ij", forms[::every], forms[::every]) / len(forms[::every])
+    planar, prior = np.ascontiguousarray(planar_poses(planar_step)[:, :3]), step_prior(hand)
     depth = max(int((speckle.j - speckle.i).max(initial=1)), max(MARKS)) + 1
-    poses, last, total = np.zeros((1, N, 3, 4)), np.zeros((1, 3)), np.zeros(1)
-    poses[0, 0] = np.eye(4)[:3]
+    found = Hypotheses(np.zeros((1, N, 3, 4)), np.zeros((1, 3)), np.zeros(1))
+    found.poses[0, 0] = np.eye(4)[:3]
     history = []
     for k in range(1, N):
-        B, pairs = len(poses), slice(first[k], first[k + 1])
-        steps, costs, covariances = np.empty((B, 2, 3)), np.empty((B, 2)), np.empty((B, 2, 3, 3))
-        extend(k, poses, last, planar[k], speckle.i[pairs], rho[pairs], rest[pairs], U, fast[k], slow[k], stretch[k],
-               *rule, *hand.contact, START, steps, costs, covariances)
-        parent, which, cost = np.empty(KEPT, np.int64), np.empty(KEPT, np.int64), np.empty(KEPT)
-        n = prune(k, poses, total, planar[k], steps, costs, np.array([k - m for m in MARKS if m <= k]), gram,
-                  LEAST, SHARE, GIVE_UP, KEPT, parent, which, cost)
-        parent, which = parent[:n], which[:n]
-        last, total = steps[parent, which], cost[:n].copy()
+        B = len(found.poses)
+        ways = Ways(np.empty((B, 2, 3)), np.empty((B, 2)), np.empty((B, 2, 3, 3)))
+        extend(k, found, planar[k], pairs.picked(slice(first[k], first[k + 1])), cells, LOSS, prior, ways)
+        likeness = Likeness(np.array([k - m for m in MARKS if m <= k]), gram, LEAST, SHARE)
+        parent, which, total = prune(k, found, planar[k], ways, likeness, GIVE_UP, KEPT)
+        n, last = len(parent), ways.steps[parent, which]
         begin = max(k - depth, 0)
-        kept = np.zeros((n, N, 3, 4)) if n > B else poses[:n]
-        kept[:, begin:k] = poses[parent, begin:k]
-        poses = kept
-        go_on(k, poses, planar[k], last)
-        history.append((parent, last, covariances[parent, which]))
+        kept = np.zeros((n, N, 3, 4)) if n > B else found.poses[:n]
+        kept[:, begin:k] = found.poses[parent, begin:k]
+        found = Hypotheses(kept, last, total)
+        go_on(k, kept, planar[k], last)
+        history.append((parent, last, ways.covariances[parent, which]))
     step, covariance, b = np.zeros((N, 3)), np.zeros((N, 3, 3)), 0
     for k in range(N - 1, 0, -1):
         parents, ends, spread = history[k - 1]

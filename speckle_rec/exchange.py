@@ -66,7 +66,7 @@ def differing(T: Array, other: Array, gram: Array) -> list[Part]:
 
 def gain(T: Array, other: Array, f: Factors, part: Part) -> float:
     """How much less the pairs of neighbours within a part cost along `other`."""
-    within = ~f.revisits & (f.i >= part[0]) & (f.j <= part[1])
+    within = ~f.revisits & (f.pairs.i >= part[0]) & (f.pairs.j <= part[1])
     return float((pair_costs(T, f, within) - pair_costs(other, f, within)).sum())
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
-from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
+from .decorrelation import CellStrengths, Correlations, Curves, cell_model
+from .direction import TEMPER, pairs_of
 from .fan import Hand, standing
 from .inplane import PlanarMotion, match_information
-from .kernels.cells import by_entry, cell_cost, cell_fit, cell_weights
+from .kernels.cells import LOSS, CellModel, Loss, Pairs, cell_cost, cell_fit, cell_weights, of_window
 from .kernels.twists import jacobians, relative_twists
 from .normal import Normal
 from .revisit import Loops
@@ -140,15 +140,12 @@ class Crossings:
 
 @dataclass
 class Factors:
-    """What a batch solve weighs against each other. Pairs (i, j), i < j.
+    """What a batch solve weighs against each other.
 
     Attributes
     ----------
-    planar_i, planar_j : [K];  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
-    i, j : [M];  rho, rest : [M, P];  forms : [P, 3, 3];  window : [M], row of fast, slow and stretch [W, P];
-        table, per_unit : kernels, see `decorrelation.Curves.table`.
-    samples, extra, cutoff : see `kernels.cells.cell_fit` and `direction`.
-    temper : [M] weight of each pair: neighbours in time and place are not independent.
+    planar_i, planar_j : [K], frames, i < j;  planar : [K, 3] (x, y, roll);  planar_information : [K, 3, 3].
+    pairs, cells, loss : frame pairs, what their cells say and what is expected of them, see `kernels.cells`.
     acceleration : [6] standard deviations of the change of the step.
     contact_precision : 1/mm^2, a frame, of the face's centre about where it started; 0 for sweeps.
     contact_rate_precision : 1/mm^2, of its step along z; 0 for sweeps.
@@ -165,21 +162,9 @@ class Factors:
     planar_j: NDArray[np.int64]
     planar: Array
     planar_information: Array
-    i: NDArray[np.int64]
-    j: NDArray[np.int64]
-    rho: NDArray[np.float32]
-    rest: NDArray[np.float32]
-    forms: Array
-    window: NDArray[np.int64]
-    fast: Array
-    slow: Array
-    stretch: Array
-    table: Array
-    per_unit: float
-    samples: float
-    extra: float
-    cutoff: float
-    temper: Array
+    pairs: Pairs
+    cells: CellModel
+    loss: Loss
     acceleration: NDArray[np.float64]
     contact_precision: float = 0.0
     contact_rate_precision: float = 0.0
@@ -202,25 +187,27 @@ class Factors:
             planar = planar.joined(loops.planar)
             speckle = speckle.joined(loops.speckle)
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])
-        return cls(planar.i, planar.j, planar.twist, match_information(planar), speckle.i, speckle.j, speckle.rho,
-                   curves.rest(speckle), forms, strengths.window[speckle.j], strengths.fast, strengths.slow,
-                   strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, temper,
-                   MEANT * acceleration, hand.contact_precision, hand.contact[0], hand.lean_precision,
-                   hand.contact_reach_mm)
+        return cls(planar.i, planar.j, planar.twist, match_information(planar), pairs_of(speckle, curves, temper),
+                   cell_model(forms, strengths, curves), LOSS, MEANT * acceleration, hand.contact_precision,
+                   hand.contact[0], hand.lean_precision, hand.contact_reach_mm)
 
     def picked(self, which: NDArray[np.bool_]) -> "Factors":
         """The same factors with the correlations of some pairs [M] only."""
-        return replace(self, i=self.i[which], j=self.j[which], rho=self.rho[which], rest=self.rest[which],
-                       window=self.window[which], temper=self.temper[which])
+        return replace(self, pairs=self.pairs.picked(which))
 
     def judged(self, strengths: CellStrengths) -> "Factors":
         """The same factors with other strengths of the cells."""
-        return replace(self, fast=strengths.fast, slow=strengths.slow, stretch=strengths.stretch)
+        return replace(self, cells=self.cells._replace(fast=strengths.fast, slow=strengths.slow,
+                                                       stretch=strengths.stretch))
+
+    def weighed(self, by: Array) -> "Factors":
+        """The same factors with the correlations of each pair weighed by [M] times as much."""
+        return replace(self, pairs=self.pairs._replace(temper=self.pairs.temper * by))
 
     def by_lag(self) -> "Factors":
         """The same factors with the weights of neighbours falling with their lag, METHOD.md (5.1b)."""
-        lag = np.maximum(self.j - self.i, 1)
-        return replace(self, temper=self.temper * np.where(self.revisits, 1, NEAREST / lag**FALL))
+        lag = np.maximum(self.pairs.j - self.pairs.i, 1)
+        return self.weighed(np.where(self.revisits, 1, NEAREST / lag**FALL))
 
     def step_precision(self, k: NDArray[np.int64]) -> Array:
         """Precision [M, 3] of the steps along z, in tilt and in yaw into frames k [M]: 0 where nothing holds them."""
@@ -237,46 +224,44 @@ class Factors:
     @property
     def gram(self) -> Array:
         """Mean [3, 3] of U^T U over the cells: xi^T gram xi is the mean Q of a motion."""
-        return np.einsum("pai,paj->ij", self.forms, self.forms) / len(self.forms)
+        forms = np.ascontiguousarray(np.moveaxis(self.cells.forms, -1, 0))
+        return np.einsum("pai,paj->ij", forms, forms) / len(forms)
 
     @property
     def revisits(self) -> NDArray[np.bool_]:
         """Which pairs [M] are revisits."""
-        return self.j - self.i > self.most_lag
+        return self.pairs.j - self.pairs.i > self.most_lag
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_fits(xi, weights, forms, rho, rest, window, fast, slow, stretch, table, per_unit, cutoff, cost, gradient,
-              hessian):
+def _all_fits(xi, weights, pairs, cells, loss, cost, gradient, hessian):
     for m in numba.prange(xi.shape[0]):
-        cost[m] = cell_fit(xi[m], weights[m], forms, rho[m], rest[m], fast[window[m]], slow[window[m]],
-                           stretch[window[m]], table, per_unit, cutoff, gradient[m], hessian[m])
+        of_pair = of_window(cells, cells.window[pairs.j[m]])
+        cost[m] = cell_fit(xi[m], weights[m], of_pair, pairs.rho[m], pairs.rest[m], loss, gradient[m], hessian[m])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_weights(xi, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra, weights):
+def _all_weights(xi, pairs, cells, loss, weights):
     for m in numba.prange(xi.shape[0]):
-        w = window[m]
-        cell_weights(xi[m], forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table, per_unit, samples, extra,
-                     weights[m])
+        of_pair = of_window(cells, cells.window[pairs.j[m]])
+        cell_weights(xi[m], of_pair, pairs.rho[m], pairs.rest[m], loss, weights[m])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _all_costs(xi, rows, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra, cutoff, cost):
+def _all_costs(xi, rows, pairs, cells, loss, cost):
     for n in numba.prange(rows.size):
         m = rows[n]
-        cost[n] = cell_cost(xi[n], forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
-                            per_unit, samples, extra, cutoff)
+        of_pair = of_window(cells, cells.window[pairs.j[m]])
+        cost[n] = cell_cost(xi[n], of_pair, pairs.rho[m], pairs.rest[m], loss)
 
 
 def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> Array:
     """Weighed cost of each pair's correlations, of all pairs or those of `which` [M]."""
-    rows = np.arange(len(f.i)) if which is None else np.flatnonzero(which)
-    xi = out_of_plane_between(T, f.i[rows], f.j[rows])
+    rows = np.arange(len(f.pairs.i)) if which is None else np.flatnonzero(which)
+    xi = out_of_plane_between(T, f.pairs.i[rows], f.pairs.j[rows])
     cost = np.empty(len(rows))
-    _all_costs(xi, rows, by_entry(f.forms), f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
-               f.per_unit, f.samples, f.extra, f.cutoff, cost)
-    return f.temper[rows] * cost
+    _all_costs(xi, rows, f.pairs, f.cells, f.loss, cost)
+    return f.pairs.temper[rows] * cost
 
 
 def total_cost(T: Array, f: Factors) -> float:
@@ -307,17 +292,16 @@ def out_of_plane_between(T: Array, i: NDArray[np.int64], j: NDArray[np.int64]) -
 def touching(f: Factors, first: int, last: int) -> Factors:
     """The factors of pairs of which a frame lies in first..last."""
     p, s = ((i <= last) & (j >= first) & ((i >= first) | (j <= last))
-            for i, j in ((f.planar_i, f.planar_j), (f.i, f.j)))
+            for i, j in ((f.planar_i, f.planar_j), (f.pairs.i, f.pairs.j)))
     return replace(f.picked(s), planar_i=f.planar_i[p], planar_j=f.planar_j[p], planar=f.planar[p],
                    planar_information=f.planar_information[p])
 
 
 def weights_at(T: Array, f: Factors) -> NDArray[np.float32]:
     """Inverse variances [M, P] of the correlations along a trajectory [N, 4, 4], METHOD.md (3.8)."""
-    xi = out_of_plane_between(T, f.i, f.j)
-    weights = np.empty(f.rho.shape, np.float32)
-    _all_weights(xi, by_entry(f.forms), f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit,
-                 f.samples, f.extra, weights)
+    xi = out_of_plane_between(T, f.pairs.i, f.pairs.j)
+    weights = np.empty(f.pairs.rho.shape, np.float32)
+    _all_weights(xi, f.pairs, f.cells, f.loss, weights)
     return weights
 
 
@@ -331,9 +315,9 @@ def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
     part : first and last frame that may move, all by default; `f` then holds the pairs that touch them.
     reach : if given, revisits count by their distance, METHOD.md (8.3), not by their correlations.
     """
-    N = len(T)
+    N, pairs = len(T), f.pairs
     begin, end = part or (0, N - 1)
-    lag = np.concatenate([f.j - f.i, f.planar_j - f.planar_i])
+    lag = np.concatenate([pairs.j - pairs.i, f.planar_j - f.planar_i])
     normal = Normal(end - begin + 1, int(max(lag[lag <= f.most_lag].max(initial=1), 2)), begin)
     total = 0.0
 
@@ -350,21 +334,20 @@ def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
         xi, before, after = twist(k - 1, k)
         return pace * xi, pace[..., None] * before, pace[..., None] * after
 
-    if len(f.i):
-        now, Ji, Jj = twist(f.i, f.j, OUT_OF_PLANE)
+    if len(pairs.i):
+        now, Ji, Jj = twist(pairs.i, pairs.j, OUT_OF_PLANE)
         cost, g, H = np.empty(len(now)), np.empty((len(now), 3)), np.empty((len(now), 3, 3))
         weights = weights_at(T, f) if weights is None else weights
-        _all_fits(now, weights, by_entry(f.forms), f.rho, f.rest, f.window, f.fast, f.slow, f.stretch, f.table,
-                  f.per_unit, f.cutoff, cost, g, H)
+        _all_fits(now, weights, pairs, f.cells, f.loss, cost, g, H)
         if reach:
             far, gram = f.revisits, f.gram
             pull = now[far] @ gram
             Q = (pull * now[far]).sum(1)
-            weight = DRAW / f.temper[far] / (1 + Q / reach**2)                                          # (8.3)
-            cost[far] = DRAW / f.temper[far] * reach**2 / 2 * np.log1p(Q / reach**2)
+            weight = DRAW / pairs.temper[far] / (1 + Q / reach**2)                                          # (8.3)
+            cost[far] = DRAW / pairs.temper[far] * reach**2 / 2 * np.log1p(Q / reach**2)
             g[far], H[far] = weight[:, None] * pull, weight[:, None, None] * gram
-        total += (f.temper * cost).sum()
-        normal.add([(f.i, Ji), (f.j, Jj)], f.temper[:, None] * g, f.temper[:, None, None] * H)
+        total += (pairs.temper * cost).sum()
+        normal.add([(pairs.i, Ji), (pairs.j, Jj)], pairs.temper[:, None] * g, pairs.temper[:, None, None] * H)
 
     xi, Ji, Jj = twist(f.planar_i, f.planar_j, PLANAR)
     e = xi - f.planar

@@ -321,7 +321,7 @@ class Calibrated:
         do not see a shift that goes along with a tilt near the face, and would read a part of each fan as one.
         """
         held, steady = (HELD, STEADY) if self.crossings else (1.0, 1.0)
-        return replace(f, stretch=f.stretch * self.gain, crossings=self.crossings,
+        return replace(f, cells=f.cells._replace(stretch=f.cells.stretch * self.gain), crossings=self.crossings,
                        contact_precision=f.contact_precision * held,
                        contact_rate_precision=f.contact_rate_precision * steady)
 

@@ -107,7 +107,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         if solved := seen_again or not hand.pivot:
             factors = Factors.of(planar, speckle, forms, strengths, curves, hand if hand.pivot else hand.upright,
                                  loops if seen_again else None, acceleration)
-            speckle = replace(speckle, rho=factors.rho[:len(speckle.rho)])      # half a gigabyte in long scans
+            speckle = replace(speckle, rho=factors.pairs.rho[:len(speckle.rho)])      # half a gigabyte in long scans
             with clock.stage("starts"):
                 others, back = other_starts(planar_step, speckle, forms, strengths, curves, hand)
                 forward = [T, *others]

@@ -14,6 +14,7 @@ from speckle_rec import geometry as se3
 from speckle_rec.fan import Hand
 from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance, linearise, smooth, solve, total_cost
 from speckle_rec.inplane import PlanarMotion
+from speckle_rec.kernels.cells import Loss
 from speckle_rec.kernels.twists import jacobians
 from speckle_rec.mirror import decimated
 from speckle_rec.normal import Normal
@@ -234,7 +235,8 @@ def test_the_gradient_is_that_of_the_cost(problem, hand, phased):
     """With the variance of the correlations held (a large `extra`), which the solve does not differentiate."""
     T, _ = problem
     factors = factors_of(model_scan(T, 1), hand)
-    factors = dataclasses.replace(factors, extra=1.0, samples=1e9, temper=np.full(len(factors.i), 50.0))
+    factors = dataclasses.replace(factors, loss=Loss(samples=1e9, extra=1.0),
+                                  pairs=factors.pairs._replace(temper=np.full(len(factors.pairs.i), 50.0)))
     rng = np.random.default_rng(3)
     T = T @ se3.exp(rng.normal(size=(len(T), 6)) * [0.05, 0.05, 0.05, 2e-3, 2e-3, 2e-3])
     if phased:

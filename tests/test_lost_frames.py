@@ -102,7 +102,7 @@ def test_a_steady_hand_costs_nothing_whatever_was_lost():
         elapsed[first::4] *= share
     T = scenes.trajectory(tilt_rad=2e-3 * np.concatenate([[0], np.cumsum(elapsed[1:])]))
     factors = factors_of(T, 2)
-    factors = dataclasses.replace(factors.picked(np.zeros(len(factors.i), bool)), contact_precision=0.0,
+    factors = dataclasses.replace(factors.picked(np.zeros(len(factors.pairs.i), bool)), contact_precision=0.0,
                                   contact_rate_precision=0.0, lean_precision=0.0, acceleration=np.full(6, 1e-4))
     timed = dataclasses.replace(factors, elapsed=elapsed)
     assert total_cost(T, factors) > 10

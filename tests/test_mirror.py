@@ -158,11 +158,11 @@ def test_every_second_lag_weighs_as_much_as_all():
     """What is left has all revisits as they were, and weighs in all what the neighbours did."""
     factors = problem(three_strokes()[0])
     some = mirror.thinned(factors)
-    lags, left = (np.unique((f.j - f.i)[~f.revisits]) for f in (factors, some))
+    lags, left = (np.unique((f.pairs.j - f.pairs.i)[~f.revisits]) for f in (factors, some))
     assert 1 in left and len(left) == -(-len(lags) // 2) and set(left) < set(lags)
-    for field in ("i", "j", "rho", "rest", "window", "temper"):
-        np.testing.assert_array_equal(getattr(some, field)[some.revisits], getattr(factors, field)[factors.revisits])
-    near, fewer = (f.temper[~f.revisits].sum() for f in (factors, some))
+    for one, other in zip(some.pairs, factors.pairs, strict=True):
+        np.testing.assert_array_equal(one[some.revisits], other[factors.revisits])
+    near, fewer = (f.pairs.temper[~f.revisits].sum() for f in (factors, some))
     assert fewer == pytest.approx(near, rel=0.05)
 
 

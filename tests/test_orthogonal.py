@@ -200,8 +200,9 @@ def test_where_planes_cross_the_contact_may_lie_anywhere_but_slides_steadily(sca
 
     assert price(np.full(len(t), 0.5), contact_precision=1.0) < 0.5
     assert price(np.sin(t), contact_rate_precision=1.0) > 1.5
-    pairs = replace(along(T), i=np.zeros(2, np.int64), j=np.array([1, 8]), temper=np.ones(2))
-    near, alone = crossed.settled(pairs).temper, orthogonal.Calibrated(T).settled(pairs).temper
+    few = along(T)
+    few = replace(few, pairs=few.pairs._replace(i=np.zeros(2, np.int64), j=np.array([1, 8]), temper=np.ones(2)))
+    near, alone = (found.settled(few).pairs.temper for found in (crossed, orthogonal.Calibrated(T)))
     assert near[0] > near[1] and alone[0] == alone[1]
 
 

@@ -1,4 +1,4 @@
-"""Do reconstructions come out with the same bytes as before a change? For work on the code that must not change results.
+"""Whether reconstructions come out with the same bytes as before: for changes of the code that must not change results.
 
 python tools/bit_equal.py save before.npz SCAN... [--simulated 240]
 python tools/bit_equal.py compare before.npz SCAN... [--simulated 240]
