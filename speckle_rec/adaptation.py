@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .decorrelation import CellStrengths, Correlations, Curves, cell_model
-from .direction import pairs_of
+from .correlation import Correlations
+from .curves import Curves
+from .strengths import CellStrengths, cell_model
 from .tissue import WINDOW_HALF, windows
 
 Array = NDArray[np.float64]
@@ -63,7 +64,7 @@ def adapt(strengths: CellStrengths, T: Array, speckle: Correlations, forms: Arra
     given = strengths.slow / np.maximum(floor, 1e-6)
     xi = np.ascontiguousarray(se3.log(se3.inverse(T[speckle.i]) @ T[speckle.j])[:, 2:5])
     product, square = np.zeros(floor.shape), np.zeros(floor.shape)
-    _sums(xi, pairs_of(speckle, curves), cell_model(forms, strengths, curves), floor, middle, product, square)
+    _sums(xi, curves.pairs(speckle), cell_model(forms, strengths, curves), floor, middle, product, square)
     share = (INFORMATION * product + given / REGRESSION_SD**2) / (INFORMATION * square + 1 / REGRESSION_SD**2)
     share = np.clip(share, 0, MOST)
     return CellStrengths((1 - share) * floor, share * floor, strengths.window, strengths.stretch)

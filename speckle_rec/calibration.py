@@ -16,24 +16,18 @@ from numpy.typing import NDArray
 
 from . import fibres
 from .at_rest import outlasting, strengths_at_rest
+from .correlation import Correlations
 from .curvefit import PARTS, parts
-from .decorrelation import (
-    GREY_PER_NEPER,
-    RATES,
-    WORST_CELL,
-    CellStrengths,
-    Correlations,
-    Curves,
-    cell_strengths,
-    relative,
-)
+from .curves import RATES, Curves
 from .direction import MirrorPrior
 from .errors import InputError
 from .fan import NO_FAN_ERROR, FanError
+from .features import GREY_PER_NEPER
 from .io import h5write
 from .io.source import attributes, one_line, open_h5, read_dataset
 from .io.staging import staged_file
 from .probe import KINDS, Cells, ProbeGeometry
+from .strengths import WORST_CELL, CellStrengths, cell_strengths, relative
 from .tissue import TEXTURE, measure, windows
 from .working import WorkingImages
 

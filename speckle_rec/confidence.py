@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import CellStrengths, Correlations, Curves
+from .correlation import Correlations
+from .curves import Curves
 from .inplane import PlanarMotion
 from .probe import Found, ProbeGeometry
 from .result import Reconstruction
+from .strengths import CellStrengths
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import RATES, Curves, forms_of
+from .curves import RATES, Curves, forms_of
 from .kernels.cells import LOSS
 
 Array = NDArray[np.float64]
@@ -33,10 +33,10 @@ class Sample:
 
     Attributes
     ----------
-    lines : float64 [n, 6], see `decorrelation.beam_lines`.
+    lines : float64 [n, 6], see `beam_lines.beam_lines`.
     xi : float64 [n, 3], true (z mm, tilt rad, yaw rad) of the pair.   signs : float64 [n, F].   rho : float64 [n].
     turn2 : float64 [n], squared turn of the beam in plane, rad^2.
-    between : float64 [n], how far off rows of pixels, see `decorrelation.between_rows`.
+    between : float64 [n], how far off rows of pixels, see `correlation.between_rows`.
     """
 
     lines: Array

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import CellStrengths, Correlations, Curves, cell_model
+from .correlation import Correlations
+from .curves import Curves
 from .fan import ROTATING, Hand
 from .geometry import exp, inverse, log, mirror
-from .kernels.cells import LOSS, Pairs
+from .kernels.cells import LOSS
 from .kernels.hypotheses import Hypotheses, Likeness, Ways, extend, go_on, prune
 from .kernels.multilaterate import StepPrior, Track, multilaterate
+from .strengths import CellStrengths, cell_model
 from .working import threads
 
 Array = NDArray[np.float64]
@@ -48,12 +50,6 @@ def planar_poses(twist: Array) -> Array:
     return exp(full)
 
 
-def pairs_of(speckle: Correlations, curves: Curves, temper: Array | float = TEMPER) -> Pairs:
-    """The pairs of a scan as kernels take them, with the weight of each [M], or of all."""
-    weights = np.ascontiguousarray(np.broadcast_to(np.asarray(temper, float), len(speckle.i)))
-    return Pairs(speckle.i, speckle.j, speckle.rho, curves.rest(speckle), weights)
-
-
 def step_prior(hand: Hand) -> StepPrior:
     """What a hand tells of a step from the step before."""
     return StepPrior(hand.precision, *hand.contact, START)
@@ -76,7 +72,8 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     N = len(planar_step)
     first = np.searchsorted(speckle.j, np.arange(N + 1))
     track = Track(np.empty((N, 3, 4)), np.empty((N, 3)), np.empty((N, 3, 3)), np.empty(N))
-    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, pairs_of(speckle, curves),
+    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first,
+                  curves.pairs(speckle, TEMPER),
                   cell_model(forms, strengths, curves), LOSS, step_prior(hand), track)
     T = np.zeros((N, 4, 4))
     T[:, :3] = track.poses
@@ -96,7 +93,7 @@ def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: C
     """
     N = len(planar_step)
     first = np.searchsorted(speckle.j, np.arange(N + 1))
-    pairs = pairs_of(speckle, curves, temper).sampled(every)
+    pairs = curves.pairs(speckle, temper).sampled(every)
     cells = cell_model(forms, strengths, curves).sampled(every)
     gram = np.einsum("pai,paj->ij", forms[::every], forms[::every]) / len(forms[::every])
     planar, prior = np.ascontiguousarray(planar_poses(planar_step)[:, :3]), step_prior(hand)

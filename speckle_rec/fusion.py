@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .decorrelation import CellStrengths, Correlations, Curves, cell_model
-from .direction import TEMPER, pairs_of
+from .correlation import Correlations
+from .curves import Curves
+from .direction import TEMPER
 from .fan import Hand, standing
 from .inplane import PlanarMotion, match_information
 from .kernels.cells import LOSS, CellModel, Loss, Pairs, cell_cost, cell_fit, cell_weights, of_window
 from .kernels.twists import jacobians, relative_twists
 from .normal import Normal
 from .revisit import Loops
+from .strengths import CellStrengths, cell_model
 
 Array = NDArray[np.float64]
 
@@ -187,7 +189,7 @@ class Factors:
             planar = planar.joined(loops.planar)
             speckle = speckle.joined(loops.speckle)
             temper = np.concatenate([temper, np.full(len(loops), LOOP_TEMPER)])
-        return cls(planar.i, planar.j, planar.twist, match_information(planar), pairs_of(speckle, curves, temper),
+        return cls(planar.i, planar.j, planar.twist, match_information(planar), curves.pairs(speckle, temper),
                    cell_model(forms, strengths, curves), LOSS, MEANT * acceleration, hand.contact_precision,
                    hand.contact[0], hand.lean_precision, hand.contact_reach_mm)
 

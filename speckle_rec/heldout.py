@@ -6,10 +6,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .correlation import between_rows
 from .curvefit import parts
-from .decorrelation import WORST_CELL, CellStrengths, Curves, between_rows, cell_model, forms_of
+from .curves import Curves, forms_of
 from .direction import TEMPER
 from .kernels.cells import LOSS, Pairs, cell_fit, cell_weights, of_window
+from .strengths import WORST_CELL, CellStrengths, cell_model
 from .training import Record
 
 Array = NDArray[np.float64]

@@ -6,10 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import decorrelation, device, inplane, revisit
-from .batched import correlation, matching, revisits
+from . import correlation, device, inplane, revisit
+from .batched import correlation as batched_correlation
+from .batched import matching, revisits
 from .batched.frames import Batches, DeviceFrames
-from .decorrelation import Correlations
+from .correlation import Correlations
 from .inplane import PlanarMotion
 from .probe import Cells
 from .revisit import Loops
@@ -45,7 +46,7 @@ class OnCpu:
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return decorrelation.correlate(self.images, cells, planar_step, skip, jobs=self.jobs, progress=progress)
+        return correlation.correlate(self.images, cells, planar_step, skip, jobs=self.jobs, progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
@@ -66,7 +67,8 @@ class OnGpu:
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return correlation.correlate(self.frames, cells, planar_step, skip, batches=self.batches, progress=progress)
+        return batched_correlation.correlate(self.frames, cells, planar_step, skip, batches=self.batches,
+                                             progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:

@@ -13,7 +13,7 @@ from .adaptation import adapt
 from .calibration import Calibration, Uncalibrated
 from .confidence import judge
 from .config import Config
-from .decorrelation import Curves
+from .curves import Curves
 from .direction import choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
 from .exchange import exchanged

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import GREY_PER_NEPER, Correlations, Correlator
-from .features import AmplitudeFeatures, FloatImage, GreyFeatures, shrink
+from .correlation import Correlations, Correlator
+from .features import GREY_PER_NEPER, AmplitudeFeatures, FloatImage, GreyFeatures, shrink
 from .inplane import _NO_PAIRS, Matcher, PlanarMotion, chain_poses, se2_log
 from .probe import Cells, ProbeGeometry
 from .working import WorkingImages, threads

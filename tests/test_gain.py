@@ -11,7 +11,7 @@ from speckle_rec import gain, mirror
 from speckle_rec import geometry as se3
 from speckle_rec.calibration import Calibration
 from speckle_rec.cli import main
-from speckle_rec.decorrelation import Curves
+from speckle_rec.curves import Curves
 from speckle_rec.errors import InputError
 from speckle_rec.fan import FanError
 from speckle_rec.fusion import Crossings

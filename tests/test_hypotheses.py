@@ -3,12 +3,12 @@
 import numpy as np
 from scenes import model_scan, trajectory
 
-from speckle_rec.decorrelation import cell_model
-from speckle_rec.direction import LEAST, SHARE, START, pairs_of
+from speckle_rec.direction import LEAST, SHARE, START
 from speckle_rec.fan import Hand
 from speckle_rec.kernels.cells import LOSS
 from speckle_rec.kernels.hypotheses import Hypotheses, Likeness, Ways, extend, prune
 from speckle_rec.kernels.multilaterate import StepPrior
+from speckle_rec.strengths import cell_model
 
 EYE = np.eye(4)[:3]
 GRAM = np.eye(3)
@@ -28,7 +28,7 @@ def test_one_frame_against_one_goes_either_way():
     scan = model_scan(trajectory(shift_mm=[0.0, z]), 0)
     steps, costs = np.empty((1, 2, 3)), np.empty((1, 2))
     extend(1, Hypotheses(np.tile(EYE, (1, 2, 1, 1)), np.zeros((1, 3)), np.zeros(1)), EYE.copy(),
-           pairs_of(scan.speckle, scan.curves, 1.0), cell_model(scan.forms, scan.strengths, scan.curves), LOSS,
+           scan.curves.pairs(scan.speckle), cell_model(scan.forms, scan.strengths, scan.curves), LOSS,
            StepPrior(Hand().precision * 1e-4, 0.0, 0.0, START), Ways(steps, costs, np.empty((1, 2, 3, 3))))
     np.testing.assert_allclose(steps[0, 1], -steps[0, 0], atol=0.02)
     assert np.abs(steps[0, 0]).max() > 0.001

@@ -6,7 +6,8 @@ import scenes
 
 from speckle_rec import geometry as se3
 from speckle_rec import revisit
-from speckle_rec.decorrelation import beam_lines, beam_turn2
+from speckle_rec.beam_lines import beam_lines
+from speckle_rec.correlation import beam_turn2
 from speckle_rec.inplane import se2_exp
 from speckle_rec.normal import Normal
 from speckle_rec.probe import cells

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decorrelation import Correlations
+from ..correlation import Correlations
 from ..device import to_host
 from ..features import GREY_CLIP
 from ..inplane import PlanarMotion, chain_poses, se2_exps, se2_logs

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..calibration import SIGNS, Calibration
 from ..curvefit import PARTS, parts, predict, unit_q
-from ..decorrelation import forms_of
+from ..curves import forms_of
 from ..heldout import judge_pairs
 from ..training import Record, drawn
 
