@@ -24,8 +24,8 @@ from speckle_rec.calibration import Calibration
 from speckle_rec.direction import other_starts, planar_poses, search, sequential
 from speckle_rec.engines import ProtocolPrior
 from speckle_rec.exchange import exchanged
+from speckle_rec.factors import Factors, hand_acceleration
 from speckle_rec.fan import Hand
-from speckle_rec.fusion import Factors, drawn, hand_acceleration, solve
 from speckle_rec.inplane import planar_chain
 from speckle_rec.io import tusrec
 from speckle_rec.lost_frames import solve_timed
@@ -34,6 +34,7 @@ from speckle_rec.mirror import cheapest, mend, sampled, thinned
 from speckle_rec.orthogonal import Anatomy, self_calibrate
 from speckle_rec.probe import cells, find
 from speckle_rec.protocol import phase_precision
+from speckle_rec.solver import drawn, solve
 from speckle_rec.working import WorkingImages, sample_frames
 
 WRONG = 0.05

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .fusion import OUT_OF_PLANE, Factors, drawn, pair_costs, solve, total_cost
+from .factors import Factors
+from .geometry import OUT_OF_PLANE
 from .mirror import ITERATIONS, LEAST_GAIN, MARGIN, Mended, around, between, flip, mend, with_part
+from .solver import drawn, pair_costs, solve, total_cost
 
 Array = NDArray[np.float64]
 Part = tuple[int, int]

@@ -114,7 +114,7 @@ ROTATING = Hand()       # the hand of the rotation protocol
 
 
 class Held(Protocol):
-    """Factors that hold the contact point and the beam's axis, see `fusion.Factors`."""
+    """Factors that hold the contact point and the beam's axis, see `factors.Factors`."""
 
     contact_precision: float
     contact_reach_mm: float

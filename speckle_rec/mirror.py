@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
+from .factors import Factors
 from .fan import standing
-from .fusion import REACHES, Factors, drawn, out_of_plane_between, pair_costs, solve, total_cost
 from .kernels.cells import cell_cost, of_window
 from .kernels.multilaterate import compose, out_of_plane
 from .revisit import LONG, STRIDE, thinning
+from .solver import REACHES, drawn, out_of_plane_between, pair_costs, solve, total_cost
 
 Array = NDArray[np.float64]
 

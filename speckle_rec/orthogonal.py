@@ -18,11 +18,12 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.optimize import minimize
 
 from . import geometry as se3
-from .fusion import Crossings, Factors, drawn, solve, total_cost
+from .factors import Crossings, Factors
 from .mirror import flip, proposals
 from .probe import ProbeGeometry
 from .revisit import STRIDE
 from .scan import Scan
+from .solver import drawn, solve, total_cost
 from .working import BLOCK, spaced, threads
 
 Array = NDArray[np.float64]

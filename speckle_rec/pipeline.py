@@ -17,8 +17,8 @@ from .curves import Curves
 from .direction import choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
 from .exchange import exchanged
+from .factors import Factors, hand_acceleration
 from .fan import Hand, is_swept, pivot_depth
-from .fusion import Factors, chained_covariance, drawn, hand_acceleration, smooth, solve, step_measurements
 from .inplane import planar_chain
 from .lost_frames import NONE_LOST, solve_timed
 from .measuring import measuring
@@ -30,6 +30,8 @@ from .protocol import phase_precision, two_rocks
 from .result import Reconstruction
 from .revisit import NO_LOOPS
 from .scan import Scan
+from .smoother import chained_covariance, smooth, step_measurements
+from .solver import drawn, solve
 from .working import WorkingImages, sample_frames
 
 Progress = Callable[[str, int, int], None]

@@ -10,8 +10,8 @@ from test_mirror import HAND, problem
 from speckle_rec import geometry as se3
 from speckle_rec.direction import backward, search
 from speckle_rec.exchange import differing, exchanged, taken_over
-from speckle_rec.fusion import pair_costs, solve
 from speckle_rec.mirror import Mended, flip
+from speckle_rec.solver import pair_costs, solve
 from speckle_rec.strengths import CellStrengths
 
 FIRST, LAST = 90, 150       # of the turn

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from speckle_rec import geometry as se3
 from speckle_rec import orthogonal
-from speckle_rec.fusion import ACCELERATION, Crossings, Factors, hand_acceleration, solve
+from speckle_rec.factors import ACCELERATION, Crossings, Factors, hand_acceleration
 from speckle_rec.mirror import flip
 from speckle_rec.orthogonal import (
     BEFORE,
@@ -28,6 +28,7 @@ from speckle_rec.orthogonal import (
 )
 from speckle_rec.probe import ProbeGeometry
 from speckle_rec.scan import Scan
+from speckle_rec.solver import solve
 
 VOXEL = 1.0
 EVERY = 4
