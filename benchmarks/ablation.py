@@ -26,12 +26,12 @@ from speckle_rec.engines import ProtocolPrior
 from speckle_rec.exchange import exchanged
 from speckle_rec.factors import Factors, hand_acceleration
 from speckle_rec.fan import Hand
-from speckle_rec.inplane import planar_chain
 from speckle_rec.io import tusrec
 from speckle_rec.lost_frames import solve_timed
 from speckle_rec.measuring import measuring
 from speckle_rec.mirror import cheapest, mend, sampled, thinned
 from speckle_rec.orthogonal import Anatomy, self_calibrate
+from speckle_rec.planar_chain import planar_chain
 from speckle_rec.probe import cells, find
 from speckle_rec.protocol import phase_precision
 from speckle_rec.solver import drawn, solve

@@ -23,13 +23,14 @@ from speckle_rec import geometry as se3
 from speckle_rec.batched.correlation import BatchCorrelator
 from speckle_rec.batched.matching import BatchMatcher
 from speckle_rec.config import Config
-from speckle_rec.inplane import planar_chain, se2_exps
 from speckle_rec.io import calib
 from speckle_rec.kernels import gpu, gpu_fields, gpu_images, gpu_volume
 from speckle_rec.pipeline import reconstruct
+from speckle_rec.planar_chain import planar_chain
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
 from speckle_rec.score import with_mirror_given
+from speckle_rec.se2 import se2_exps
 from speckle_rec.synth.anatomy import Phantom
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.image import Renderer

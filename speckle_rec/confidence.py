@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .block_matching import PlanarMotion
 from .correlation import Correlations
 from .curves import Curves
-from .inplane import PlanarMotion
 from .probe import Found, ProbeGeometry
 from .result import Reconstruction
 from .strengths import CellStrengths

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from . import warp
 from .beam_lines import lines_of
 from .features import GREY_PER_NEPER, AmplitudeFeatures
-from .inplane import chain_poses, se2_exp, se2_logs
 from .kernels import cpu
 from .probe import Cells, ProbeGeometry
+from .se2 import chain_poses, se2_exp, se2_logs
 from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]

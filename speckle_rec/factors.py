@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
+from .block_matching import PlanarMotion
 from .correlation import Correlations
 from .curves import Curves
 from .direction import TEMPER
 from .fan import Hand
-from .inplane import PlanarMotion, match_information
 from .kernels.cells import LOSS, CellModel, Loss, Pairs
+from .planar_chain import match_information
 from .revisit import Loops
 from .strengths import CellStrengths, cell_model
 

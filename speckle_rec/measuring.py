@@ -6,12 +6,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import correlation, device, inplane, revisit
+from . import block_matching, correlation, device, revisit
 from .batched import correlation as batched_correlation
 from .batched import matching, revisits
 from .batched.frames import Batches, DeviceFrames
+from .block_matching import PlanarMotion
 from .correlation import Correlations
-from .inplane import PlanarMotion
 from .probe import Cells
 from .revisit import Loops
 from .working import WorkingImages
@@ -42,7 +42,7 @@ class OnCpu:
         self.images, self.jobs, self.warnings = images, jobs, warnings
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-        return inplane.planar_motion(self.images, jobs=self.jobs, progress=progress)
+        return block_matching.planar_motion(self.images, jobs=self.jobs, progress=progress)
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:

@@ -19,12 +19,12 @@ from .evidence import gather, measured
 from .exchange import exchanged
 from .factors import Factors, hand_acceleration
 from .fan import Hand, is_swept, pivot_depth
-from .inplane import planar_chain
 from .lost_frames import NONE_LOST, solve_timed
 from .measuring import measuring
 from .memory import keep_freed
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, thinned
 from .orthogonal import Anatomy, Calibrated, self_calibrate
+from .planar_chain import planar_chain
 from .probe import cells, find
 from .protocol import phase_precision, two_rocks
 from .result import Reconstruction

@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from . import contact, persistence, protocol
 from . import geometry as se3
 from .beam_lines import lines_of
+from .block_matching import planar_motion
 from .calibration import SIGNS, signs_of
 from .correlation import Correlations, between_rows, correlate
 from .curvefit import Sample
 from .errors import InputError
-from .inplane import planar_chain, planar_motion
 from .io import h5write
 from .io.source import H5_ERRORS, attributes, check_name, one_line, open_h5, read_array
 from .io.staging import staged_file
 from .memory import keep_freed
+from .planar_chain import planar_chain
 from .probe import KINDS, Cells, ProbeGeometry, cells, find
 from .scan import Scan
 from .tissue import windows

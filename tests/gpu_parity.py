@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from speckle_rec import features, inplane, revisit
+from speckle_rec import block_matching, features, revisit
 from speckle_rec.kernels import (
     cpu,
     cpu_fields,
@@ -86,7 +86,7 @@ def subpixel_peak(put):
     surfaces[0, 3, 2, 1:4] = 2                                      # a plateau
     surfaces[1, :, 2, 2] += 1
     found = gpu.subpixel_peak(put(surfaces))
-    expected = inplane.subpixel_peak(surfaces.reshape(24, 5, 5))
+    expected = block_matching.subpixel_peak(surfaces.reshape(24, 5, 5))
     for one, other, tail in zip(found, expected, ((2,), (2,), ()), strict=True):
         assert one.shape == (2, 12, *tail)
         np.testing.assert_allclose(get(one).reshape(24, *tail), other, rtol=2e-5, atol=2e-5)

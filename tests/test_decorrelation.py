@@ -13,10 +13,10 @@ from speckle_rec import geometry as se3
 from speckle_rec.beam_lines import beam_lines, lines_of
 from speckle_rec.correlation import Correlations, Correlator, between_rows, correlate, frame_pairs
 from speckle_rec.curves import TABLE_PER_UNIT, Curves, forms_of
-from speckle_rec.inplane import chain_poses
 from speckle_rec.kernels import cpu
 from speckle_rec.probe import cells, ultrasonix_4dc7
 from speckle_rec.scan import Scan
+from speckle_rec.se2 import chain_poses
 from speckle_rec.strengths import cell_strengths
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth.beam import Beam

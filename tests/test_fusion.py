@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
+from speckle_rec.block_matching import PlanarMotion
 from speckle_rec.factors import Factors
 from speckle_rec.fan import Hand
 from speckle_rec.geometry import OUT_OF_PLANE, PLANAR
-from speckle_rec.inplane import PlanarMotion
 from speckle_rec.kernels.cells import Loss
 from speckle_rec.kernels.twists import jacobians
 from speckle_rec.mirror import decimated

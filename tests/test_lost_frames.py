@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckle_rec import geometry as se3
+from speckle_rec.block_matching import PlanarMotion
 from speckle_rec.factors import Factors, hand_acceleration
 from speckle_rec.fan import Hand
-from speckle_rec.inplane import PlanarMotion
 from speckle_rec.lost_frames import LostFrames, lost_frames, solve_timed, warnings_of
 from speckle_rec.mirror import decimated
 from speckle_rec.solver import solve, total_cost

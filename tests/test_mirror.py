@@ -7,9 +7,9 @@ from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
 from speckle_rec import mirror
+from speckle_rec.block_matching import PlanarMotion
 from speckle_rec.factors import Factors
 from speckle_rec.fan import Hand, standing
-from speckle_rec.inplane import PlanarMotion
 from speckle_rec.revisit import Loops
 from speckle_rec.solver import drawn, solve, total_cost
 

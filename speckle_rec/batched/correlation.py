@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from ..correlation import LAGS, BeamTurns, Correlations, Correlator, frame_pairs, places
 from ..device import to_host
 from ..features import GREY_PER_NEPER, AmplitudeFeatures
-from ..inplane import chain_poses, se2_logs
 from ..kernels import gpu, gpu_images
 from ..kernels.cpu import LEAST_PX, LEAST_VARIANCE
 from ..kernels.launch import xp_of
 from ..probe import Cells, ProbeGeometry
+from ..se2 import chain_poses, se2_logs
 from .frames import Batches, DeviceFrames
 
 Array = NDArray[Any]
