@@ -21,6 +21,8 @@ from speckle_rec import contact, leaps, score
 from speckle_rec import geometry as se3
 from speckle_rec.adaptation import adapt
 from speckle_rec.calibration import Calibration
+from speckle_rec.crossing_planes import self_calibrate
+from speckle_rec.crossing_volumes import Anatomy
 from speckle_rec.direction import other_starts, planar_poses, search, sequential
 from speckle_rec.engines import ProtocolPrior
 from speckle_rec.exchange import exchanged
@@ -30,7 +32,6 @@ from speckle_rec.io import tusrec
 from speckle_rec.lost_frames import solve_timed
 from speckle_rec.measuring import measuring
 from speckle_rec.mirror import cheapest, mend, sampled, thinned
-from speckle_rec.orthogonal import Anatomy, self_calibrate
 from speckle_rec.planar_chain import planar_chain
 from speckle_rec.probe import cells, find
 from speckle_rec.protocol import phase_precision

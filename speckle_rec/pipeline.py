@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import brightness, contact, leaps, lost_frames, orthogonal, persistence
+from . import brightness, contact, crossing_planes, leaps, lost_frames, persistence
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration, Uncalibrated
 from .confidence import judge
 from .config import Config
+from .crossing_planes import Calibrated, self_calibrate
+from .crossing_volumes import Anatomy
 from .curves import Curves
 from .direction import choose_mirror, other_starts, search, sequential
 from .evidence import gather, measured
@@ -23,7 +25,6 @@ from .lost_frames import NONE_LOST, solve_timed
 from .measuring import measuring
 from .memory import keep_freed
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, thinned
-from .orthogonal import Anatomy, Calibrated, self_calibrate
 from .planar_chain import planar_chain
 from .probe import cells, find
 from .protocol import phase_precision, two_rocks
@@ -152,7 +153,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                             geometry=found.geometry,
                             warnings=[*pairs.warnings, *bright, *contact.warnings_of(lost),
                                       *persistence.warnings_of(blended), *lost_frames.warnings_of(missing),
-                                      *orthogonal.warnings_of(crossed)])
+                                      *crossing_planes.warnings_of(crossed)])
     result.numbers["device"] = pairs.name
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
     if hand.pivot:

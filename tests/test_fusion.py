@@ -454,7 +454,7 @@ def test_nearer_neighbours_count_more_in_the_last_solve():
     assert alike * 1.005 < nearer < near.T[-1, 2, 3]
     loops = dataclasses.replace(factors, most_lag=1)
     beyond = loops.revisits
-    assert beyond.any() and (loops.by_lag().temper[beyond] == loops.temper[beyond]).all()
+    assert beyond.any() and (loops.by_lag().pairs.temper[beyond] == loops.pairs.temper[beyond]).all()
 
 
 def test_phases_hold_a_steady_tilt_alike_among_every_few_frames():

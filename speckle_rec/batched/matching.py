@@ -150,7 +150,7 @@ class _Level:
 
 def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = (1, 4), batches: Batches | None = None,
                   progress: Callable[[int, int], None] | None = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-    """Planar motion of all pairs (j - lag, j) of a scan, and its repeated frames; see `block_matching.planar_motion`."""
+    """Planar motion of all pairs (j - lag, j) of a scan, and its repeated frames: twin of that of `block_matching`."""
     xp, n = frames.xp, len(frames.data)
     matcher = BatchMatcher(frames.images.geometry, xp, batches)
     duplicate = np.zeros(n, bool)
