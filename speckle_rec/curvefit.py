@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .cell_regression import design, parts, sigmoid
 from .curves import RATES, Curves, forms_of
 from .kernels.cells import LOSS
 
@@ -20,9 +21,7 @@ GLOBALS = ("waist_mm", "focus_mm", "kappa", "steering", "rows", "tail_b", "tail_
 LENS, KERNEL = ("waist_mm", "focus_mm", "kappa", "steering", "rows"), ("mix",)
 BY_LOG = np.array([name not in ("focus_mm", "tail_beta") for name in GLOBALS])     # the shares up to a factor
 G = len(GLOBALS)
-PARTS = ("floor", "slow", "stretch")       # logit of the floor, logit of the slow share, log of the stretch
 REACH_MM = 3.0
-CLIP = 2.5                                 # of the signs, beyond which they tell no more
 LIMITS = np.array([[np.log(0.15), 5.0, -9.0, 2.0, -9.0, np.log(0.02), 0.03, *[-9.0] * len(RATES)],
                    [np.log(4.0), 150.0, -1.0, 8.0, np.log(0.3), np.log(10.0), 1.3, *[9.0] * len(RATES)]])
 
@@ -90,22 +89,6 @@ class CurveFit:
     cost: float
     rms: float
     iterations: int
-
-
-def design(signs: Array) -> Array:
-    """Regressors [..., 1 + 2 F] of signs [..., F]: 1, each sign, each squared."""
-    s = np.clip(np.nan_to_num(signs), -CLIP, CLIP)
-    return np.concatenate([np.ones((*s.shape[:-1], 1)), s, s * s], -1)
-
-
-def sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
-
-
-def parts(coefficients: Array, signs: Array) -> tuple[Array, Array, Array]:
-    """Floor, slow share and stretch of sqrt(Q) [...] of cells with the given signs [..., F] (METHOD.md (7.2))."""
-    floor, slow, stretch = np.moveaxis(design(signs) @ coefficients.T, -1, 0)
-    return sigmoid(floor), sigmoid(slow), np.exp(np.clip(stretch, -0.7, 0.7))
 
 
 def to_vector(c: Curves) -> Array:

@@ -4,7 +4,7 @@ Correlations fix the out-of-plane motion of a pair up to its sign. Frames furthe
 reversal from a continued motion, since the distance to an earlier frame shrinks after a reversal.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from .geometry import exp, inverse, log, mirror
 from .kernels.cells import LOSS
 from .kernels.hypotheses import Hypotheses, Likeness, Ways, extend, go_on, prune
 from .kernels.multilaterate import StepPrior, Track, multilaterate
+from .motion_priors import USUAL_MIRROR, MirrorPrior
 from .strengths import CellStrengths, cell_model
 from .working import threads
 
@@ -27,16 +28,6 @@ KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at
 LEAST, SHARE = 0.05, 0.03   # difference in sqrt(Q), absolute and of the size, below which two are the same
 MARKS = (1, 2, 4, 8, 16, 24, 32)    # frames back at which two are compared
 EVERY_CELL = 3              # of the cells, weighed up: a step has three unknowns
-
-
-@dataclass(frozen=True)
-class MirrorPrior:
-    """Usual signs of a protocol: of the total turn (yaw) and of the first tilt."""
-
-    turn_sign: int = -1
-    tilt_sign: int = 1
-    source: str = "default of the rotation protocol, not calibrated"
-
 
 MIN_TURN_RAD = 0.5
 MIN_TILT_SHARE = 0.25       # of the scan's largest tilt: what counts as its first
@@ -164,7 +155,7 @@ def first_tilt(twist: Array) -> float:
     return float(lift[moved[0]]) if len(moved) else 0.0
 
 
-def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior(), mirrored: bool = False) -> tuple[Array, str]:
+def choose_mirror(T: Array, prior: MirrorPrior = USUAL_MIRROR, mirrored: bool = False) -> tuple[Array, str]:
     """Settle the one bit that images cannot tell, the mirror z -> -z, by the protocol's usual directions.
 
     A scan that turns by more than `MIN_TURN_RAD` in all is given the usual sign of the turn; any other one

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from . import geometry as se3
 from .block_matching import planar_motion
 from .config import Config
-from .direction import MirrorPrior, planar_poses
+from .direction import planar_poses
 from .errors import InputError
+from .motion_priors import MirrorPrior
 from .planar_chain import planar_chain
 from .probe import ProbeGeometry, find
 from .protocol import two_rocks

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from . import protocol
 from .calibration import Calibration
-from .curvefit import KERNEL, LENS, CurveFit, Priors, Sample, fit, parts, predict, robust_cost
+from .cell_regression import parts
+from .curvefit import KERNEL, LENS, CurveFit, Priors, Sample, fit, predict, robust_cost
 from .curves import USUAL_LENSES, Curves
 from .errors import InputError
 from .heldout import NAMES, PairErrors, judge_pairs, lag_one_excess

@@ -6,8 +6,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .cell_regression import parts
 from .correlation import between_rows
-from .curvefit import parts
 from .curves import Curves, forms_of
 from .direction import TEMPER
 from .kernels.cells import LOSS, Pairs, cell_fit, cell_weights, of_window

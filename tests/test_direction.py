@@ -9,10 +9,11 @@ from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
 from speckle_rec.curves import Curves
-from speckle_rec.direction import MirrorPrior, choose_mirror, search, sequential
+from speckle_rec.direction import choose_mirror, search, sequential
 from speckle_rec.fan import Hand
 from speckle_rec.kernels import cells as cell_kernels
 from speckle_rec.kernels import multilaterate as kernels
+from speckle_rec.motion_priors import MirrorPrior
 from speckle_rec.strengths import CellStrengths, cell_model
 
 # A Gaussian lens hardly tells a shift from the tilt that moves its waist as far (METHOD.md (4.3)): what a single
