@@ -1,6 +1,7 @@
 """Shape of a trajectory where planes cross: how each frame should move for both sides of the turn to show the same."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -15,10 +16,20 @@ WEIGHT = 0.77           # of a voxel, as a number of independent samples, at the
 TOLERANT = 2.0          # robust standard deviations of the difference of brightness (Cauchy)
 
 
+class _Both(NamedTuple):
+    """Voxels [V, 3] that both sides show, the centre of voxel 0 [3] (mm), and the frames that show each, [V, PAIRS]."""
+
+    voxels: NDArray[np.int64]
+    low: Array
+    early: NDArray[np.int32]
+    late: NDArray[np.int32]
+
+
 @numba.njit(nogil=True, cache=True)
-def _pull(voxels, difference, slope, weight, early, late, low, spacing, pair, gradient, hessian):
+def _pull(both, difference, slope, weight, pair, gradient, hessian):
     """Normal equations of each pair of frames by its twist, from the voxels that both show."""
-    J = np.empty(6)
+    voxels, low, early, late = both
+    J, spacing = np.empty(6), VOXEL_MM
     for v in range(voxels.shape[0]):
         x, y, z = low[0] + voxels[v, 0] * spacing, low[1] + voxels[v, 1] * spacing, low[2] + voxels[v, 2] * spacing
         J[:3] = slope[v]
@@ -62,7 +73,7 @@ def crossings(T: Array, both: Overlap, width_mm: float) -> Crossings:
     pair = np.full((size, size), -1, np.int64)
     pair[i, j] = np.arange(len(named))
     gradient, hessian = np.zeros((len(named), 6)), np.zeros((len(named), 6, 6))
-    _pull(both.voxels, difference, slopes, weight, early, late, both.low, VOXEL_MM, pair, gradient, hessian)
+    _pull(_Both(both.voxels, both.low, early, late), difference, slopes, weight, pair, gradient, hessian)
     turned = i > j
     gradient[turned] *= -1
     return Crossings(KEY * np.minimum(i, j), KEY * np.maximum(i, j), T, gradient, hessian)

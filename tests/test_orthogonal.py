@@ -17,6 +17,7 @@ from speckle_rec.crossing_shape import crossings
 from speckle_rec.crossing_signs import right_handed, settled, still_places
 from speckle_rec.crossing_volumes import BEFORE, Anatomy, overlap, sides
 from speckle_rec.factors import ACCELERATION, Crossings, Factors, hand_acceleration
+from speckle_rec.kernels.cells import LOSS, CellModel, Pairs
 from speckle_rec.mirror import flip
 from speckle_rec.probe import ProbeGeometry
 from speckle_rec.scan import Scan
@@ -69,10 +70,10 @@ def along(T) -> Factors:
     planar = se3.log(se3.steps(T))[1:, [0, 1, 5]]
     information = np.broadcast_to(np.diag([1e6, 1e6, 1e9]), (n - 1, 3, 3))
     none = np.zeros(0, np.int64)
-    cells = np.zeros((0, 1), np.float32)
-    return Factors(k, k + 1, planar, information, none, none, cells, cells, np.zeros((1, 3, 3)), none,
-                   np.ones((1, 1)), np.zeros((1, 1)), np.ones((1, 1)), np.zeros((2, 2)), 1.0, 25.0, 0.04, 2.0,
-                   np.zeros(0), ACCELERATION / 10)
+    unseen, one = np.zeros((0, 1), np.float32), np.ones((1, 1))
+    cells = CellModel(np.zeros((3, 3, 1)), one, 0 * one, one, np.zeros(n, np.int64), np.zeros((2, 2)), 1.0)
+    return Factors(k, k + 1, planar, information, Pairs(none, none, unseen, unseen, np.zeros(0)), cells, LOSS,
+                   ACCELERATION / 10)
 
 
 def test_a_sweep_crosses_nothing(field):
