@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speckle_rec import curvefit, decorrelation, heldout, training
+from speckle_rec import correlation, curvefit, curves, heldout, training
 from speckle_rec.calibration import with_across
 from speckle_rec.features import GreyFeatures
 from speckle_rec.fit_machine import FORMS, drawn, held_out
@@ -45,12 +45,12 @@ def without_fibres(record: training.Record) -> training.Record:
 
 def as_log_images(scans: list[Scan]) -> list[training.Record]:
     """Statistics of scans whose speckle is not decompressed."""
-    usual = decorrelation.AmplitudeFeatures
-    decorrelation.AmplitudeFeatures = lambda mask, _: GreyFeatures(mask, 5.0)
+    usual = correlation.AmplitudeFeatures
+    correlation.AmplitudeFeatures = lambda mask, _: GreyFeatures(mask, 5.0)
     try:
         return training.merge([[training.collect(scan)] for scan in scans])
     finally:
-        decorrelation.AmplitudeFeatures = usual
+        correlation.AmplitudeFeatures = usual
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
         if not o.only or form in o.only:
             row(form, records, form)
     if not o.only or "no curvature" in o.only:
-        usual = decorrelation.forms_of
+        usual = curves.forms_of
         curvefit.forms_of = heldout.forms_of = without_curvature(usual)
         row(f"{BEST}, no curvature", records, BEST)
         curvefit.forms_of = heldout.forms_of = usual

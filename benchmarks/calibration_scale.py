@@ -14,7 +14,7 @@ from speckle_rec import geometry as se3
 from speckle_rec import score
 from speckle_rec.calibration import Calibration
 from speckle_rec.config import Config
-from speckle_rec.decorrelation import Curves
+from speckle_rec.curves import Curves
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.probe import find
 from speckle_rec.scan import Scan

@@ -15,7 +15,7 @@ import numpy as np
 
 from speckle_rec import geometry, score
 from speckle_rec.config import Config
-from speckle_rec.decorrelation import GREY_PER_NEPER
+from speckle_rec.features import GREY_PER_NEPER
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
 from speckle_rec.synth import machine

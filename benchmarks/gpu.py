@@ -23,13 +23,14 @@ from speckle_rec import geometry as se3
 from speckle_rec.batched.correlation import BatchCorrelator
 from speckle_rec.batched.matching import BatchMatcher
 from speckle_rec.config import Config
-from speckle_rec.inplane import planar_chain, se2_exps
 from speckle_rec.io import calib
-from speckle_rec.kernels import gpu, gpu_fields, gpu_images, gpu_volume
+from speckle_rec.kernels import cpu_volume, gpu, gpu_fields, gpu_images, gpu_volume
 from speckle_rec.pipeline import reconstruct
+from speckle_rec.planar_chain import planar_chain
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
 from speckle_rec.score import with_mirror_given
+from speckle_rec.se2 import se2_exps
 from speckle_rec.synth.anatomy import Phantom
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.image import Renderer
@@ -117,12 +118,13 @@ def compounding(xp: Any, frames: Any, fan: probe.ProbeGeometry) -> list[Row]:
     A[:, 2, 2] = edge / 2
     mask = fan.mask()
     inside = int(mask.sum()) * n
-    there = [xp.asarray(part) for part in (A, np.zeros(rows, np.int64), np.full(rows, columns), mask)]
+    there = [xp.asarray(part) for part in (A, mask, np.zeros(rows, np.int64), np.full(rows, columns))]
+    block = cpu_volume.Frames(frames, *there)
     data = xp.asarray(np.random.default_rng(0).integers(0, 255, total.shape, dtype=np.uint8))
     seen = xp.asarray((np.random.default_rng(1).random(total.shape) < 0.5).astype(np.float32))
     filled = xp.empty_like(data)
     return [Row("compounding, linear mean", inside * (1 + 8 * 16), inside * 40, lambda: gpu_volume.splat(
-                frames, *there, total, weight, gpu_volume.MEAN, True, 1)),
+                block, total, weight, gpu_volume.MEAN, True, 1)),
             Row("filling holes", 6 * data.size, 125 * data.size / 2,
                 lambda: gpu_volume.fill_holes(data, seen, 2, 1 / 3, filled))]
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from . import ddf
     from .calibration import Calibration
     from .config import Config
-    from .decorrelation import Curves
+    from .curves import Curves
     from .pipeline import reconstruct
     from .result import Reconstruction
     from .scan import Scan
@@ -21,7 +21,7 @@ caches.settle()
 
 __all__ = ["Calibration", "Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]
 
-_HOMES = {"Calibration": "calibration", "Config": "config", "Curves": "decorrelation", "reconstruct": "pipeline",
+_HOMES = {"Calibration": "calibration", "Config": "config", "Curves": "curves", "reconstruct": "pipeline",
           "Reconstruction": "result", "Scan": "scan"}
 
 

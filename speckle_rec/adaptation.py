@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
+from .correlation import Correlations
+from .curves import Curves
+from .strengths import CellStrengths, cell_model
 from .tissue import WINDOW_HALF, windows
 
 Array = NDArray[np.float64]
@@ -23,22 +25,24 @@ MOST = 0.9
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _sums(xi, j, rho, rest, forms, floor, stretch, table, per_unit, middle, half, far, farthest, product, square):
+def _sums(xi, pairs, cells, floor, middle, product, square):
+    forms, stretch, table, per_unit = cells.forms, cells.stretch, cells.table, cells.per_unit
+    j, rho, rest = pairs.j, pairs.rho, pairs.rest
     last = table.shape[0] - 1
     for w in numba.prange(middle.size):
         for m in range(j.size):
-            if abs(j[m] - middle[w]) > half:
+            if abs(j[m] - middle[w]) > WINDOW_HALF:
                 continue
-            for p in range(forms.shape[0]):
+            for p in range(rho.shape[1]):
                 r = rho[m, p]
                 if not np.isfinite(r) or floor[w, p] <= 0.0:
                     continue
                 q = rest[m, p]
                 for a in range(3):
-                    v = forms[p, a, 0] * xi[m, 0] + forms[p, a, 1] * xi[m, 1] + forms[p, a, 2] * xi[m, 2]
+                    v = forms[a, 0, p] * xi[m, 0] + forms[a, 1, p] * xi[m, 1] + forms[a, 2, p] * xi[m, 2]
                     q += v * v
                 q *= stretch[w, p] * stretch[w, p]
-                if q < far or q > farthest:
+                if q < FAR or q > FARTHEST:
                     continue
                 at = min(int(np.sqrt(q) * per_unit), last)
                 x = floor[w, p] * (table[at, 1] - table[at, 0])
@@ -60,8 +64,7 @@ def adapt(strengths: CellStrengths, T: Array, speckle: Correlations, forms: Arra
     given = strengths.slow / np.maximum(floor, 1e-6)
     xi = np.ascontiguousarray(se3.log(se3.inverse(T[speckle.i]) @ T[speckle.j])[:, 2:5])
     product, square = np.zeros(floor.shape), np.zeros(floor.shape)
-    _sums(xi, speckle.j, speckle.rho, curves.rest(speckle), forms, floor, strengths.stretch, curves.table(),
-          float(TABLE_PER_UNIT), middle, WINDOW_HALF, FAR, FARTHEST, product, square)
+    _sums(xi, curves.pairs(speckle), cell_model(forms, strengths, curves), floor, middle, product, square)
     share = (INFORMATION * product + given / REGRESSION_SD**2) / (INFORMATION * square + 1 / REGRESSION_SD**2)
     share = np.clip(share, 0, MOST)
     return CellStrengths((1 - share) * floor, share * floor, strengths.window, strengths.stretch)

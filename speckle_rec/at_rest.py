@@ -11,7 +11,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import TABLE_PER_UNIT, Correlations, Curves, typical_correlation
+from .correlation import Correlations
+from .curves import TABLE_PER_UNIT, Curves
+from .strengths import typical_correlation
 from .tissue import WINDOW_HALF, windows
 
 Array = NDArray[np.float64]

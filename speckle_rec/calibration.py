@@ -16,24 +16,17 @@ from numpy.typing import NDArray
 
 from . import fibres
 from .at_rest import outlasting, strengths_at_rest
-from .curvefit import PARTS, parts
-from .decorrelation import (
-    GREY_PER_NEPER,
-    RATES,
-    WORST_CELL,
-    CellStrengths,
-    Correlations,
-    Curves,
-    cell_strengths,
-    relative,
-)
-from .direction import MirrorPrior
+from .cell_regression import PARTS, parts
+from .correlation import Correlations
+from .curves import RATES, Curves
 from .errors import InputError
-from .fan import NO_FAN_ERROR, FanError
+from .features import GREY_PER_NEPER
 from .io import h5write
 from .io.source import attributes, one_line, open_h5, read_dataset
 from .io.staging import staged_file
+from .motion_priors import NO_FAN_ERROR, FanError, MirrorPrior
 from .probe import KINDS, Cells, ProbeGeometry
+from .strengths import WORST_CELL, CellStrengths, cell_strengths, relative
 from .tissue import TEXTURE, measure, windows
 from .working import WorkingImages
 
@@ -77,7 +70,7 @@ class Calibration:
     Attributes
     ----------
     curves : decorrelation curves; their `floor` and `slow_share` are means over the training cells.
-    coefficients : float64 [3, 1 + 2 F], of `PARTS` over `SIGNS` (`curvefit.design`).
+    coefficients : float64 [3, 1 + 2 F], of `PARTS` over `SIGNS` (`cell_regression.design`).
     mirror : usual signs of the protocol.
     priors : protocol statistics with counts, in the units their names say.
     figures : what held-out scans gave.

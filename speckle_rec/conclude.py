@@ -3,17 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from . import crossing_planes, lost_frames
 from . import geometry as se3
-from . import lost_frames, orthogonal
 from .clock import Clock
 from .confidence import judge
 from .config import Config
 from .direction import choose_mirror
 from .evidence import gather, measured
+from .factors import hand_acceleration
 from .fan import pivot_depth
-from .fusion import chained_covariance, hand_acceleration, smooth, step_measurements
 from .products import Measurements, SpeckleModel, Trajectory, View
 from .result import Reconstruction
+from .smoother import chained_covariance, smooth, step_measurements
 
 Array = NDArray[np.float64]
 
@@ -57,7 +58,7 @@ def warnings_of(view: View, measurements: Measurements, trajectory: Trajectory) 
     """What the stages have to say, one line each."""
     lost, crossed = trajectory.lost_frames, trajectory.crossed
     return [*view.warnings, *measurements.warnings, *(lost_frames.warnings_of(lost) if lost else []),
-            *(orthogonal.warnings_of(crossed) if crossed else [])]
+            *(crossing_planes.warnings_of(crossed) if crossed else [])]
 
 
 def numbers_of(measurements: Measurements, t: Trajectory, pivot_mm: float) -> dict[str, float | int | str]:

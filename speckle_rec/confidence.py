@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import CellStrengths, Correlations
-from .inplane import PlanarMotion
+from .block_matching import PlanarMotion
+from .correlation import Correlations
 from .probe import ProbeGeometry
 from .products import Measurements, View
 from .result import Reconstruction
+from .strengths import CellStrengths
 
 Array = NDArray[np.float64]
 

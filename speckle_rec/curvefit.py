@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import RATES, Curves, forms_of
-from .direction import CUTOFF, EXTRA, SAMPLES
+from .cell_regression import design, parts, sigmoid
+from .curves import RATES, Curves, forms_of
+from .kernels.cells import LOSS
 
 Array = NDArray[np.float64]
 
@@ -20,9 +21,7 @@ GLOBALS = ("waist_mm", "focus_mm", "kappa", "steering", "rows", "tail_b", "tail_
 LENS, KERNEL = ("waist_mm", "focus_mm", "kappa", "steering", "rows"), ("mix",)
 BY_LOG = np.array([name not in ("focus_mm", "tail_beta") for name in GLOBALS])     # the shares up to a factor
 G = len(GLOBALS)
-PARTS = ("floor", "slow", "stretch")       # logit of the floor, logit of the slow share, log of the stretch
 REACH_MM = 3.0
-CLIP = 2.5                                 # of the signs, beyond which they tell no more
 LIMITS = np.array([[np.log(0.15), 5.0, -9.0, 2.0, -9.0, np.log(0.02), 0.03, *[-9.0] * len(RATES)],
                    [np.log(4.0), 150.0, -1.0, 8.0, np.log(0.3), np.log(10.0), 1.3, *[9.0] * len(RATES)]])
 
@@ -33,10 +32,10 @@ class Sample:
 
     Attributes
     ----------
-    lines : float64 [n, 6], see `decorrelation.beam_lines`.
+    lines : float64 [n, 6], see `beam_lines.beam_lines`.
     xi : float64 [n, 3], true (z mm, tilt rad, yaw rad) of the pair.   signs : float64 [n, F].   rho : float64 [n].
     turn2 : float64 [n], squared turn of the beam in plane, rad^2.
-    between : float64 [n], how far off rows of pixels, see `decorrelation.between_rows`.
+    between : float64 [n], how far off rows of pixels, see `correlation.between_rows`.
     """
 
     lines: Array
@@ -92,22 +91,6 @@ class CurveFit:
     iterations: int
 
 
-def design(signs: Array) -> Array:
-    """Regressors [..., 1 + 2 F] of signs [..., F]: 1, each sign, each squared."""
-    s = np.clip(np.nan_to_num(signs), -CLIP, CLIP)
-    return np.concatenate([np.ones((*s.shape[:-1], 1)), s, s * s], -1)
-
-
-def sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
-
-
-def parts(coefficients: Array, signs: Array) -> tuple[Array, Array, Array]:
-    """Floor, slow share and stretch of sqrt(Q) [...] of cells with the given signs [..., F] (METHOD.md (7.2))."""
-    floor, slow, stretch = np.moveaxis(design(signs) @ coefficients.T, -1, 0)
-    return sigmoid(floor), sigmoid(slow), np.exp(np.clip(stretch, -0.7, 0.7))
-
-
 def to_vector(c: Curves) -> Array:
     """Global parameters [G] in the order of `GLOBALS`, most by their logarithm."""
     mix = c.mix or (1.0,) * len(RATES)
@@ -139,18 +122,18 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
 
 def variance(f: Array) -> Array:
     """Variance [n] that the estimator expects about f (METHOD.md (3.8))."""
-    return (1 - f * f) ** 2 / SAMPLES + EXTRA**2
+    return (1 - f * f) ** 2 / LOSS.samples + LOSS.extra**2
 
 
 def weights(e: Array, f: Array) -> Array:
     """Weights [n] of residuals e about expected correlations f: the estimator's."""
     s2 = variance(f)
-    return 1 / (s2 * (1 + e * e / (s2 * CUTOFF**2)))
+    return 1 / (s2 * (1 + e * e / (s2 * LOSS.cutoff**2)))
 
 
 def robust_cost(e: Array, f: Array) -> float:
     """Mean Cauchy cost of residuals, as the estimator counts it."""
-    return float(0.5 * CUTOFF**2 * np.mean(np.log1p(e * e / (variance(f) * CUTOFF**2))))
+    return float(0.5 * LOSS.cutoff**2 * np.mean(np.log1p(e * e / (variance(f) * LOSS.cutoff**2))))
 
 
 def start_coefficients(n_signs: int, curves: Curves) -> Array:

@@ -4,40 +4,30 @@ Correlations fix the out-of-plane motion of a pair up to its sign. Frames furthe
 reversal from a continued motion, since the distance to an earlier frame shrinks after a reversal.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import TABLE_PER_UNIT, CellStrengths, Correlations, Curves
+from .correlation import Correlations
+from .curves import Curves
 from .fan import ROTATING, Hand
 from .geometry import exp, inverse, log, mirror
-from .kernels.cells import by_entry
-from .kernels.hypotheses import extend, go_on, prune
-from .kernels.multilaterate import multilaterate
+from .kernels.cells import LOSS
+from .kernels.hypotheses import Hypotheses, Likeness, Ways, extend, go_on, prune
+from .kernels.multilaterate import StepPrior, Track, multilaterate
+from .motion_priors import USUAL_MIRROR, MirrorPrior
+from .strengths import CellStrengths, cell_model
 from .working import threads
 
 Array = NDArray[np.float64]
 
-SAMPLES = 25.0        # independent speckles of a cell, as the correlation's variance sees them
-EXTRA = 0.04          # misfit of the curves, in correlation
-CUTOFF = 2.0          # of the Cauchy loss, in standard deviations
 TEMPER = 0.05         # overlapping lags and neighbouring cells are not independent
 
 KEPT, GIVE_UP = 64, 150.0   # hypotheses kept, and the cost over the cheapest at which one is given up
 LEAST, SHARE = 0.05, 0.03   # difference in sqrt(Q), absolute and of the size, below which two are the same
 MARKS = (1, 2, 4, 8, 16, 24, 32)    # frames back at which two are compared
 EVERY_CELL = 3              # of the cells, weighed up: a step has three unknowns
-
-
-@dataclass(frozen=True)
-class MirrorPrior:
-    """Usual signs of a protocol: of the total turn (yaw) and of the first tilt."""
-
-    turn_sign: int = -1
-    tilt_sign: int = 1
-    source: str = "default of the rotation protocol, not calibrated"
-
 
 MIN_TURN_RAD = 0.5
 MIN_TILT_SHARE = 0.25       # of the scan's largest tilt: what counts as its first
@@ -49,6 +39,11 @@ def planar_poses(twist: Array) -> Array:
     full = np.zeros((len(twist), 6))
     full[:, [0, 1, 5]] = twist
     return exp(full)
+
+
+def step_prior(hand: Hand) -> StepPrior:
+    """What a hand tells of a step from the step before."""
+    return StepPrior(hand.precision, *hand.contact, START)
 
 
 def sequential(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
@@ -67,16 +62,14 @@ def sequential(planar_step: Array, speckle: Correlations, forms: Array, strength
     """
     N = len(planar_step)
     first = np.searchsorted(speckle.j, np.arange(N + 1))
-    poses, steps = np.empty((N, 3, 4)), np.empty((N, 3))
-    covariances, costs = np.empty((N, 3, 3)), np.empty(N)
-    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first, speckle.i, speckle.rho,
-                  curves.rest(speckle), by_entry(forms), strengths.window, strengths.fast, strengths.slow,
-                  strengths.stretch, curves.table(), TABLE_PER_UNIT, SAMPLES, EXTRA, CUTOFF, TEMPER, hand.precision,
-                  *hand.contact, START, poses, steps, covariances, costs)
+    track = Track(np.empty((N, 3, 4)), np.empty((N, 3)), np.empty((N, 3, 3)), np.empty(N))
+    multilaterate(np.ascontiguousarray(planar_poses(planar_step)[:, :3]), first,
+                  curves.pairs(speckle, TEMPER),
+                  cell_model(forms, strengths, curves), LOSS, step_prior(hand), track)
     T = np.zeros((N, 4, 4))
-    T[:, :3] = poses
+    T[:, :3] = track.poses
     T[:, 3, 3] = 1
-    return T, steps, covariances
+    return T, track.steps, track.covariances
 
 
 def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
@@ -91,34 +84,27 @@ def search(planar_step: Array, speckle: Correlations, forms: Array, strengths: C
     """
     N = len(planar_step)
     first = np.searchsorted(speckle.j, np.arange(N + 1))
-    some = slice(None, None, every)
-    fast, slow, stretch = (np.ascontiguousarray(x[strengths.window][:, some])
-                           for x in (strengths.fast, strengths.slow, strengths.stretch))
-    rho, rest = (np.ascontiguousarray(x[:, some]) for x in (speckle.rho, curves.rest(speckle)))
-    gram = np.einsum("pai,paj->ij", forms[some], forms[some]) / len(forms[some])
-    U = by_entry(forms[some])
-    planar = np.ascontiguousarray(planar_poses(planar_step)[:, :3])
-    rule = curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA, CUTOFF, temper * every, hand.precision
+    pairs = curves.pairs(speckle, temper).sampled(every)
+    cells = cell_model(forms, strengths, curves).sampled(every)
+    gram = np.einsum("pai,paj->ij", forms[::every], forms[::every]) / len(forms[::every])
+    planar, prior = np.ascontiguousarray(planar_poses(planar_step)[:, :3]), step_prior(hand)
     depth = max(int((speckle.j - speckle.i).max(initial=1)), max(MARKS)) + 1
-    poses, last, total = np.zeros((1, N, 3, 4)), np.zeros((1, 3)), np.zeros(1)
-    poses[0, 0] = np.eye(4)[:3]
+    found = Hypotheses(np.zeros((1, N, 3, 4)), np.zeros((1, 3)), np.zeros(1))
+    found.poses[0, 0] = np.eye(4)[:3]
     history = []
     for k in range(1, N):
-        B, pairs = len(poses), slice(first[k], first[k + 1])
-        steps, costs, covariances = np.empty((B, 2, 3)), np.empty((B, 2)), np.empty((B, 2, 3, 3))
-        extend(k, poses, last, planar[k], speckle.i[pairs], rho[pairs], rest[pairs], U, fast[k], slow[k], stretch[k],
-               *rule, *hand.contact, START, steps, costs, covariances)
-        parent, which, cost = np.empty(KEPT, np.int64), np.empty(KEPT, np.int64), np.empty(KEPT)
-        n = prune(k, poses, total, planar[k], steps, costs, np.array([k - m for m in MARKS if m <= k]), gram,
-                  LEAST, SHARE, GIVE_UP, KEPT, parent, which, cost)
-        parent, which = parent[:n], which[:n]
-        last, total = steps[parent, which], cost[:n].copy()
+        B = len(found.poses)
+        ways = Ways(np.empty((B, 2, 3)), np.empty((B, 2)), np.empty((B, 2, 3, 3)))
+        extend(k, found, planar[k], pairs.picked(slice(first[k], first[k + 1])), cells, LOSS, prior, ways)
+        likeness = Likeness(np.array([k - m for m in MARKS if m <= k]), gram, LEAST, SHARE)
+        parent, which, total = prune(k, found, planar[k], ways, likeness, GIVE_UP, KEPT)
+        n, last = len(parent), ways.steps[parent, which]
         begin = max(k - depth, 0)
-        kept = np.zeros((n, N, 3, 4)) if n > B else poses[:n]
-        kept[:, begin:k] = poses[parent, begin:k]
-        poses = kept
-        go_on(k, poses, planar[k], last)
-        history.append((parent, last, covariances[parent, which]))
+        kept = np.zeros((n, N, 3, 4)) if n > B else found.poses[:n]
+        kept[:, begin:k] = found.poses[parent, begin:k]
+        found = Hypotheses(kept, last, total)
+        go_on(k, kept, planar[k], last)
+        history.append((parent, last, ways.covariances[parent, which]))
     step, covariance, b = np.zeros((N, 3)), np.zeros((N, 3, 3)), 0
     for k in range(N - 1, 0, -1):
         parents, ends, spread = history[k - 1]
@@ -169,7 +155,7 @@ def first_tilt(twist: Array) -> float:
     return float(lift[moved[0]]) if len(moved) else 0.0
 
 
-def choose_mirror(T: Array, prior: MirrorPrior = MirrorPrior(), mirrored: bool = False) -> tuple[Array, str]:
+def choose_mirror(T: Array, prior: MirrorPrior = USUAL_MIRROR, mirrored: bool = False) -> tuple[Array, str]:
     """Settle the one bit that images cannot tell, the mirror z -> -z, by the protocol's usual directions.
 
     A scan that turns by more than `MIN_TURN_RAD` in all is given the usual sign of the turn; any other one

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
+from .block_matching import planar_motion
 from .config import Config
-from .direction import MirrorPrior, planar_poses
+from .direction import planar_poses
 from .errors import InputError
-from .inplane import planar_chain, planar_motion
+from .motion_priors import MirrorPrior
+from .planar_chain import planar_chain
 from .probe import ProbeGeometry, find
 from .protocol import two_rocks
 from .result import Reconstruction

@@ -13,15 +13,17 @@ from . import leaps
 from .adaptation import adapt
 from .clock import Clock
 from .config import Config
+from .crossing_planes import Calibrated, self_calibrate
+from .crossing_volumes import Anatomy
 from .direction import other_starts, search, sequential
 from .exchange import exchanged
+from .factors import Factors, hand_acceleration
 from .fan import Hand, is_swept
-from .fusion import Factors, drawn, hand_acceleration, solve
 from .lost_frames import solve_timed
 from .mirror import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, thinned
-from .orthogonal import Anatomy, Calibrated, self_calibrate
 from .products import Measurements, SpeckleModel, Trajectory, View
 from .protocol import phase_precision, two_rocks
+from .solver import drawn, solve
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Given:
     def shared(self, factors: Factors) -> None:
         """Let neighbours be a part of the factors' correlations: twice they take half a gigabyte in long scans."""
         speckle = self.measurements.speckle
-        self.measurements = replace(self.measurements, speckle=replace(speckle, rho=factors.rho[:len(speckle.rho)]))
+        self.measurements = replace(self.measurements, speckle=replace(speckle, rho=factors.pairs.rho[:len(speckle.rho)]))
 
 
 def kind_of_motion(t: Trajectory, given: Given) -> Trajectory:

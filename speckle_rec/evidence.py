@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
-from .decorrelation import CellStrengths, Correlations, Curves, beam_lines, forms_of
+from .beam_lines import beam_lines
+from .correlation import Correlations
+from .curves import Curves, forms_of
 from .geometry import inverse, log
 from .probe import ProbeGeometry
 from .protocol import PHASES, phases
+from .strengths import CellStrengths
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .fusion import OUT_OF_PLANE, Factors, drawn, pair_costs, solve, total_cost
+from .factors import Factors
+from .geometry import OUT_OF_PLANE
 from .mirror import ITERATIONS, LEAST_GAIN, MARGIN, Mended, around, between, flip, mend, with_part
+from .solver import drawn, pair_costs, solve, total_cost
 
 Array = NDArray[np.float64]
 Part = tuple[int, int]
@@ -66,7 +68,7 @@ def differing(T: Array, other: Array, gram: Array) -> list[Part]:
 
 def gain(T: Array, other: Array, f: Factors, part: Part) -> float:
     """How much less the pairs of neighbours within a part cost along `other`."""
-    within = ~f.revisits & (f.i >= part[0]) & (f.j <= part[1])
+    within = ~f.revisits & (f.pairs.i >= part[0]) & (f.pairs.j <= part[1])
     return float((pair_costs(T, f, within) - pair_costs(other, f, within)).sum())
 
 

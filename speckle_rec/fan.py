@@ -12,15 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import geometry as se3
-
 Array = NDArray[np.float64]
 
 UPRIGHT_RAD = 0.025     # lean of a probe that is carried along the skin: .08, weighed ten times like the contact (5.5)
 CONTACT = 10.0        # looks at the contact point in `drift_frames`: one is outweighed by what the curves miss
 LEAST_LEAN_RAD = 0.02     # rms, that tells a pivot
 LEAST_WOBBLE_MRAD, MOST_WOBBLE_MRAD = 0.05, 5.0     # a frame, of any hand
-APART = 20                # frames between which tilts are compared
 SWEPT_MM = 60.0           # that the face is carried: what a fan of either side, read as a shift, hardly comes to
 
 
@@ -114,7 +111,7 @@ ROTATING = Hand()       # the hand of the rotation protocol
 
 
 class Held(Protocol):
-    """Factors that hold the contact point and the beam's axis, see `fusion.Factors`."""
+    """Factors that hold the contact point and the beam's axis, see `factors.Factors`."""
 
     contact_precision: float
     contact_reach_mm: float
@@ -137,44 +134,6 @@ def pivot_depth(T: Array) -> float:
     t, y = (T[:, :3, column] - T[:, :3, column].mean(0) for column in (3, 1))
     lean = float(np.square(y).sum())
     return -float((t * y).sum()) / lean if lean > len(T) * LEAST_LEAN_RAD**2 else 0.0
-
-
-@dataclass(frozen=True)
-class FanError:
-    """What fans come out as where planes cross, the same share too small in scan after scan (METHOD.md (7.9b)).
-
-    Attributes
-    ----------
-    share : of the true tilt that is found.   slide_mm : shift along z that is found for each rad of true tilt.
-    """
-
-    share: float = 1.0
-    slide_mm: float = 0.0
-
-    @classmethod
-    def of(cls, found: Array, true: Array) -> "FanError":
-        """That of poses [N, 4, 4] about the face's centre, signs given: slopes of their steps on the true tilt's.
-
-        Frames where the two tilt in opposite ways tell of a wrong sign, not of a share, and are left out.
-        """
-        apart = min(APART, len(true) - 1)
-        (z, tilt), (true_z, true_tilt) = (se3.log(se3.inverse(T[:-apart]) @ T[apart:])[:, 2:4].T for T in (found, true))
-        same = tilt * true_tilt > 0
-        square = float(np.square(true_tilt[same]).sum())
-        if square == 0:
-            return cls()
-        return cls(float((tilt * true_tilt)[same].sum()) / square,
-                   float(((z - true_z) * true_tilt)[same].sum()) / square)
-
-    def undone(self, T: Array) -> Array:
-        """Poses [N, 4, 4] with the fans as they would have been."""
-        step = se3.log(se3.steps(T))
-        step[:, 3] /= self.share
-        step[:, 2] -= self.slide_mm * step[:, 3]
-        return T[0] @ se3.chain(se3.exp(step))
-
-
-NO_FAN_ERROR = FanError()
 
 
 def is_swept(T: Array) -> bool:

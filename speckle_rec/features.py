@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 FloatImage = NDArray[Any]     # float32 [H, W]
 
 GREY_CLIP = 60.0
+GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
 
 def shrink(image, factor: int):

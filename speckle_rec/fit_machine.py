@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from . import protocol
 from .calibration import Calibration
-from .curvefit import KERNEL, LENS, CurveFit, Priors, Sample, fit, parts, predict, robust_cost
-from .decorrelation import USUAL_LENSES, Curves
+from .cell_regression import parts
+from .curvefit import KERNEL, LENS, CurveFit, Priors, Sample, fit, predict, robust_cost
+from .curves import USUAL_LENSES, Curves
 from .errors import InputError
 from .heldout import NAMES, PairErrors, judge_pairs, lag_one_excess
 from .training import Record, drawn

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from .calibration import Calibration
 from .config import Config
 from .errors import InputError
-from .fan import NO_FAN_ERROR, FanError
 from .geometry import inverse, log, mirror, pixel_points, translation
+from .motion_priors import NO_FAN_ERROR, FanError
 from .pipeline import reconstruct
 from .result import Reconstruction
 from .scan import Scan

@@ -16,6 +16,8 @@ from .errors import InputError
 Array = NDArray[np.float64]
 
 RIGID_TOLERANCE = 1e-3
+PLANAR = np.array([0, 1, 5])            # x, y, roll of a twist
+OUT_OF_PLANE = np.array([2, 3, 4])      # z, tilt, yaw
 _MIRROR = np.diag([1.0, 1.0, -1.0, 1.0])
 FARTHEST_MM = 1e6     # no tracker sees a kilometre; farther poses would overflow what is made of them
 

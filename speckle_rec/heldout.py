@@ -6,10 +6,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .curvefit import parts
-from .decorrelation import TABLE_PER_UNIT, WORST_CELL, Curves, between_rows, forms_of
-from .direction import CUTOFF, EXTRA, SAMPLES, TEMPER
-from .kernels.cells import by_entry, cell_fit, cell_weights
+from .cell_regression import parts
+from .correlation import between_rows
+from .curves import Curves, forms_of
+from .direction import TEMPER
+from .kernels.cells import LOSS, Pairs, cell_fit, cell_weights, of_window
+from .strengths import WORST_CELL, CellStrengths, cell_model
 from .training import Record
 
 Array = NDArray[np.float64]
@@ -22,24 +24,23 @@ NAMES = ("focus", "yaw", "tilt")
 
 
 @numba.njit(nogil=True, cache=True)
-def fit_pairs(start, mean, precision, forms, rho, rest, window, fast, slow, stretch, table, per_unit, samples, extra,
-              cutoff, temper, out):
+def fit_pairs(start, mean, precision, pairs, cells, loss, out):
     """Levenberg-Marquardt of single pairs: out [M, 3] from start [M, 3] under a Gaussian prior about mean [M, 3].
+
+    precision : [3, 3].   pairs, cells, loss : `Pairs`, `CellModel` of all windows, `Loss`.
 
     The variances are held while a pair is solved and taken anew `HELD` times (METHOD.md (3.8)).
     """
     g, H = np.empty(3), np.empty((3, 3))
     gt, Ht = np.empty(3), np.empty((3, 3))
-    weights = np.empty(forms.shape[2])
+    rho, rest, weights = pairs.rho, pairs.rest, np.empty(pairs.rho.shape[1])
     for m in range(start.shape[0]):
         x = start[m].copy()
-        w = window[m]
+        temper, of_pair = pairs.temper[m], of_window(cells, cells.window[pairs.j[m]])
         for _ in range(HELD):
-            cell_weights(x, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table, per_unit, samples, extra,
-                         weights)
+            cell_weights(x, of_pair, rho[m], rest[m], loss, weights)
             d = x - mean[m]
-            cost = temper * cell_fit(x, weights, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table, per_unit,
-                                     cutoff, g, H) + 0.5 * d @ precision @ d
+            cost = temper * cell_fit(x, weights, of_pair, rho[m], rest[m], loss, g, H) + 0.5 * d @ precision @ d
             damping = 1e-3
             for _ in range(10):
                 A = temper * H + precision
@@ -47,8 +48,8 @@ def fit_pairs(start, mean, precision, forms, rho, rest, window, fast, slow, stre
                     A[k, k] *= 1.0 + damping
                 trial = x - np.linalg.solve(A, temper * g + precision @ (x - mean[m]))
                 d = trial - mean[m]
-                new = temper * cell_fit(trial, weights, forms, rho[m], rest[m], fast[w], slow[w], stretch[w], table,
-                                        per_unit, cutoff, gt, Ht) + 0.5 * d @ precision @ d
+                new = temper * cell_fit(trial, weights, of_pair, rho[m], rest[m], loss, gt, Ht) \
+                    + 0.5 * d @ precision @ d
                 if new < cost:
                     done = cost - new < 1e-6 * abs(cost)
                     x, cost = trial, new
@@ -107,10 +108,13 @@ def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErro
     floor = np.where(floor < WORST_CELL, 0, floor)
     truth, out = record.xi[m], np.empty((len(m), 3))
     precision = np.diag([1 / PIVOT_MM**2, 1e-2, 1e-2])
-    fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, by_entry(forms_of(curves, record.lines)),
-              resampled(curves, record)[m], rest_of(curves, record)[m], record.window[m].astype(np.int64),
-              (1 - slow) * floor, slow * floor, stretch, curves.table(), float(TABLE_PER_UNIT), SAMPLES, EXTRA,
-              CUTOFF, TEMPER, out)
+    window = np.zeros(int(record.j.max(initial=0)) + 1, np.int64)
+    window[record.j] = record.window
+    strengths = CellStrengths((1 - slow) * floor, slow * floor, window, stretch)
+    pairs = Pairs(record.i[m].astype(np.int64), record.j[m].astype(np.int64), resampled(curves, record)[m],
+                  rest_of(curves, record)[m], np.full(len(m), TEMPER))
+    fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, pairs,
+              cell_model(forms_of(curves, record.lines), strengths, curves), LOSS, out)
     to = np.array([[1, curves.focus_mm, 0], [0, 0, 1], [0, 1, 0]])
     e, t = out @ to.T, truth @ to.T
     gain, error = np.full(3, np.nan), np.full(3, np.nan)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
-from .fusion import Factors, solve, total_cost
+from .factors import Factors
 from .lost_frames import nearby, step_lengths
+from .solver import solve, total_cost
 from .working import spaced
 
 Array = NDArray[np.float64]

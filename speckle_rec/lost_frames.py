@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
 from . import geometry as se3
-from .fusion import Factors, solve
+from .factors import Factors
+from .solver import solve
 
 Array = NDArray[np.float64]
 
@@ -88,7 +89,7 @@ def lost_frames(T: Array, repeated: NDArray[np.bool_] | None = None) -> LostFram
 
 def solve_timed(T_start: Array, factors: Factors,
                 repeated: NDArray[np.bool_] | None = None) -> tuple[Array, LostFrames]:
-    """`fusion.solve` with the frame times that steps took, counted where they are free to be long: `lost_frames`."""
+    """`solver.solve` with the frame times that steps took, counted where they are free to be long: `lost_frames`."""
     lost = lost_frames(solve(T_start, replace(factors, acceleration=LOOSE * factors.acceleration)), repeated)
     return solve(T_start, replace(factors, elapsed=lost.elapsed)), lost
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from . import persistence
 from .clock import Clock
 from .config import Config
-from .inplane import planar_chain
 from .measuring import measuring
+from .planar_chain import planar_chain
 from .products import Measurements, View
 from .revisit import NO_LOOPS
 

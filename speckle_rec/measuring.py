@@ -6,11 +6,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import decorrelation, device, inplane, revisit
-from .batched import correlation, matching, revisits
+from . import block_matching, correlation, device, revisit
+from .batched import correlation as batched_correlation
+from .batched import matching, revisits
 from .batched.frames import Batches, DeviceFrames
-from .decorrelation import Correlations
-from .inplane import PlanarMotion
+from .block_matching import PlanarMotion
+from .correlation import Correlations
 from .probe import Cells
 from .revisit import Loops
 from .working import WorkingImages
@@ -41,11 +42,11 @@ class OnCpu:
         self.images, self.jobs, self.warnings = images, jobs, warnings
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-        return inplane.planar_motion(self.images, jobs=self.jobs, progress=progress)
+        return block_matching.planar_motion(self.images, jobs=self.jobs, progress=progress)
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return decorrelation.correlate(self.images, cells, planar_step, skip, jobs=self.jobs, progress=progress)
+        return correlation.correlate(self.images, cells, planar_step, skip, jobs=self.jobs, progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
@@ -66,7 +67,8 @@ class OnGpu:
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return correlation.correlate(self.frames, cells, planar_step, skip, batches=self.batches, progress=progress)
+        return batched_correlation.correlate(self.frames, cells, planar_step, skip, batches=self.batches,
+                                             progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:

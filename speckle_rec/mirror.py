@@ -8,17 +8,19 @@ that straddle t do, above all revisits.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry as se3
+from .factors import Factors
 from .fan import standing
-from .fusion import REACHES, Factors, drawn, out_of_plane_between, pair_costs, solve, total_cost
-from .kernels.cells import by_entry, cell_cost
+from .kernels.cells import cell_cost, of_window
 from .kernels.multilaterate import compose, out_of_plane
 from .revisit import LONG, STRIDE, thinning
+from .solver import REACHES, drawn, out_of_plane_between, pair_costs, solve, total_cost
 
 Array = NDArray[np.float64]
 
@@ -70,16 +72,33 @@ def flip(T: Array, *frames: int) -> Array:
     return out
 
 
+class _Both(NamedTuple):
+    """Poses [N, 3, 4] and their inverse."""
+
+    poses: Array
+    inverse: Array
+
+
+class _Places(NamedTuple):
+    """Frames [K] after which all is mirrored, and which pairs may straddle each: rows first..last - 1, and from far."""
+
+    frames: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    far: int
+
+
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _changes(poses, inverse, frames, first, last, far, i, j, before, temper, rho, rest, forms, window, fast, slow,
-             stretch, table, per_unit, samples, extra, cutoff, out):
-    for n in numba.prange(frames.size):
-        t = frames[n]
+def _changes(T, places, pairs, cells, loss, before, out):
+    i, j = pairs.i, pairs.j
+    for n in numba.prange(places.frames.size):
+        poses, inverse, t = T.poses, T.inverse, places.frames[n]
         A, B, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
         total = 0.0
-        near = last[n] - first[n]
+        first, far = places.first[n], places.far
+        near = places.last[n] - first
         for row in range(near + i.size - far):
-            m = first[n] + row if row < near else far + row - near
+            m = first + row if row < near else far + row - near
             if i[m] >= t or j[m] <= t:
                 continue
             compose(inverse[i[m]], poses[t], A)
@@ -87,23 +106,20 @@ def _changes(poses, inverse, frames, first, last, far, i, j, before, temper, rho
             B[0, 2], B[1, 2], B[2, 0], B[2, 1], B[2, 3] = -B[0, 2], -B[1, 2], -B[2, 0], -B[2, 1], -B[2, 3]
             compose(A, B, X)
             out_of_plane(X, xi)
-            cost = cell_cost(xi, forms, rho[m], rest[m], fast[window[m]], slow[window[m]], stretch[window[m]], table,
-                             per_unit, samples, extra, cutoff)
-            total += temper[m] * cost - before[m]
+            cost = cell_cost(xi, of_window(cells, cells.window[j[m]]), pairs.rho[m], pairs.rest[m], loss)
+            total += pairs.temper[m] * cost - before[m]
         out[n] = total
 
 
 def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
     """Change of the correlations' cost when everything after each of `frames` is mirrored, with nothing solved anew."""
-    out = np.zeros(len(frames))
-    if len(f.i):
-        far = int(np.argmax(f.revisits)) if f.revisits.any() else len(f.i)      # pairs come by j, revisits after them
-        first = np.searchsorted(f.j[:far], frames, side="right")
-        last = np.searchsorted(f.j[:far], frames + f.most_lag, side="right")
-        poses, inverse = (np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T)))
-        _changes(poses, inverse, frames, first, last, far, f.i, f.j, pair_costs(T, f), f.temper, f.rho, f.rest,
-                 by_entry(f.forms), f.window, f.fast, f.slow, f.stretch, f.table, f.per_unit, f.samples, f.extra,
-                 f.cutoff, out)
+    out, i, j = np.zeros(len(frames)), f.pairs.i, f.pairs.j
+    if len(i):
+        far = int(np.argmax(f.revisits)) if f.revisits.any() else len(i)      # pairs come by j, revisits after them
+        places = _Places(frames, np.searchsorted(j[:far], frames, side="right"),
+                         np.searchsorted(j[:far], frames + f.most_lag, side="right"), far)
+        both = _Both(*(np.ascontiguousarray(X[:, :3]) for X in (T, se3.inverse(T))))
+        _changes(both, places, f.pairs, f.cells, f.loss, pair_costs(T, f), out)
     return out
 
 
@@ -118,10 +134,11 @@ def local_minima(change: Array, apart: int = APART) -> NDArray[np.int64]:
 def between(f: Factors, first: int, last: int) -> Factors:
     """Factors among frames first..last, counted from `first`."""
     p = (f.planar_i >= first) & (f.planar_j <= last)
-    s = (f.i >= first) & (f.j <= last)
-    some = f.picked(s)
-    return replace(some, planar_i=f.planar_i[p] - first, planar_j=f.planar_j[p] - first, planar=f.planar[p],
-                   planar_information=f.planar_information[p], i=some.i - first, j=some.j - first)
+    some = f.pairs.picked((f.pairs.i >= first) & (f.pairs.j <= last))
+    return replace(f, planar_i=f.planar_i[p] - first, planar_j=f.planar_j[p] - first, planar=f.planar[p],
+                   planar_information=f.planar_information[p],
+                   pairs=some._replace(i=some.i - first, j=some.j - first),
+                   cells=f.cells._replace(window=f.cells.window[first:]))
 
 
 def around(n_frames: int, first: int, last: int) -> tuple[int, int]:
@@ -145,18 +162,15 @@ def solve_around(T: Array, f: Factors, frames: tuple[int, ...], iterations: int 
 
 def sampled(f: Factors, every: int = EVERY_CELL) -> Factors:
     """The same factors with every few cells only, weighed up: enough to rank mirrors."""
-    return replace(f, forms=np.ascontiguousarray(f.forms[::every]), rho=np.ascontiguousarray(f.rho[:, ::every]),
-                   rest=np.ascontiguousarray(f.rest[:, ::every]),
-                   fast=np.ascontiguousarray(f.fast[:, ::every]), slow=np.ascontiguousarray(f.slow[:, ::every]),
-                   stretch=np.ascontiguousarray(f.stretch[:, ::every]), temper=f.temper * every)
+    return replace(f, pairs=f.pairs.sampled(every), cells=f.cells.sampled(every))
 
 
 def thinned(f: Factors) -> Factors:
     """The same factors with every second lag of neighbours only, weighed up: enough to settle signs and shape."""
-    lag, far = f.j - f.i, f.revisits
+    lag, far = f.pairs.j - f.pairs.i, f.revisits
     lags = np.unique(lag[~far])
     weight = len(lags) / max(len(lags[::2]), 1)
-    return replace(f, temper=f.temper * np.where(far, 1, weight)).picked(far | np.isin(lag, lags[::2]))
+    return f.weighed(np.where(far, 1, weight)).picked(far | np.isin(lag, lags[::2]))
 
 
 def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
@@ -166,10 +180,10 @@ def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
     change = mirror_changes(T, f, frames)
     places = local_minima(change)[:CANDIDATES]
     single: list[Proposal] = [(float(change[p]), (int(frames[p]),)) for p in places]
-    before = pair_costs(T, f)
+    before, (i, j) = pair_costs(T, f), f.pairs[:2]
     turned: list[Proposal] = []
     for s, t in combinations(sorted(int(frames[p]) for p in places), 2):
-        touched = ((f.i < s) & (f.j > s)) | ((f.i < t) & (f.j > t))
+        touched = ((i < s) & (j > s)) | ((i < t) & (j > t))
         X = flip(T, s, t)
         turned.append((float((pair_costs(X, f, touched) - before[touched]).sum()), (s, t)))
     return single, sorted(turned)
@@ -181,12 +195,14 @@ def decimated(f: Factors, every: int = STRIDE) -> Factors:
     A step is `every` steps, and its change the sum of `every`^2 weighed changes: variances grow by 44 for 4.
     """
     p = (f.planar_i % every == 0) & (f.planar_j % every == 0)
-    s = (f.i % every == 0) & (f.j % every == 0)
     ramp = np.convolve(np.ones(every), np.ones(every))
-    some = f.picked(s)
+    some = f.picked((f.pairs.i % every == 0) & (f.pairs.j % every == 0))
+    pairs = some.pairs
     return replace(some, planar_i=f.planar_i[p] // every, planar_j=f.planar_j[p] // every, planar=f.planar[p],
-                   planar_information=f.planar_information[p], i=some.i // every, j=some.j // every,
-                   temper=some.temper * np.where(some.revisits, 1, every),
+                   planar_information=f.planar_information[p],
+                   pairs=pairs._replace(i=pairs.i // every, j=pairs.j // every,
+                                        temper=pairs.temper * np.where(some.revisits, 1, every)),
+                   cells=f.cells._replace(window=np.ascontiguousarray(f.cells.window[::every])),
                    acceleration=f.acceleration * np.sqrt(np.square(ramp).sum()),
                    elapsed=None if f.elapsed is None else _means(f.elapsed, every),
                    contact_precision=f.contact_precision * every,
@@ -204,9 +220,9 @@ def _means(values: Array, every: int) -> Array:
 def tolerant_costs(T: Array, f: Factors, which: NDArray[np.bool_]) -> Array:
     """Costs of the pairs of `which` [M]; revisits count by their distance, so that what has drifted still tells."""
     far = f.revisits & which
-    cost = np.zeros(len(f.i))
+    cost = np.zeros(len(far))
     cost[which & ~far] = pair_costs(T, f, which & ~far)
-    xi = out_of_plane_between(T, f.i[far], f.j[far])
+    xi = out_of_plane_between(T, f.pairs.i[far], f.pairs.j[far])
     Q = np.einsum("mi,ij,mj->m", xi, f.gram, xi)
     cost[far] = TOLERANT * REACHES[0]**2 / 2 * np.log1p(Q / REACHES[0]**2)                              # (8.3)
     return cost[which]
@@ -238,13 +254,14 @@ def consistent(T: Array, f: Factors) -> tuple[Array, list[tuple[int, ...]]]:
     """
     every = np.arange(0, len(T), STRIDE)
     f = sampled(decimated(f), 2 * EVERY_CELL)
+    i, j = f.pairs.i, f.pairs.j
     mirrors: list[tuple[int, ...]] = []
     for _ in range(MOST_MIRRORS):
         S = T[every]
-        before, lean = tolerant_costs(S, f, np.ones(len(f.i), bool)), standing(S, f)
+        before, lean = tolerant_costs(S, f, np.ones(len(i), bool)), standing(S, f)
 
         def change(*at: int, S=S, before=before, lean=lean) -> float:
-            touched = np.logical_or.reduce([(f.i < t) & (f.j > t) for t in at])
+            touched = np.logical_or.reduce([(i < t) & (j > t) for t in at])
             X = flip(S, *at)
             return float((tolerant_costs(X, f, touched) - before[touched]).sum() + standing(X, f) - lean)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from .calibration import Calibration, Uncalibrated
 from .config import Config
-from .decorrelation import Curves
+from .curves import Curves
 from .products import Measurements, SpeckleModel, View
 
 

@@ -10,7 +10,7 @@ from scipy.linalg.blas import dsbmv
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, cg
 
-from .kernels.twists import gather
+from .kernels.twists import Equations, Moved, gather
 
 Array = NDArray[np.float64]
 
@@ -87,8 +87,8 @@ class Normal:
             for b, (fb, Jb) in enumerate(blocks[a:], a):
                 far = (fa >= 0) & (fb < len(self.rhs)) & (fb - fa > self.reach)
                 H = np.empty((int(far.sum()), 6, 6))
-                gather(fa, fb, Ja, Jb, gradient if a == b else gradient[:0], hessian, self.reach, self.band, self.rhs,
-                       H)
+                gather(Moved(fa, Ja), Moved(fb, Jb), gradient if a == b else gradient[:0], hessian,
+                       Equations(self.reach, self.band, self.rhs), H)
                 if len(H):
                     self.far.append((fa[far], fb[far], H))
 

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .inplane import Matcher, PlanarMotion, chained, same_picture
+from .block_matching import Matcher, PlanarMotion, same_picture
 from .io.source import FrameSource
 from .probe import ProbeGeometry
+from .se2 import chained
 from .working import WorkingImages, spaced, threads
 
 Array = NDArray[np.float64]

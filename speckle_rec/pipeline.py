@@ -4,7 +4,7 @@ from .calibration import Calibration
 from .clock import Clock, Progress
 from .conclude import conclude
 from .config import Config
-from .decorrelation import Curves
+from .curves import Curves
 from .estimate import estimate
 from .measure import measure
 from .memory import keep_freed

@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from .block_matching import PlanarMotion
     from .calibration import Calibration
-    from .decorrelation import CellStrengths, Correlations, Curves
+    from .correlation import Correlations
+    from .crossing_planes import Calibrated
+    from .curves import Curves
+    from .factors import Factors
     from .fan import Hand
-    from .fusion import Factors
-    from .inplane import PlanarMotion
     from .lost_frames import LostFrames
     from .mirror import Mended
-    from .orthogonal import Calibrated
     from .probe import Cells, Found
     from .revisit import Loops
     from .scan import Scan
+    from .strengths import CellStrengths
     from .working import WorkingImages
 
 Array = NDArray[np.float64]

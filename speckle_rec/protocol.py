@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from . import geometry as se3
-from .direction import MIN_TURN_RAD, MirrorPrior, first_tilt
+from .direction import MIN_TURN_RAD, first_tilt
 from .fan import Hand, pivot_depth
+from .motion_priors import MirrorPrior
 
 Array = NDArray[np.float64]
 

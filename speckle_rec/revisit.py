@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import GREY_PER_NEPER, Correlations, Correlator
-from .features import AmplitudeFeatures, FloatImage, GreyFeatures, shrink
-from .inplane import _NO_PAIRS, Matcher, PlanarMotion, chain_poses, se2_log
+from .block_matching import _NO_PAIRS, Matcher, PlanarMotion
+from .correlation import Correlations, Correlator
+from .features import GREY_PER_NEPER, AmplitudeFeatures, FloatImage, GreyFeatures, shrink
 from .probe import Cells, ProbeGeometry
+from .se2 import chain_poses, se2_log
 from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]

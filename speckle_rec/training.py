@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 
 from . import contact, persistence, protocol
 from . import geometry as se3
+from .beam_lines import lines_of
+from .block_matching import planar_motion
 from .calibration import SIGNS, signs_of
+from .correlation import Correlations, between_rows, correlate
 from .curvefit import Sample
-from .decorrelation import Correlations, between_rows, correlate, lines_of
 from .errors import InputError
-from .inplane import planar_chain, planar_motion
 from .io import h5write
 from .io.source import H5_ERRORS, attributes, check_name, one_line, open_h5, read_array
 from .io.staging import staged_file
 from .memory import keep_freed
+from .planar_chain import planar_chain
 from .probe import KINDS, Cells, ProbeGeometry, cells, find
 from .scan import Scan
 from .tissue import windows
@@ -50,7 +52,7 @@ class Record:
     Attributes
     ----------
     name, subject : of the scan.   kind : of the probe.   n_frames : of the scan.
-    lines : float64 [P, 6], see `decorrelation.beam_lines`.
+    lines : float64 [P, 6], see `beam_lines.beam_lines`.
     i, j : int32 [M], frames of the pairs.   xi : float64 [M, 3], true motion (z mm, tilt rad, yaw rad) about the face.
     rho : float16 [M, P], NaN where a cell is empty.   turn : float16 [M, P], of the beams in plane, rad.
     planar : float64 [M, 3], twist in plane that they were aligned by.   row_mm : float64 [1], between rows of pixels.

@@ -168,7 +168,7 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
         raise InputError(f"compounding: expected a scan that can be read {len(slabs)} times, found an iterator of "
                          "blocks: give the scan, or more memory")
     linear, mode = interpolation == "LINEAR", COMPOUNDINGS.index(compounding)
-    ends = [xp.asarray(part) for part in (first, last, mask)]
+    shown = [xp.asarray(part) for part in (mask, first, last)]
     data, accumulation = (_room(shape, kind, grid, max_bytes) for kind in (np.uint8, np.float32))
     for number, (begin, end) in enumerate(slabs):
         low, high = max(begin - hole_radius, 0), min(end + hole_radius, shape[0])
@@ -177,7 +177,8 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
         for start, frames in blocks():
             part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
             part[:, 2, 2] -= low
-            kernels.splat(xp.asarray(frames), xp.asarray(part), *ends, total, weight, mode, linear, shares)
+            kernels.splat(cpu_volume.Frames(xp.asarray(frames), xp.asarray(part), *shown), total, weight, mode, linear,
+                          shares)
             if progress is not None:
                 progress(number * len(T) + start + len(frames), len(slabs) * len(T))
         grey = xp.empty(total.shape, np.uint8)

@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from speckle_rec import features, inplane, revisit
+from speckle_rec import block_matching, features, revisit
 from speckle_rec.kernels import (
     cpu,
     cpu_fields,
@@ -55,6 +55,12 @@ def fan_mask(rows=ROWS, columns=COLUMNS):
     return np.abs(c - columns / 2) < 4 + 0.5 * r
 
 
+def _put_all(put, arguments):
+    """Arguments on the device, bundles of them too."""
+    return [type(a)(*_put_all(put, a)) if isinstance(a, tuple) else put(a) if isinstance(a, np.ndarray) else a
+            for a in arguments]
+
+
 @case
 def block_ncc(put):
     for size, radius in ((5, 1), (6, 2)):
@@ -86,7 +92,7 @@ def subpixel_peak(put):
     surfaces[0, 3, 2, 1:4] = 2                                      # a plateau
     surfaces[1, :, 2, 2] += 1
     found = gpu.subpixel_peak(put(surfaces))
-    expected = inplane.subpixel_peak(surfaces.reshape(24, 5, 5))
+    expected = block_matching.subpixel_peak(surfaces.reshape(24, 5, 5))
     for one, other, tail in zip(found, expected, ((2,), (2,), ()), strict=True):
         assert one.shape == (2, 12, *tail)
         np.testing.assert_allclose(get(one).reshape(24, *tail), other, rtol=2e-5, atol=2e-5)
@@ -244,9 +250,9 @@ def splat_and_grey(put):
             total, weight = np.zeros((2, *GRID), np.float32)
             there = put(total.copy()), put(weight.copy())
             for part in (np.s_[:1], np.s_[1:]):                     # in two blocks, the later one last
-                cpu_volume.splat(frames[part], A[part], first, last, mask, total, weight, mode, linear, 2)
-                gpu_volume.splat(put(frames[part]), put(A[part]), put(first), put(last), put(mask), *there, mode,
-                                 linear, 2)
+                block = cpu_volume.Frames(frames[part], A[part], mask, first, last)
+                cpu_volume.splat(block, total, weight, mode, linear, 2)
+                gpu_volume.splat(*_put_all(put, [block]), *there, mode, linear, 2)
             assert 20 < (weight > 0).sum() < weight.size
             np.testing.assert_allclose(get(there[1]), weight, rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(get(there[0]), total, rtol=1e-5, atol=1e-3 if mode == gpu_volume.MEAN else 0)
@@ -287,23 +293,20 @@ def _scatterers(linear):
     u0, du = (-8.0, 0.5) if linear else (-0.5, 0.03)
     reach = np.full(n_lens, 1.7, np.float32)
     reach[10:14] = 0.6
-    fixed = (float(0), -radius, radius, linear, 1.0, 0.4, u0, du, lens, rng.normal(0, 0.02, n_lens).astype(np.float32),
-             reach, 0.5, 0.7, 0.25, 5.2)
-    return points, amplitude, centre, start, stop, 2 * np.sqrt(3), T, fixed
-
-
-def _put_all(put, arguments):
-    return tuple(put(a) if isinstance(a, np.ndarray) else a for a in arguments)
+    curvature = rng.normal(0, 0.02, n_lens).astype(np.float32)
+    return (scatter.Scatterers(points, amplitude, centre, start, stop, 2 * np.sqrt(3)), T,
+            scatter.Probe(0.0, -radius, radius, linear), scatter.Axes(1.0, 0.4, u0, du),
+            scatter.Lens(lens, curvature, reach, float(reach.max()), 0.5, 0.7, 0.25, 5.2))
 
 
 @case
 def deposit(put):
-    nowhere = np.zeros((0, 0, 0, 3), np.float32), np.zeros(3), 1.0
-    lattice = (np.random.default_rng(17).normal(0, 0.3, (6, 7, 5, 3)).astype(np.float32), np.array([-8.0, -1, -6]), 4.0)
+    nowhere = scatter.Lattice(np.zeros((0, 0, 0, 3), np.float32), np.zeros(3), 1.0)
+    moved = np.random.default_rng(17).normal(0, 0.3, (6, 7, 5, 3)).astype(np.float32)
+    lattice = scatter.Lattice(moved, np.array([-8.0, -1, -6]), 4.0)
     for linear in (True, False):
-        points, amplitude, centre, start, stop, half, T, fixed = _scatterers(linear)
         for field in (nowhere, lattice):
-            arguments = (points, amplitude, centre, start, stop, half, T, *fixed, *field)
+            arguments = (*_scatterers(linear), field)
             expected = np.ones((40, 33), np.complex64)              # added to what is there
             scatter.deposit(*arguments, expected)
             out = put(np.ones((40, 33), np.complex64))
@@ -319,8 +322,9 @@ def seen(put):
     T[1, 2, 3] = 2.5
     for linear in (True, False):
         reach = np.linspace(0.5, 2.0, 20).astype(np.float32)
-        arguments = (points, T, 0.0, 0.0 if linear else -10.0, 0.0 if linear else 10.0, linear, np.array([1.0, 14.0]),
-                     np.array([-9.0, 9.0] if linear else [-0.5, 0.5]), reach, 0.5, 0.7, 0.3)
+        radius, side = (0.0, 9.0) if linear else (10.0, 0.5)
+        arguments = (points, T, scatter.Probe(0.0, -radius, radius, linear), scatter.Bounds(1.0, 14.0, -side, side),
+                     scatter.Lens(np.zeros((20, 2), np.complex64), reach, reach, 2.0, 0.5, 0.7, 0.25, 5.2), 0.3)
         expected = scatter.seen(*arguments)
         np.testing.assert_array_equal(get(gpu_scatter.seen(*_put_all(put, arguments))), expected)
         assert 10 < expected.sum() < 110

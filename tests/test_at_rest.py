@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckle_rec.at_rest import LAG_UNIT, outlasting, strengths_at_rest, usual_fall
-from speckle_rec.decorrelation import LAGS, TABLE_PER_UNIT, Correlations, Curves, frame_pairs, typical_correlation
+from speckle_rec.correlation import LAGS, Correlations, frame_pairs
+from speckle_rec.curves import TABLE_PER_UNIT, Curves
+from speckle_rec.strengths import typical_correlation
 from speckle_rec.tissue import windows
 
 N = 96

@@ -10,9 +10,12 @@ from small_scans import random_poses, speckle
 
 from speckle_rec import cli, fit_machine, protocol, training
 from speckle_rec import geometry as se3
+from speckle_rec.beam_lines import lines_of
 from speckle_rec.calibration import SIGNS, Calibration, Uncalibrated
-from speckle_rec.curvefit import LENS, PARTS, Sample, design, fit, parts, predict
-from speckle_rec.decorrelation import USUAL_MIX, Curves, between_rows, lines_of
+from speckle_rec.cell_regression import PARTS, design, parts
+from speckle_rec.correlation import between_rows
+from speckle_rec.curvefit import LENS, Sample, fit, predict
+from speckle_rec.curves import USUAL_MIX, Curves
 from speckle_rec.errors import InputError
 from speckle_rec.fan import Hand
 from speckle_rec.heldout import judge_pairs

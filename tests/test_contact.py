@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from speckle_rec import contact
-from speckle_rec.decorrelation import Correlations
+from speckle_rec.correlation import Correlations
 from speckle_rec.probe import cells
 from speckle_rec.scan import Scan
 from speckle_rec.working import WorkingImages

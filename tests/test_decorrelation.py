@@ -8,23 +8,16 @@ import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import decorrelation, features, warp
+from speckle_rec import correlation, features, warp
 from speckle_rec import geometry as se3
-from speckle_rec.decorrelation import (
-    Correlations,
-    Correlator,
-    Curves,
-    beam_lines,
-    between_rows,
-    cell_strengths,
-    correlate,
-    forms_of,
-    frame_pairs,
-)
-from speckle_rec.inplane import chain_poses
+from speckle_rec.beam_lines import beam_lines, lines_of
+from speckle_rec.correlation import Correlations, Correlator, between_rows, correlate, frame_pairs
+from speckle_rec.curves import TABLE_PER_UNIT, Curves, forms_of
 from speckle_rec.kernels import cpu
 from speckle_rec.probe import cells, ultrasonix_4dc7
 from speckle_rec.scan import Scan
+from speckle_rec.se2 import chain_poses
+from speckle_rec.strengths import cell_strengths
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.measure import amplitude_correlation, expected_intensity_correlation
@@ -49,7 +42,7 @@ def correlator(grid):
 
 def correlated(a, b, labels, n_cells):
     """Correlations [P] of two images as they are."""
-    runs, edges = decorrelation.cell_runs(labels, n_cells)
+    runs, edges = correlation.cell_runs(labels, n_cells)
     cells, rho = np.empty((2, edges[-1]), np.float32), np.empty((1, n_cells), np.float32)
     for image, out in zip((a, b), cells, strict=True):
         cpu.unit_cells(image, np.eye(2, 3), warp.spans_of(labels >= 0), runs, edges, out)
@@ -72,7 +65,7 @@ def test_cells_in_pieces_are_put_together():
     labels[2:12, 3:9] = labels[2:12, 20:30] = 1                         # up to the edge of the image
     labels[3:11, 9:20] = 0
     labels[12:, ::2] = 2
-    runs, edges = decorrelation.cell_runs(labels, 4)                    # cell 3 has no pixels
+    runs, edges = correlation.cell_runs(labels, 4)                    # cell 3 has no pixels
     assert edges.tolist() == [0, *np.cumsum([(labels == p).sum() for p in range(4)])]
     order = np.full(edges[-1], -1)
     for row, first, last, place in runs:
@@ -125,7 +118,7 @@ def test_alignment_brings_the_correlation_back(correlator):
 
 
 def test_moves_between_rows_of_pixels(grid):
-    lines, row = decorrelation.lines_of(scenes.SECTOR, grid), scenes.SECTOR.scale[1, 1]
+    lines, row = lines_of(scenes.SECTOR, grid), scenes.SECTOR.scale[1, 1]
     far = between_rows(lines, np.array([[0.7, 0, 0], [0, 3 * row, 0], [0, 1.5 * row, 0], [0, 0, 0.01]]), row)
     np.testing.assert_allclose(far[:2], 0, atol=1e-4)
     np.testing.assert_allclose(far[2], 1, atol=1e-4)
@@ -309,19 +302,19 @@ def test_table_is_the_kernel_and_its_slope(b, beta):
     curves = dataclasses.replace(Curves(), tail_b=b, tail_beta=beta, kappa=0.01)
     table, h = curves.table(), 1e-6
     at = np.array([0, 7, 100, 450, 1000])
-    q = np.square(at / decorrelation.TABLE_PER_UNIT)
+    q = np.square(at / TABLE_PER_UNIT)
     np.testing.assert_allclose(table[at, 0], curves.kernel(q), rtol=1e-12)
     np.testing.assert_allclose(table[at, 1], curves.kernel(0.01 * q), rtol=1e-12)
     assert table[0, 2] == pytest.approx(-1) and table[0, 3] == pytest.approx(-0.01)
     for k in at[1:]:
-        x = (k / decorrelation.TABLE_PER_UNIT) ** 2
+        x = (k / TABLE_PER_UNIT) ** 2
         slopes = [(curves.kernel(s * (x + h)) - curves.kernel(s * (x - h))) / (2 * h) for s in (1, 0.01)]
         np.testing.assert_allclose(table[k, 2:], slopes, rtol=1e-4, atol=1e-9)
 
 
 def test_table_is_fine_enough_for_linear_interpolation():
     curves = Curves()
-    root = (np.arange(2000) + 0.5) / decorrelation.TABLE_PER_UNIT
+    root = (np.arange(2000) + 0.5) / TABLE_PER_UNIT
     between = (curves.table()[:2000, 0] + curves.table()[1:2001, 0]) / 2
     np.testing.assert_allclose(between, curves.kernel(root**2), atol=2e-5)
 

@@ -8,11 +8,13 @@ import scenes
 from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
-from speckle_rec.decorrelation import TABLE_PER_UNIT, Curves
-from speckle_rec.direction import MirrorPrior, choose_mirror, search, sequential
+from speckle_rec.curves import Curves
+from speckle_rec.direction import choose_mirror, search, sequential
 from speckle_rec.fan import Hand
 from speckle_rec.kernels import cells as cell_kernels
 from speckle_rec.kernels import multilaterate as kernels
+from speckle_rec.motion_priors import MirrorPrior
+from speckle_rec.strengths import CellStrengths, cell_model
 
 # A Gaussian lens hardly tells a shift from the tilt that moves its waist as far (METHOD.md (4.3)): what a single
 # scan measures well is the elevation of the waist.
@@ -210,6 +212,12 @@ def test_small_poses_of_the_kernels_are_those_of_geometry():
     np.testing.assert_allclose(out, (A @ B)[:3], atol=1e-12)
 
 
+def one_window(forms, fast, slow, stretch, curves):
+    """`CellModel` of cells in a scan of one window."""
+    strengths = CellStrengths(fast[None], slow[None], np.zeros(1, np.int64), stretch[None])
+    return cell_kernels.of_window(cell_model(forms, strengths, curves), 0)
+
+
 def test_cell_fit_is_the_robust_cost_written_out():
     scan = model_scan(np.tile(np.eye(4), (2, 1, 1)))
     rng = np.random.default_rng(1)
@@ -221,13 +229,13 @@ def test_cell_fit_is_the_robust_cost_written_out():
     fast[5] = slow[5] = 0
     stretch = rng.uniform(0.8, 1.25, P)
     xi = np.array([0.1, -0.003, 0.004])
-    samples, extra, cutoff = 25.0, 0.04, 2.0
+    loss = cell_kernels.Loss(25.0, 0.04, 2.0)
+    samples, extra, cutoff = loss
     g, H, weights = np.empty(3), np.empty((3, 3)), np.empty(P)
-    cells = (cell_kernels.by_entry(scan.forms), rho, np.zeros_like(rho), fast, slow, stretch, curves.table(),
-             TABLE_PER_UNIT)
-    cell_kernels.cell_weights(xi, *cells, samples, extra, weights)
-    cost = cell_kernels.cell_fit(xi, weights, *cells, cutoff, g, H)
-    assert cell_kernels.cell_cost(xi, *cells, samples, extra, cutoff) == pytest.approx(cost)
+    cells, rest = one_window(scan.forms, fast, slow, stretch, curves), np.zeros_like(rho)
+    cell_kernels.cell_weights(xi, cells, rho, rest, loss, weights)
+    cost = cell_kernels.cell_fit(xi, weights, cells, rho, rest, loss, g, H)
+    assert cell_kernels.cell_cost(xi, cells, rho, rest, loss) == pytest.approx(cost)
     use = np.isfinite(rho) & (fast > 0)
 
     def model(x):
@@ -254,15 +262,14 @@ def test_what_cells_say_adds_up_however_many_they_are(P, at):
     rng = np.random.default_rng(P)
     forms, rho = rng.normal(size=(P, 3, 3)), rng.uniform(-0.2, 1, P).astype(np.float32)
     rest, strengths = rng.uniform(0, 0.1, P).astype(np.float32), rng.uniform(0.2, 0.9, (3, P))
-    table, xi = Curves().table(), np.array([0.3, -0.2, 0.1])
+    loss, xi = cell_kernels.Loss(25.0, 0.04, 2.0), np.array([0.3, -0.2, 0.1])
     cost, gradient, hessian, alone = [], np.zeros((3, 3)), np.zeros((3, 3, 3)), []
     for n, part in enumerate((slice(None), slice(at), slice(at, None))):
-        U = cell_kernels.by_entry(forms[part])
-        cells = rho[part], rest[part], *strengths[:, part], table, TABLE_PER_UNIT
+        cells, seen = one_window(forms[part], *strengths[:, part], Curves()), (rho[part], rest[part], loss)
         weights = np.empty(len(rho[part]))
-        cell_kernels.cell_weights(xi, U, *cells, 25.0, 0.04, weights)
-        cost.append(cell_kernels.cell_fit(xi, weights, U, *cells, 2.0, gradient[n], hessian[n]))
-        alone.append(cell_kernels.cell_cost(xi, U, *cells, 25.0, 0.04, 2.0))
+        cell_kernels.cell_weights(xi, cells, *seen, weights)
+        cost.append(cell_kernels.cell_fit(xi, weights, cells, *seen, gradient[n], hessian[n]))
+        alone.append(cell_kernels.cell_cost(xi, cells, *seen))
     assert cost[0] == pytest.approx(cost[1] + cost[2]) and cost[0] > 0
     np.testing.assert_allclose(alone, cost)
     np.testing.assert_allclose(gradient[0], gradient[1] + gradient[2], atol=1e-9 * np.abs(gradient).max())
@@ -274,7 +281,7 @@ def test_cell_fit_holds_beyond_the_table():
     g, H = np.empty(3), np.empty((3, 3))
     rho, ones = np.full(len(scan.forms), 0.1, np.float32), np.ones(len(scan.forms))
     far, weights = np.array([1e6, 0.0, 0.0]), np.empty(len(rho))
-    cells = cell_kernels.by_entry(scan.forms), rho, 0 * rho, ones, 0 * ones, ones, scan.curves.table(), TABLE_PER_UNIT
-    cell_kernels.cell_weights(far, *cells, 25.0, 0.04, weights)
-    cost = cell_kernels.cell_fit(far, weights, *cells, 2.0, g, H)
+    cells, loss = one_window(scan.forms, ones, 0 * ones, ones, scan.curves), cell_kernels.Loss(25.0, 0.04, 2.0)
+    cell_kernels.cell_weights(far, cells, rho, 0 * rho, loss, weights)
+    cost = cell_kernels.cell_fit(far, weights, cells, rho, 0 * rho, loss, g, H)
     assert np.isfinite(cost) and np.isfinite(g).all() and np.isfinite(H).all()

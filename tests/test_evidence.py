@@ -5,9 +5,11 @@ import pytest
 from scenes import trajectory
 
 from speckle_rec import evidence, geometry, probe
-from speckle_rec.decorrelation import CellStrengths, Correlations, Curves
+from speckle_rec.correlation import Correlations
+from speckle_rec.curves import Curves
 from speckle_rec.fan import pivot_depth
 from speckle_rec.protocol import PHASES, phases
+from speckle_rec.strengths import CellStrengths
 from speckle_rec.synth.trajectory import rotation
 
 FAN = probe.ultrasonix_4dc7(np.diag([0.22447, 0.23554, 1.0, 1.0]))

@@ -8,11 +8,11 @@ from scenes import model_scan, trajectory, within
 from test_mirror import HAND, problem
 
 from speckle_rec import geometry as se3
-from speckle_rec.decorrelation import CellStrengths
 from speckle_rec.direction import backward, search
 from speckle_rec.exchange import differing, exchanged, taken_over
-from speckle_rec.fusion import pair_costs, solve
 from speckle_rec.mirror import Mended, flip
+from speckle_rec.solver import pair_costs, solve
+from speckle_rec.strengths import CellStrengths
 
 FIRST, LAST = 90, 150       # of the turn
 

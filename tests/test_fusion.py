@@ -9,15 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import model_scan, trajectory
 
-from speckle_rec import fusion
 from speckle_rec import geometry as se3
+from speckle_rec.block_matching import PlanarMotion
+from speckle_rec.factors import Factors
 from speckle_rec.fan import Hand
-from speckle_rec.fusion import OUT_OF_PLANE, PLANAR, Factors, chained_covariance, linearise, smooth, solve, total_cost
-from speckle_rec.inplane import PlanarMotion
+from speckle_rec.geometry import OUT_OF_PLANE, PLANAR
+from speckle_rec.kernels.cells import Loss
 from speckle_rec.kernels.twists import jacobians
 from speckle_rec.mirror import decimated
 from speckle_rec.normal import Normal
 from speckle_rec.protocol import phase_precision
+from speckle_rec.smoother import chained_covariance, smooth, step_measurements
+from speckle_rec.solver import linearise, solve, total_cost, twists_between
 
 
 def spd(rng, n, size):
@@ -99,7 +102,7 @@ def test_step_measurements_put_both_kinds_in_their_places():
     rng = np.random.default_rng(0)
     T = se3.chain(se3.exp(0.1 * rng.normal(size=(5, 6))))
     planar, out = spd(rng, 5, 3), spd(rng, 5, 3)
-    increment, covariance = fusion.step_measurements(T, planar, out)
+    increment, covariance = step_measurements(T, planar, out)
     np.testing.assert_allclose(se3.chain(se3.exp(increment)), T, atol=1e-9)
     np.testing.assert_array_equal(covariance[:, PLANAR[:, None], PLANAR], planar)
     np.testing.assert_array_equal(covariance[:, OUT_OF_PLANE[:, None], OUT_OF_PLANE], out)
@@ -195,7 +198,7 @@ def test_twists_between_frames_are_those_of_the_geometry(seed, size):
     T = se3.exp(np.concatenate([np.zeros((1, 6)), twist]))
     i, j = np.array([0, 2, 5, 3]), np.array([1, 4, 6, 3])
     expected = se3.log(se3.inverse(T[i]) @ T[j])
-    np.testing.assert_allclose(fusion.twists_between(T, i, j), expected, rtol=1e-7, atol=1e-9 * max(1, size))
+    np.testing.assert_allclose(twists_between(T, i, j), expected, rtol=1e-7, atol=1e-9 * max(1, size))
 
 
 @settings(max_examples=20)
@@ -234,7 +237,8 @@ def test_the_gradient_is_that_of_the_cost(problem, hand, phased):
     """With the variance of the correlations held (a large `extra`), which the solve does not differentiate."""
     T, _ = problem
     factors = factors_of(model_scan(T, 1), hand)
-    factors = dataclasses.replace(factors, extra=1.0, samples=1e9, temper=np.full(len(factors.i), 50.0))
+    factors = dataclasses.replace(factors, loss=Loss(samples=1e9, extra=1.0),
+                                  pairs=factors.pairs._replace(temper=np.full(len(factors.pairs.i), 50.0)))
     rng = np.random.default_rng(3)
     T = T @ se3.exp(rng.normal(size=(len(T), 6)) * [0.05, 0.05, 0.05, 2e-3, 2e-3, 2e-3])
     if phased:
@@ -254,7 +258,7 @@ def test_the_gradient_is_that_of_the_cost(problem, hand, phased):
 def test_normal_equations_in_a_band_are_the_dense_ones(problem):
     T, factors = problem
     rng = np.random.default_rng(4)
-    normal = fusion.Normal(8, 3)
+    normal = Normal(8, 3)
     A, b = np.zeros((48, 48)), np.zeros(48)
     for i, j in [(0, 1), (2, 5), (4, 7), (3, 4), (2, 5)]:
         Ji, Jj, g, H = rng.normal(size=(3, 6)), rng.normal(size=(3, 6)), rng.normal(size=3), spd(rng, 1, 3)[0]
@@ -450,7 +454,7 @@ def test_nearer_neighbours_count_more_in_the_last_solve():
     assert alike * 1.005 < nearer < near.T[-1, 2, 3]
     loops = dataclasses.replace(factors, most_lag=1)
     beyond = loops.revisits
-    assert beyond.any() and (loops.by_lag().temper[beyond] == loops.temper[beyond]).all()
+    assert beyond.any() and (loops.by_lag().pairs.temper[beyond] == loops.pairs.temper[beyond]).all()
 
 
 def test_phases_hold_a_steady_tilt_alike_among_every_few_frames():

@@ -11,13 +11,13 @@ from speckle_rec import gain, mirror
 from speckle_rec import geometry as se3
 from speckle_rec.calibration import Calibration
 from speckle_rec.cli import main
-from speckle_rec.decorrelation import Curves
+from speckle_rec.crossing_planes import Calibrated
+from speckle_rec.curves import Curves
 from speckle_rec.errors import InputError
-from speckle_rec.fan import FanError
-from speckle_rec.fusion import Crossings
+from speckle_rec.factors import Crossings
 from speckle_rec.geometry import mirror as mirror_image
 from speckle_rec.mirror import Mended
-from speckle_rec.orthogonal import Calibrated
+from speckle_rec.motion_priors import FanError
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.probe import cells
 from speckle_rec.result import Reconstruction

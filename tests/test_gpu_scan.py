@@ -10,10 +10,11 @@ from speckle_rec import device, measuring, pipeline, score, volume
 from speckle_rec import geometry as se3
 from speckle_rec.batched import matching
 from speckle_rec.batched.frames import Batches, DeviceFrames
+from speckle_rec.block_matching import rigid_fit
 from speckle_rec.config import Config
-from speckle_rec.inplane import rigid_fit, se2_exp, se2_exps, se2_log, se2_logs
 from speckle_rec.probe import cells
 from speckle_rec.scan import Scan
+from speckle_rec.se2 import se2_exp, se2_exps, se2_log, se2_logs
 from speckle_rec.synth import image
 from speckle_rec.working import WorkingImages
 

@@ -6,12 +6,14 @@ import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speckle_rec import block_matching
 from speckle_rec import geometry as se3
-from speckle_rec import inplane
+from speckle_rec.block_matching import Matcher, PlanarMotion, planar_motion, rigid_fit
 from speckle_rec.features import GreyFeatures
-from speckle_rec.inplane import Matcher, PlanarMotion, planar_chain, planar_motion, rigid_fit, se2_exp, se2_log
 from speckle_rec.kernels import cpu
+from speckle_rec.planar_chain import MATCH_FLOOR, planar_chain
 from speckle_rec.scan import Scan
+from speckle_rec.se2 import se2_exp, se2_log
 from speckle_rec.working import WorkingImages
 
 ROW_MM, COLUMN_MM = scenes.SCALE[1, 1], scenes.SCALE[0, 0]
@@ -86,7 +88,7 @@ def test_subpixel_peak_is_exact_on_a_gaussian():
     true = rng.uniform(-0.5, 0.5, (50, 2)) + rng.integers(-1, 2, (50, 2))
     d = np.arange(-3, 4)
     surfaces = np.exp(-((d[:, None] - true[:, :1, None]) ** 2) * 0.4 - (d - true[:, 1, None, None]) ** 2 * 0.1)
-    shift, curvature, peak = inplane.subpixel_peak((0.8 * surfaces).astype(np.float32))
+    shift, curvature, peak = block_matching.subpixel_peak((0.8 * surfaces).astype(np.float32))
     np.testing.assert_allclose(shift, true, atol=1e-4)
     np.testing.assert_allclose(curvature, np.tile([0.8, 0.2], (50, 1)), rtol=1e-3)
     assert (peak <= 0.8).all() and (peak > 0.6).all()
@@ -95,7 +97,7 @@ def test_subpixel_peak_is_exact_on_a_gaussian():
 def test_subpixel_peak_on_the_border_is_no_peak():
     surfaces = np.full((2, 5, 5), 0.1, np.float32)
     surfaces[0, 0, 2] = surfaces[1, 3, 4] = 0.9
-    shift, _, _ = inplane.subpixel_peak(surfaces)
+    shift, _, _ = block_matching.subpixel_peak(surfaces)
     assert np.isnan(shift).all()
 
 
@@ -115,7 +117,7 @@ def test_bias_of_the_peak_fit_on_speckle(axis, pixel_mm):
         cpu.block_ncc(base, features(scenes.frame(twist, 1, kind="linear")), tops.ravel(), lefts.ravel(), size,
                       radius, surfaces)
         # what a shows at p, the moved frame b shows at p - offset
-        bias.append(np.mean(inplane.subpixel_peak(surfaces)[0][:, axis]) + offset)
+        bias.append(np.mean(block_matching.subpixel_peak(surfaces)[0][:, axis]) + offset)
     assert np.abs(bias).max() < 0.027
     assert abs(bias[5]) < 0.005
     assert np.abs(np.sum(bias)) < 0.02        # odd in the offset: it cancels over many steps
@@ -171,7 +173,7 @@ def test_lateral_motion_and_roll_are_found(matches):
 def test_covariance_is_that_of_the_errors_within_a_factor(matches):
     true, found, covariance, _ = matches
     error = found - true
-    covariance = covariance + np.diag(inplane.MATCH_FLOOR**2)
+    covariance = covariance + np.diag(MATCH_FLOOR**2)
     each = np.mean(error**2, 0) / np.mean(covariance, 0).diagonal()
     assert (each > 1 / 9).all() and (each < 9).all()
 
@@ -298,7 +300,7 @@ def test_longer_lags_bridge_a_match_that_failed():
 
 
 def test_short_scans_have_chains_too():
-    nothing = PlanarMotion(*inplane._NO_PAIRS)
+    nothing = PlanarMotion(*block_matching._NO_PAIRS)
     for n in (0, 1, 2):
         step, covariance = planar_chain(nothing, n)
         assert step.shape == (n, 3) and covariance.shape == (n, 3, 3)

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckle_rec import geometry as se3
+from speckle_rec.block_matching import PlanarMotion
+from speckle_rec.factors import Factors, hand_acceleration
 from speckle_rec.fan import Hand
-from speckle_rec.fusion import Factors, hand_acceleration, solve, total_cost
-from speckle_rec.inplane import PlanarMotion
 from speckle_rec.lost_frames import LostFrames, lost_frames, solve_timed, warnings_of
 from speckle_rec.mirror import decimated
+from speckle_rec.solver import solve, total_cost
 from speckle_rec.synth.machine import Machine, record
 from speckle_rec.synth.trajectory import rotation
 
@@ -102,7 +103,7 @@ def test_a_steady_hand_costs_nothing_whatever_was_lost():
         elapsed[first::4] *= share
     T = scenes.trajectory(tilt_rad=2e-3 * np.concatenate([[0], np.cumsum(elapsed[1:])]))
     factors = factors_of(T, 2)
-    factors = dataclasses.replace(factors.picked(np.zeros(len(factors.i), bool)), contact_precision=0.0,
+    factors = dataclasses.replace(factors.picked(np.zeros(len(factors.pairs.i), bool)), contact_precision=0.0,
                                   contact_rate_precision=0.0, lean_precision=0.0, acceleration=np.full(6, 1e-4))
     timed = dataclasses.replace(factors, elapsed=elapsed)
     assert total_cost(T, factors) > 10

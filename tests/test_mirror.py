@@ -7,10 +7,11 @@ from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
 from speckle_rec import mirror
+from speckle_rec.block_matching import PlanarMotion
+from speckle_rec.factors import Factors
 from speckle_rec.fan import Hand, standing
-from speckle_rec.fusion import Factors, drawn, solve, total_cost
-from speckle_rec.inplane import PlanarMotion
 from speckle_rec.revisit import Loops
+from speckle_rec.solver import drawn, solve, total_cost
 
 HAND = Hand(pivot=True)
 STILL = 20          # frames for which the probe stands still: neighbours say nothing of the sign across them
@@ -158,11 +159,11 @@ def test_every_second_lag_weighs_as_much_as_all():
     """What is left has all revisits as they were, and weighs in all what the neighbours did."""
     factors = problem(three_strokes()[0])
     some = mirror.thinned(factors)
-    lags, left = (np.unique((f.j - f.i)[~f.revisits]) for f in (factors, some))
+    lags, left = (np.unique((f.pairs.j - f.pairs.i)[~f.revisits]) for f in (factors, some))
     assert 1 in left and len(left) == -(-len(lags) // 2) and set(left) < set(lags)
-    for field in ("i", "j", "rho", "rest", "window", "temper"):
-        np.testing.assert_array_equal(getattr(some, field)[some.revisits], getattr(factors, field)[factors.revisits])
-    near, fewer = (f.temper[~f.revisits].sum() for f in (factors, some))
+    for one, other in zip(some.pairs, factors.pairs, strict=True):
+        np.testing.assert_array_equal(one[some.revisits], other[factors.revisits])
+    near, fewer = (f.pairs.temper[~f.revisits].sum() for f in (factors, some))
     assert fewer == pytest.approx(near, rel=0.05)
 
 

@@ -9,25 +9,19 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
+from speckle_rec import crossing_signs
 from speckle_rec import geometry as se3
-from speckle_rec import orthogonal
-from speckle_rec.fusion import ACCELERATION, Crossings, Factors, hand_acceleration, solve
+from speckle_rec.crossing_planes import Calibrated, self_calibrate, warnings_of
+from speckle_rec.crossing_scale import stretch, stretched
+from speckle_rec.crossing_shape import crossings
+from speckle_rec.crossing_signs import right_handed, settled, still_places
+from speckle_rec.crossing_volumes import BEFORE, Anatomy, overlap, sides
+from speckle_rec.factors import ACCELERATION, Crossings, Factors, hand_acceleration
+from speckle_rec.kernels.cells import LOSS, CellModel, Pairs
 from speckle_rec.mirror import flip
-from speckle_rec.orthogonal import (
-    BEFORE,
-    Anatomy,
-    crossings,
-    overlap,
-    right_handed,
-    self_calibrate,
-    settled,
-    sides,
-    still_places,
-    stretch,
-    stretched,
-)
 from speckle_rec.probe import ProbeGeometry
 from speckle_rec.scan import Scan
+from speckle_rec.solver import solve, total_cost
 
 VOXEL = 1.0
 EVERY = 4
@@ -76,10 +70,10 @@ def along(T) -> Factors:
     planar = se3.log(se3.steps(T))[1:, [0, 1, 5]]
     information = np.broadcast_to(np.diag([1e6, 1e6, 1e9]), (n - 1, 3, 3))
     none = np.zeros(0, np.int64)
-    cells = np.zeros((0, 1), np.float32)
-    return Factors(k, k + 1, planar, information, none, none, cells, cells, np.zeros((1, 3, 3)), none,
-                   np.ones((1, 1)), np.zeros((1, 1)), np.ones((1, 1)), np.zeros((2, 2)), 1.0, 25.0, 0.04, 2.0,
-                   np.zeros(0), ACCELERATION / 10)
+    unseen, one = np.zeros((0, 1), np.float32), np.ones((1, 1))
+    cells = CellModel(np.zeros((3, 3, 1)), one, 0 * one, one, np.zeros(n, np.int64), np.zeros((2, 2)), 1.0)
+    return Factors(k, k + 1, planar, information, Pairs(none, none, unseen, unseen, np.zeros(0)), cells, LOSS,
+                   ACCELERATION / 10)
 
 
 def test_a_sweep_crosses_nothing(field):
@@ -117,7 +111,7 @@ def test_a_part_that_is_mirrored_is_found(scan):
 
 @pytest.mark.parametrize("turn_alone", [False, True])
 def test_a_turn_that_goes_the_wrong_way_is_found(scan, turn_alone, monkeypatch):
-    monkeypatch.setattr(orthogonal, "DOUBTFUL", 0.7)      # true trajectories reach .9 in this field
+    monkeypatch.setattr(crossing_signs, "DOUBTFUL", 0.7)      # true trajectories reach .9 in this field
     T, anatomy = scan
     apart = sides(T, anatomy.frames)
     early, after, late = (int(anatomy.frames[k]) for k in (apart.before[len(apart.before) // 2], apart.after[0],
@@ -135,10 +129,10 @@ def test_a_stroke_whose_sign_speckle_leaves_open_is_told_by_the_anatomy(scan, mo
     T, anatomy = scan
     apart, last = sides(T, anatomy.frames), 720       # where the last stroke begins
     # The third leaves one frame at the start to itself, which the anatomy cannot tell from the second.
-    offered = [(0.0, (300,)), (10.0, (last,)), (60.0, (1, last))], [(orthogonal.STANDING + 1, (560,))]
-    monkeypatch.setattr(orthogonal, "proposals", lambda T, f: offered)
-    monkeypatch.setattr(orthogonal, "drawn", lambda T, f: T)
-    monkeypatch.setattr(orthogonal, "solve", lambda T, f, iterations: T)
+    offered = [(0.0, (300,)), (10.0, (last,)), (60.0, (1, last))], [(crossing_signs.STANDING + 1, (560,))]
+    monkeypatch.setattr(crossing_signs, "proposals", lambda T, f: offered)
+    monkeypatch.setattr(crossing_signs, "drawn", lambda T, f: T)
+    monkeypatch.setattr(crossing_signs, "solve", lambda T, f, iterations: T)
     f = along(T)
     assert settled(T, f, anatomy, apart)[1] == ()
     mended, where = settled(flip(T, last), f, anatomy, apart)
@@ -146,19 +140,19 @@ def test_a_stroke_whose_sign_speckle_leaves_open_is_told_by_the_anatomy(scan, mo
     np.testing.assert_allclose(mended, T, atol=1e-9)
     assert settled(flip(T, 560), f, anatomy, apart)[1] == ()        # neighbours speak against it too clearly
     dear = flip(T, last)
-    monkeypatch.setattr(orthogonal, "total_cost", lambda X, f: 1e6 if np.allclose(X, T) else 0.0)
+    monkeypatch.setattr(crossing_signs, "total_cost", lambda X, f: 1e6 if np.allclose(X, T) else 0.0)
     assert settled(dear, f, anatomy, apart)[1] == (1, last)          # what costs too much makes way for the next
-    monkeypatch.setattr(orthogonal, "OPEN", -1e9)
+    monkeypatch.setattr(crossing_signs, "OPEN", -1e9)
     assert settled(flip(T, last), f, anatomy, apart)[1] == ()
 
 
 def test_sides_that_do_not_agree_are_told(scan, field):
     T, anatomy = scan
     both = overlap(T, anatomy, sides(T, anatomy.frames))
-    good = orthogonal.Calibrated(T, crossings(T, both, 1.0), (0.5, both.similarity))
-    assert orthogonal.warnings_of(good) == orthogonal.warnings_of(self_calibrate(
+    good = Calibrated(T, crossings(T, both, 1.0), (0.5, both.similarity))
+    assert warnings_of(good) == warnings_of(self_calibrate(
         T[:20], along(T[:20]), seen(T[:20], field))) == []
-    assert "does not agree" in orthogonal.warnings_of(replace(good, similarity=(0.0, 0.05)))[0]
+    assert "does not agree" in warnings_of(replace(good, similarity=(0.0, 0.05)))[0]
 
 
 def test_a_turn_and_back_has_the_sides_of_the_turn(scan):
@@ -187,21 +181,22 @@ def test_what_pulls_vanishes_at_the_truth_and_points_there_from_beside_it(scan):
 def test_where_planes_cross_the_contact_may_lie_anywhere_but_slides_steadily(scan):
     """A slide that goes along with a fan costs more than without planes that cross, one that stays costs less."""
     T, anatomy = scan
-    crossed = orthogonal.Calibrated(T, crossings(T, overlap(T, anatomy, sides(T, anatomy.frames)), 1.0))
+    crossed = Calibrated(T, crossings(T, overlap(T, anatomy, sides(T, anatomy.frames)), 1.0))
     t = np.linspace(0, 60, len(T))
     still = np.tile(np.eye(4), (len(T), 1, 1))
 
     def price(z_mm, **weights) -> float:
         f = replace(along(still), acceleration=np.full(6, 1e3), **weights)
         moved = se3.translation(z_mm[:, None] * [0, 0, 1])
-        both = replace(crossed.applied(f), crossings=None), orthogonal.Calibrated(T).applied(f)
-        crossing, alone = (orthogonal.total_cost(moved, g) - orthogonal.total_cost(still, g) for g in both)
+        both = replace(crossed.applied(f), crossings=None), Calibrated(T).applied(f)
+        crossing, alone = (total_cost(moved, g) - total_cost(still, g) for g in both)
         return crossing / alone
 
     assert price(np.full(len(t), 0.5), contact_precision=1.0) < 0.5
     assert price(np.sin(t), contact_rate_precision=1.0) > 1.5
-    pairs = replace(along(T), i=np.zeros(2, np.int64), j=np.array([1, 8]), temper=np.ones(2))
-    near, alone = crossed.settled(pairs).temper, orthogonal.Calibrated(T).settled(pairs).temper
+    few = along(T)
+    few = replace(few, pairs=few.pairs._replace(i=np.zeros(2, np.int64), j=np.array([1, 8]), temper=np.ones(2)))
+    near, alone = (found.settled(few).pairs.temper for found in (crossed, Calibrated(T)))
     assert near[0] > near[1] and alone[0] == alone[1]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckle_rec import persistence, pipeline
-from speckle_rec.inplane import PlanarMotion, planar_motion
+from speckle_rec.block_matching import PlanarMotion, planar_motion
 from speckle_rec.io.source import ArrayFrames
 from speckle_rec.persistence import Unblended
 from speckle_rec.scan import Scan

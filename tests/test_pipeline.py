@@ -8,14 +8,15 @@ import scenes
 
 from speckle_rec import geometry as se3
 from speckle_rec import score
+from speckle_rec.block_matching import PlanarMotion
 from speckle_rec.calibration import Uncalibrated
 from speckle_rec.confidence import step_confidence
 from speckle_rec.config import Config
-from speckle_rec.decorrelation import CellStrengths, Correlations
-from speckle_rec.inplane import PlanarMotion
+from speckle_rec.correlation import Correlations
 from speckle_rec.mirror import ENOUGH_LOOPS
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
+from speckle_rec.strengths import CellStrengths
 from speckle_rec.synth import beam as beams
 
 N = 64

@@ -6,11 +6,12 @@ import scenes
 
 from speckle_rec import geometry as se3
 from speckle_rec import revisit
-from speckle_rec.decorrelation import beam_lines, beam_turn2
-from speckle_rec.inplane import se2_exp
+from speckle_rec.beam_lines import beam_lines
+from speckle_rec.correlation import beam_turn2
 from speckle_rec.normal import Normal
 from speckle_rec.probe import cells
 from speckle_rec.scan import Scan
+from speckle_rec.se2 import se2_exp
 from speckle_rec.working import WorkingImages
 
 THERE_AND_BACK = np.concatenate([np.linspace(0, 4, 21), np.linspace(3.8, 0, 20)])     # mm, elevation a frame

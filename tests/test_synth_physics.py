@@ -219,7 +219,8 @@ def test_yaw_is_an_elevational_shift_that_grows_with_x():
 
 def test_uniform_lens_narrows_to_the_same_width_at_its_focus():
     focus = np.array([NARROW.focus_mm])
-    profile, _, _, r0, dr, dz, _ = beams.lens_table(dataclasses.replace(NARROW, lens="uniform"), SECTOR)
+    lens, _ = beams.lens_table(dataclasses.replace(NARROW, lens="uniform"), SECTOR)
+    profile, r0, dr, dz = lens.profile, lens.r0, lens.dr, lens.dz
     row = np.abs(profile[round((focus[0] - r0) / dr)])
     half = np.interp(0.5, (row / row[0])[:40][::-1], (np.arange(40) * dz)[::-1])
     assert half == pytest.approx(beams.elevation_width(NARROW, focus)[0] * np.sqrt(np.log(2) / 2), rel=0.02)

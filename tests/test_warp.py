@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckle_rec import warp
-from speckle_rec.decorrelation import cell_runs
+from speckle_rec.correlation import cell_runs
 from speckle_rec.kernels import cpu
 
 ROWS, COLUMNS = 37, 53

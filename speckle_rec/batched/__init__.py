@@ -1,4 +1,4 @@
-"""Measurements on many frame pairs at once, on a GPU: twins of `inplane`, `decorrelation` and `revisit`.
+"""Measurements on many frame pairs at once, on a GPU: twins of `block_matching`, `correlation` and `revisit`.
 
 Frames go up once, as uint8; only twists, correlations and similarities come back. Everything takes an array module
 `xp`: cupy on a GPU, numpy where the same steps are tested without one.

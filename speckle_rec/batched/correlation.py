@@ -1,4 +1,4 @@
-"""Cell correlations of many frame pairs at once: twin of `decorrelation.Correlator` and `decorrelation.correlate`."""
+"""Cell correlations of many frame pairs at once: twin of `correlation.Correlator` and `correlation.correlate`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decorrelation import GREY_PER_NEPER, LAGS, BeamTurns, Correlations, Correlator, frame_pairs, places
+from ..correlation import LAGS, BeamTurns, Correlations, Correlator, frame_pairs, places
 from ..device import to_host
-from ..features import AmplitudeFeatures
-from ..inplane import chain_poses, se2_logs
+from ..features import GREY_PER_NEPER, AmplitudeFeatures
 from ..kernels import gpu, gpu_images
 from ..kernels.cpu import LEAST_PX, LEAST_VARIANCE
 from ..kernels.launch import xp_of
 from ..probe import Cells, ProbeGeometry
+from ..se2 import chain_poses, se2_logs
 from .frames import Batches, DeviceFrames
 
 Array = NDArray[Any]
@@ -31,7 +31,7 @@ def coefficients(sums: Any) -> Any:
 
 
 class BatchCorrelator:
-    """`decorrelation.Correlator` for many pairs at once."""
+    """`correlation.Correlator` for many pairs at once."""
 
     def __init__(self, geometry: ProbeGeometry, cells: Cells, xp: Any, batches: Batches | None = None):
         twin = AmplitudeFeatures(geometry.mask(), GREY_PER_NEPER)
@@ -65,7 +65,7 @@ class BatchCorrelator:
 def correlate(frames: DeviceFrames, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
               lags: Sequence[int] = LAGS, batches: Batches | None = None,
               progress: Callable[[int, int], None] | None = None) -> Correlations:
-    """Cell correlations of all frame pairs at the given lags; see `decorrelation.correlate`."""
+    """Cell correlations of all frame pairs at the given lags; see `correlation.correlate`."""
     xp, n = frames.xp, len(frames.data)
     correlator = BatchCorrelator(frames.images.geometry, cells, xp, batches)
     i, j = frame_pairs(n, lags, skip)

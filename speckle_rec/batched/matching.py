@@ -1,4 +1,4 @@
-"""Block matching of many frame pairs at once: twin of `inplane.Matcher` and `inplane.planar_motion`."""
+"""Block matching of many frame pairs at once: twin of `block_matching.Matcher` and `block_matching.planar_motion`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,23 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..block_matching import _NO_PAIRS, AGREEMENT_PX, COARSE, MIN_BLOCKS, MIN_NCC, SAME, Matcher, PlanarMotion
 from ..device import to_host
 from ..features import GREY_CLIP
-from ..inplane import (
-    _NO_PAIRS,
-    AGREEMENT_PX,
-    COARSE,
-    MIN_BLOCKS,
-    MIN_NCC,
-    SAME,
-    Matcher,
-    PlanarMotion,
-    se2_exps,
-    se2_logs,
-)
 from ..kernels import gpu, gpu_images
 from ..kernels.launch import xp_of
 from ..probe import ProbeGeometry
+from ..se2 import se2_exps, se2_logs
 from .frames import Batches, DeviceFrames
 
 Array = NDArray[Any]
@@ -39,7 +29,7 @@ def masked_median(values: Any, keep: Any) -> Any:
 
 
 def rigid_fits(points: Any, moved: Any, weights: Any, keep: Any, iterations: int = 8) -> tuple[Any, Any, Any]:
-    """Robust planar motions that map `moved` onto `points`, a fit a pair; see `inplane.rigid_fit`.
+    """Robust planar motions that map `moved` onto `points`, a fit a pair; see `block_matching.rigid_fit`.
 
     Parameters
     ----------
@@ -73,7 +63,7 @@ def rigid_fits(points: Any, moved: Any, weights: Any, keep: Any, iterations: int
 
 
 class BatchMatcher:
-    """`inplane.Matcher` for many pairs at once.
+    """`block_matching.Matcher` for many pairs at once.
 
     Parameters
     ----------
@@ -118,7 +108,7 @@ class BatchMatcher:
 
 
 class _Level:
-    """One level of a pyramid, see `inplane`."""
+    """One level of a pyramid, see `block_matching`."""
 
     def __init__(self, level: Any, xp: Any):
         self.level, self.xp = level, xp
@@ -160,7 +150,7 @@ class _Level:
 
 def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = (1, 4), batches: Batches | None = None,
                   progress: Callable[[int, int], None] | None = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-    """Planar motion of all pairs (j - lag, j) of a scan, and its repeated frames; see `inplane.planar_motion`."""
+    """Planar motion of all pairs (j - lag, j) of a scan, and its repeated frames: twin of that of `block_matching`."""
     xp, n = frames.xp, len(frames.data)
     matcher = BatchMatcher(frames.images.geometry, xp, batches)
     duplicate = np.zeros(n, bool)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decorrelation import Correlations
+from ..block_matching import PlanarMotion
+from ..correlation import Correlations
 from ..device import to_host
 from ..features import GREY_CLIP
-from ..inplane import PlanarMotion, chain_poses, se2_exps, se2_logs
 from ..kernels import gpu, gpu_images
 from ..probe import Cells, ProbeGeometry
 from ..revisit import (
@@ -26,6 +26,7 @@ from ..revisit import (
     thumbnail_grid,
     thumbnail_shifts,
 )
+from ..se2 import chain_poses, se2_exps, se2_logs
 from ..working import BLOCK
 from .correlation import BatchCorrelator
 from .frames import Batches, DeviceFrames

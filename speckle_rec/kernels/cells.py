@@ -5,12 +5,12 @@ sums are taken lane by lane and then in pairs of lanes. So nothing is left to a 
 it would make of them depends on which kernels it finds compiled already, and a scan must come out with the same bytes
 on every machine of a cluster.
 
-Common arguments: xi [3], (z mm, tilt rad, yaw rad). forms : [3, 3, P], of `by_entry`. rho, rest : [P]. fast, slow,
-stretch : [P]. table : [n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7);
-Q = stretch^2 (|U xi|^2 + rest), `rest` from in-plane motion, METHOD.md (3.9).
+Common arguments: xi [3], (z mm, tilt rad, yaw rad). cells : a `CellModel` of one window. loss : a `Loss`. rho [P],
+correlations; rest [P], part of Q from in-plane motion, METHOD.md (3.9): Q = stretch^2 (|U xi|^2 + rest).
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -27,14 +27,91 @@ FEW = 8
  _END) = (k * LANES for k in (0, 9, 10, 13, 14, 18, 19, 20, 21, 24))
 
 
+class CellModel(NamedTuple):
+    """What is expected of the cells of a scan, of P cells in W windows; or of one window, see `of_window`.
+
+    Attributes
+    ----------
+    forms : [3, 3, P], of `by_entry`.
+    fast, slow, stretch : [W, P], or [P] of one window; see `strengths.CellStrengths`.
+    window : int64 [N], row of them that holds at each frame.
+    table : [n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7).
+    """
+
+    forms: NDArray[np.float64]
+    fast: NDArray[np.float64]
+    slow: NDArray[np.float64]
+    stretch: NDArray[np.float64]
+    window: NDArray[np.int64]
+    table: NDArray[np.float64]
+    per_unit: float
+
+    def sampled(self, every: int) -> "CellModel":
+        """One of so many cells."""
+        forms, fast, slow, stretch = (np.ascontiguousarray(x[..., ::every]) for x in self[:4])
+        return self._replace(forms=forms, fast=fast, slow=slow, stretch=stretch)
+
+
+class Loss(NamedTuple):
+    """How correlations are weighed against the curves, METHOD.md (3.8).
+
+    Attributes
+    ----------
+    samples : independent speckles of a cell, as the correlation's variance sees them.
+    extra : misfit of the curves, in correlation.
+    cutoff : of the Cauchy loss, in standard deviations.
+    """
+
+    samples: float = 25.0
+    extra: float = 0.04
+    cutoff: float = 2.0
+
+
+LOSS = Loss()
+
+
+class Pairs(NamedTuple):
+    """Frame pairs and what their cells say.
+
+    Attributes
+    ----------
+    i, j : int64 [M], frames, i < j.   rho : float32 [M, P], correlations, NaN where there is none.
+    rest : float32 [M, P], part of Q from in-plane motion.
+    temper : [M], weight of each pair: neighbours in time and place are not independent.
+    """
+
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    rho: NDArray[np.float32]
+    rest: NDArray[np.float32]
+    temper: NDArray[np.float64]
+
+    def picked(self, which: Any) -> "Pairs":
+        """Some of the pairs: a mask, a slice, or rows."""
+        return Pairs(*(x[which] for x in self))
+
+    def sampled(self, every: int) -> "Pairs":
+        """The same pairs with one of so many cells, weighed up."""
+        return self._replace(rho=np.ascontiguousarray(self.rho[:, ::every]),
+                             rest=np.ascontiguousarray(self.rest[:, ::every]), temper=self.temper * every)
+
+
 def by_entry(forms: NDArray[np.float64]) -> NDArray[np.float64]:
     """U of all cells, [P, 3, 3], as the kernels take it: [3, 3, P], the cells of an entry next to each other."""
     return np.ascontiguousarray(np.moveaxis(forms, 0, -1))
 
 
 @njit
-def _look_up(xi, forms, rest, stretch, table, per_unit, begin, n, slopes, work):
+def of_window(cells, w):
+    """The model [P] of cells in window w."""
+    return CellModel(cells.forms, cells.fast[w], cells.slow[w], cells.stretch[w], cells.window, cells.table,
+                     cells.per_unit)
+
+
+@njit
+def _look_up(xi, cells, rest, begin, n, slopes, work):
     """U xi of n cells from `begin`, and the table where they lie, with its slopes if wanted."""
+    forms, stretch, table, per_unit = cells.forms, cells.stretch, cells.table, cells.per_unit
     x, y, z = xi[0], xi[1], xi[2]
     end = begin + n
     u00, u01, u02 = forms[0, 0, begin:end], forms[0, 1, begin:end], forms[0, 2, begin:end]
@@ -85,17 +162,18 @@ def _logarithms(work):
 
 
 @njit
-def cell_weights(held, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, out):
+def cell_weights(held, cells, rho, rest, loss, out):
     """Inverse variances [P] of the cells' correlations about the curves at a motion `held`; 0 where they say nothing.
 
     sigma^2 = (1 - f^2)^2 / samples + extra^2, METHOD.md (3.8), which a solver keeps while it steps: free it would
     favour too much motion. Cells without a correlation, or whose fast and slow parts are both 0, say nothing.
     """
+    fast, slow, samples, extra = cells.fast, cells.slow, loss.samples, loss.extra
     work = np.empty(_END)
     for begin in range(0, rho.size, LANES):
         n = min(LANES, rho.size - begin)
         end = begin + n
-        _look_up(held, forms, rest, stretch, table, per_unit, begin, n, False, work)
+        _look_up(held, cells, rest, begin, n, False, work)
         seen, quick, late, made = rho[begin:end], fast[begin:end], slow[begin:end], out[begin:end]
         for q in range(n):
             f = quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
@@ -104,12 +182,13 @@ def cell_weights(held, forms, rho, rest, fast, slow, stretch, table, per_unit, s
 
 
 @njit
-def cell_fit(xi, weights, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, gradient, hessian):
+def cell_fit(xi, weights, cells, rho, rest, loss, gradient, hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
     Residual (rho - f) sqrt(weight), f = fast K(Q) + slow K(kappa Q) (METHOD.md (3.7)), with the `weights` of
     `cell_weights`. Cauchy loss of the given cutoff.
     """
+    forms, fast, slow, stretch, cutoff = cells.forms, cells.fast, cells.slow, cells.stretch, loss.cutoff
     work = np.empty(_END)
     work[:_PRODUCT] = 0.0
     work[_PRODUCT:_PRODUCT + LANES] = 1.0
@@ -117,7 +196,7 @@ def cell_fit(xi, weights, forms, rho, rest, fast, slow, stretch, table, per_unit
     for begin in range(0, rho.size, LANES):
         n = min(LANES, rho.size - begin)
         end = begin + n
-        _look_up(xi, forms, rest, stretch, table, per_unit, begin, n, True, work)
+        _look_up(xi, cells, rest, begin, n, True, work)
         seen, quick, late, weight, wide = (rho[begin:end], fast[begin:end], slow[begin:end], weights[begin:end],
                                            stretch[begin:end])
         for q in range(n):
@@ -157,15 +236,16 @@ def cell_fit(xi, weights, forms, rho, rest, fast, slow, stretch, table, per_unit
 
 
 @njit
-def cell_cost(xi, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff):
+def cell_cost(xi, cells, rho, rest, loss):
     """The cost of `cell_fit` alone, weights taken at xi: for comparing hypotheses that lie far apart."""
+    fast, slow, samples, extra, cutoff = cells.fast, cells.slow, loss.samples, loss.extra, loss.cutoff
     work = np.empty(_END)
     work[_PRODUCT:_PRODUCT + LANES] = 1.0
     cost, per = 0.0, 1.0 / (cutoff * cutoff)
     for begin in range(0, rho.size, LANES):
         n = min(LANES, rho.size - begin)
         end = begin + n
-        _look_up(xi, forms, rest, stretch, table, per_unit, begin, n, False, work)
+        _look_up(xi, cells, rest, begin, n, False, work)
         seen, quick, late = rho[begin:end], fast[begin:end], slow[begin:end]
         for q in range(n):
             f = quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]

@@ -139,8 +139,9 @@ def _sample(image, x, y):
 
 
 @njit
-def _samples(r0, r1, r2, r3, tx, ty, dx, dy, ramp, out):
+def _samples(rows, tx, ty, dx, dy, ramp, out):
     """As `_sample`, of pixels in a row whose samples lie in the same four rows and side by side."""
+    r0, r1, r2, r3 = rows
     for k in range(out.size):
         a, b, c, d = _weights(tx + dx * ramp[k])
         e, f, g, h = _weights(ty + dy * ramp[k])
@@ -187,7 +188,7 @@ def _warp_row(image, M, r, c, end, ramp, out):
         stop = c + min(max(int(np.ceil(run)), 1), max(columns - 2 - left, 1))
         if 1 <= left and left + stop - c + 2 <= columns and 1 <= top and top + 2 < rows:
             a, b = left - 1, left + stop - c + 2
-            _samples(image[top - 1, a:b], image[top, a:b], image[top + 1, a:b], image[top + 2, a:b],
+            _samples((image[top - 1, a:b], image[top, a:b], image[top + 1, a:b], image[top + 2, a:b]),
                      np.float32(tx), np.float32(ty), np.float32(dx), np.float32(dy), ramp, out[c:stop])
         else:
             stop = c + 1

@@ -4,11 +4,31 @@ Threads own slabs of the grid, so that no two write the same voxel and frames ke
 Modes: 0 MEAN, 1 MAXIMUM, 2 LATEST.
 """
 
+from typing import Any, NamedTuple
+
 import numba
 import numpy as np
 from numba.extending import register_jitable
 
 MEAN, MAXIMUM, LATEST = 0, 1, 2
+
+
+class Frames(NamedTuple):
+    """Frames to paste.
+
+    Attributes
+    ----------
+    frames : uint8 [n, rows, columns].   mask : bool [rows, columns], pixels that count.
+    A : float64 [n, 3, 3], grid coordinates (x, y, z) of pixel (column, row, 1), counted from 0; a frame whose A is not
+        finite is left out.
+    first, last : int64 [rows], columns that hold pixels of `mask`.
+    """
+
+    frames: Any
+    A: Any
+    mask: Any
+    first: Any
+    last: Any
 
 
 @numba.njit(inline="always")
@@ -37,13 +57,9 @@ def _put(total, weight, z, y, x, value, w, mode):
 
 
 @numba.njit(parallel=True, cache=True)
-def splat(frames, A, first, last, mask, total, weight, mode, linear, slabs):
-    """Paste frames uint8 [n, rows, columns] into `total` and `weight`, float32 [nz, ny, nx].
-
-    A : float64 [n, 3, 3], grid coordinates (x, y, z) of pixel (column, row, 1), counted from 0; a frame
-        whose A is not finite is left out.
-    first, last : int64 [rows], columns that hold pixels of `mask` bool [rows, columns].
-    """
+def splat(block, total, weight, mode, linear, slabs):
+    """Paste `Frames` into `total` and `weight`, float32 [nz, ny, nx]."""
+    frames, A, mask, first, last = block
     nz, ny, nx = total.shape
     rows = frames.shape[1]
     for slab in numba.prange(slabs):

@@ -48,7 +48,7 @@ def _ncc(n, a, b, tops, lefts, size, radius, surfaces):
 
 
 def subpixel_peak(surfaces: Any) -> tuple[Any, Any, Any]:
-    """Sub-pixel peaks of float32 [B, K, K] or [M, B, K, K], see `inplane.subpixel_peak`.
+    """Sub-pixel peaks of float32 [B, K, K] or [M, B, K, K], see `block_matching.subpixel_peak`.
 
     Returns shift [..., B, 2], curvature [..., B, 2] and ncc [..., B], float64.
     """

@@ -1,4 +1,4 @@
-"""Images made ready for matching, on a GPU: twins of what `features` and the warps of `inplane` take from OpenCV.
+"""Images made ready for matching, on a GPU: twins of what `features` and `block_matching` take from OpenCV.
 
 They agree with OpenCV 5 to rounding. OpenCV 4 rounds the coordinates of a cubic warp to 1/32 px, which is up to
 some 5% of the contrast of speckle in single pixels.

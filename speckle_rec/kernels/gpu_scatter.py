@@ -5,28 +5,53 @@ the order of float32 additions.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .launch import helper, kernel, scattering, xp_of
-from .scatter import displacement_at, in_view, landing, polar, profile, row_of, turned
+from .scatter import (
+    Axes,
+    Bounds,
+    Lattice,
+    Lens,
+    Probe,
+    Scatterers,
+    bounds_of,
+    displacement_at,
+    in_view,
+    landing,
+    polar,
+    profile,
+    row_of,
+    steps_of,
+    turned,
+)
 
 LANES = 32      # threads that share a voxel's scatterers: a warp, so that neighbours read neighbouring points
 
 
+class Pose(NamedTuple):
+    """World -> image of a frame, and of each voxel [V, 3, 4] where the tissue has moved; else [1, 3, 4]."""
+
+    T_image_world: Any
+    bent: Any
+    lattice: Lattice
+    moved: bool
+
+
 @kernel(1)
-def _bend(v, T, field, origin, step, centre, out):
+def _bend(v, T, lattice, centre, out):
     """out [V, 3, 4]: world -> image after a displacement that is linear about a voxel's centre."""
     h = 1.0   # mm
     x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
-    ex, ey, ez = displacement_at(field, origin, step, x, y, z)
+    ex, ey, ez = displacement_at(lattice, x, y, z)
     for i in range(3):
         out[v, i, 3] = T[i, 3] + T[i, 0] * ex + T[i, 1] * ey + T[i, 2] * ez
     for axis in range(3):
         sx, sy, sz = h if axis == 0 else 0.0, h if axis == 1 else 0.0, h if axis == 2 else 0.0
-        ax, ay, az = displacement_at(field, origin, step, x + sx, y + sy, z + sz)
-        bx, by, bz = displacement_at(field, origin, step, x - sx, y - sy, z - sz)
+        ax, ay, az = displacement_at(lattice, x + sx, y + sy, z + sz)
+        bx, by, bz = displacement_at(lattice, x - sx, y - sy, z - sz)
         at = x if axis == 0 else y if axis == 1 else z
         for i in range(3):
             change = (T[i, 0] * (ax - bx) + T[i, 1] * (ay - by) + T[i, 2] * (az - bz)) / (2 * h)
@@ -34,53 +59,45 @@ def _bend(v, T, field, origin, step, centre, out):
             out[v, i, 3] -= change * at
 
 
-def deposit(points: Any, amplitude: Any, centre: Any, start: Any, stop: Any, half_mm: float, T_image_world: Any,
-            apex_x: float, apex_y: float, radius_mm: float, linear: bool, r0: float, dr: float, u0: float, du: float,
-            lens: Any, curvature: Any, reach: Any, lens_r0: float, lens_dr: float, lens_dz: float,
-            cycles_per_mm: float, displacement: Any, lattice_origin: Any, lattice_step: float,
+def deposit(scatterers: Scatterers, T_image_world: Any, probe: Probe, axes: Axes, lens: Lens, lattice: Lattice,
             out: Any) -> None:
     """Add the demodulated echo of each scatterer near the image plane to a polar grid; see `scatter.deposit`."""
-    xp, moved = xp_of(out), displacement.size > 0
+    xp, moved, voxels = xp_of(out), lattice.field.size > 0, len(scatterers.start)
     bent = T_image_world[None, :3]
     if moved:
-        bent = xp.empty((len(start), 3, 4))
-        _bend((len(start),), T_image_world, displacement, lattice_origin, lattice_step, centre, bent)
+        bent = xp.empty((voxels, 3, 4))
+        _bend((voxels,), T_image_world, lattice, scatterers.centre, bent)
     else:
-        displacement = xp.zeros((2, 2, 2, 3), np.float32)
-    _deposit((len(start), LANES), points, amplitude, centre, start, stop, half_mm, T_image_world, bent, apex_x,
-             apex_y, radius_mm, linear, r0, dr, u0, du, lens.view(np.float32), curvature, reach, float(reach.max()),
-             lens_r0, lens_dr, lens_dz, cycles_per_mm, displacement, lattice_origin, lattice_step, moved,
-             out.view(np.float32))
+        lattice = lattice._replace(field=xp.zeros((2, 2, 2, 3), np.float32))
+    _deposit((voxels, LANES), scatterers, Pose(T_image_world, bent, lattice, moved), probe, axes,
+             lens._replace(profile=lens.profile.view(np.float32)), out.view(np.float32))
 
 
 @scattering(2)
 def _deposit(add, highest):
-    def body(v, lane, points, amplitude, centre, start, stop, half_mm, T_image_world, bent, apex_x, apex_y, radius_mm,
-             linear, r0, dr, u0, du, lens, curvature, reach, top, lens_r0, lens_dr, lens_dz, cycles_per_mm,
-             displacement, lattice_origin, lattice_step, moved, out):
+    def body(v, lane, scatterers, pose, probe, axes, lens, out):
+        points, amplitude, centre, start, stop, half_mm = scatterers
+        T_image_world = pose.T_image_world
         n_r, n_u = out.shape[0], out.shape[1] // 2
         x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
-        if moved:
-            ex, ey, ez = displacement_at(displacement, lattice_origin, lattice_step, x, y, z)
+        if pose.moved:
+            ex, ey, ez = displacement_at(pose.lattice, x, y, z)
             x, y, z = x + ex, y + ey, z + ez
-        if row_of(T_image_world, 1, x, y, z) - apex_y < -half_mm or not in_view(
-                T_image_world, x, y, z, apex_x, apex_y, radius_mm, linear, r0, r0 + n_r * dr, u0, u0 + n_u * du, reach,
-                top, lens_r0, lens_dr, half_mm):
+        if row_of(T_image_world, 1, x, y, z) - probe.apex_y < -half_mm or not in_view(
+                T_image_world, x, y, z, probe, bounds_of(axes, n_r, n_u), lens, half_mm):
             return
-        T = bent[v if moved else 0]
-        one = np.float32(1)
+        T = pose.bent[v if pose.moved else 0]
+        steps, one = steps_of(axes, lens, n_r, n_u, lens.profile.shape[1] // 2), np.float32(1)
         for m in range(start[v] + lane, stop[v], LANES):
             x, y, z = float(points[m, 0]), float(points[m, 1]), float(points[m, 2])
-            r, u = polar(np.float32(row_of(T, 0, x, y, z) - apex_x), np.float32(row_of(T, 1, x, y, z) - apex_y),
-                         np.float32(radius_mm), linear)
-            falls, fr, fu, row, fz, path = landing(
-                r, u, np.float32(row_of(T, 2, x, y, z)), np.float32(r0), np.float32(1 / dr), np.float32(u0),
-                np.float32(1 / du), n_r, n_u, curvature, reach, np.float32(lens_r0), np.float32(1 / lens_dr),
-                np.float32(1 / lens_dz), lens.shape[1] // 2)
+            r, u = polar(np.float32(row_of(T, 0, x, y, z) - probe.apex_x),
+                         np.float32(row_of(T, 1, x, y, z) - probe.apex_y), np.float32(probe.radius_mm), probe.linear)
+            falls, fr, fu, row, fz, path = landing(r, u, np.float32(row_of(T, 2, x, y, z)), steps, lens.curvature,
+                                                   lens.reach)
             if not falls:
                 continue
-            real, imag = profile(lens, row, fz)
-            cosine, sine = turned(path * np.float32(cycles_per_mm))
+            real, imag = profile(lens.profile, row, fz)
+            cosine, sine = turned(path * np.float32(lens.cycles_per_mm))
             real, imag = amplitude[m] * (real * cosine - imag * sine), amplitude[m] * (real * sine + imag * cosine)
             ir, iu = int(fr), int(fu)
             a, b = fr - np.float32(ir), fu - np.float32(iu)
@@ -92,6 +109,22 @@ def _deposit(add, highest):
                 add(out, (ir + k, 2 * iu + 2), far * real)
                 add(out, (ir + k, 2 * iu + 3), far * imag)
     return body
+
+
+def seen(points: Any, T_image_world: Any, probe: Probe, bounds: Bounds, lens: Lens, margin_mm: float) -> Any:
+    """True [K] where points are within `margin_mm` of what any image shows, see `scatter.seen`."""
+    out = xp_of(points).zeros(len(points), np.bool_)
+    _seen((len(points),), points, T_image_world, probe, bounds, lens, margin_mm, out)
+    return out
+
+
+@kernel(1)
+def _seen(p, points, T_image_world, probe, bounds, lens, margin_mm, out):
+    x, y, z = points[p, 0], points[p, 1], points[p, 2]
+    for n in range(len(T_image_world)):
+        if in_view(T_image_world[n], x, y, z, probe, bounds, lens, margin_mm):
+            out[p] = True
+            return
 
 
 def blur_lateral(field: Any, kernel: Any, half_width: Any, first: int, step: int, out: Any) -> None:
@@ -184,25 +217,3 @@ def _scan_convert(n, polar, pixel, row, column, flat):
             line += _keys(across, b) * polar[ia, min(max(j + b - 1, 0), n_l - 1)]
         total += _keys(down, a) * line
     flat[pixel[n]] = int(min(max(total, 0.0), 255.0) + 0.5)
-
-
-def seen(points: Any, T_image_world: Any, apex_x: float, apex_y: float, radius_mm: float, linear: bool, r_range: Any,
-         u_range: Any, reach: Any, lens_r0: float, lens_dr: float, margin_mm: float) -> Any:
-    """True [K] where points are within `margin_mm` of what any image shows, see `scatter.seen`."""
-    out = xp_of(points).zeros(len(points), np.bool_)
-    _seen((len(points),), points, T_image_world, apex_x, apex_y, radius_mm, linear, float(r_range[0]),
-          float(r_range[1]), float(u_range[0]), float(u_range[1]), reach, float(reach.max()), lens_r0, lens_dr,
-          margin_mm, out)
-    return out
-
-
-@kernel(1)
-def _seen(p, points, T_image_world, apex_x, apex_y, radius_mm, linear, r_low, r_high, u_low, u_high, reach, top,
-          lens_r0, lens_dr, margin_mm, out):
-    x, y, z = points[p, 0], points[p, 1], points[p, 2]
-    for n in range(len(T_image_world)):
-        if not in_view(T_image_world[n], x, y, z, apex_x, apex_y, radius_mm, linear, r_low, r_high, u_low, u_high,
-                       reach, top, lens_r0, lens_dr, margin_mm):
-            continue
-        out[p] = True
-        return

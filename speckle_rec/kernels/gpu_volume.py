@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from .cpu_volume import LATEST, MAXIMUM, MEAN, filled, grey_of
+from .cpu_volume import LATEST, MAXIMUM, MEAN, Frames, filled, grey_of
 from .launch import floor, helper, kernel, scattering, xp_of
 
 __all__ = ["LATEST", "MAXIMUM", "MEAN", "fill_holes", "splat", "to_grey"]
 
 
-def splat(frames: Any, A: Any, first: Any, last: Any, mask: Any, total: Any, weight: Any, mode: int, linear: bool,
-          slabs: int) -> None:
-    """Paste frames uint8 [n, rows, columns] into `total` and `weight`, float32 [nz, ny, nx]; see `cpu_volume.splat`.
+def splat(block: Frames, total: Any, weight: Any, mode: int, linear: bool, slabs: int) -> None:
+    """Paste frames into `total` and `weight`, float32 [nz, ny, nx]; see `cpu_volume.splat`.
 
-    `first`, `last` and `slabs` only share out the CPU's work; `mask` says the same.
+    `slabs` and the columns of `Frames` only share out the CPU's work; the mask says the same.
     """
     target = xp_of(total).zeros(total.shape, np.int64) if mode == LATEST else total
     paste = {MEAN: _paste_mean, MAXIMUM: _paste_maximum, LATEST: _paste_latest}[mode]
-    paste(frames.shape, frames, A, mask, target, weight, linear)
+    paste(block.frames.shape, block, target, weight, linear)
     if mode == LATEST:
         total[...] = xp_of(total).where(target > 0, (target & 255).astype(np.float32), total)
 
@@ -36,7 +35,8 @@ def _paste(put):
     """Body that hands each voxel a pixel touches to ``put(total, weight, voxel, value, w, order)``."""
     put = helper(put)
 
-    def body(k, row, c, frames, A, mask, total, weight, linear):
+    def body(k, row, c, block, total, weight, linear):
+        frames, A, mask, _, _ = block
         if not mask[row, c]:
             return
         px, py, pz = _place(A, k, row, c, 0), _place(A, k, row, c, 1), _place(A, k, row, c, 2)

@@ -4,50 +4,90 @@ Each hypothesis goes on by every step that explains a frame's correlations with 
 where the motion may have turned). Bodies are scalar loops over arrays, compiled by numba.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from .multilaterate import compose, minimum, out_of_plane, outlook, relative, standing_cost, step_pose
+from .cells import of_window
+from .multilaterate import Seen, compose, minimum, out_of_plane, outlook, relative, standing_cost, step_pose
 
 njit = numba.njit(nogil=True, cache=True)
 
 
+class Hypotheses(NamedTuple):
+    """B trajectories up to the same frame.
+
+    Attributes
+    ----------
+    poses : [B, N, 3, 4].   last : [B, 3], step into the last frame.   total : [B], cost so far.
+    """
+
+    poses: NDArray[np.float64]
+    last: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+
+class Ways(NamedTuple):
+    """How each of B hypotheses may go on: steps [B, 2, 3], what each adds to the cost [B, 2], covariances [B, 2, 3, 3].
+    """
+
+    steps: NDArray[np.float64]
+    costs: NDArray[np.float64]
+    covariances: NDArray[np.float64]
+
+
+class Likeness(NamedTuple):
+    """When two hypotheses are the same.
+
+    Attributes
+    ----------
+    marks : int64 [L], frames at which they are compared.   gram : [3, 3], mean of U^T U over the cells.
+    least, share : difference in sqrt(Q), absolute and of the size, below which they are.
+    """
+
+    marks: NDArray[np.int64]
+    gram: NDArray[np.float64]
+    least: float
+    share: float
+
+
 @numba.njit(nogil=True, cache=True, parallel=True)
-def extend(k, poses, last, planar, sources, rho, rest, forms, fast, slow, stretch, table, per_unit, samples, extra,
-           cutoff, temper, precision, still, pull, start_step, steps, costs, covariances):
+def extend(k, found, planar, pairs, cells, loss, prior, ways):
     """The steps by which each hypothesis may go on to frame k.
 
     Parameters
     ----------
-    poses : [B, N, 3, 4], of frames before k.   last : [B, 3], step into frame k - 1.   planar : [3, 4].
-    sources : int64 [S], earlier frames.   rho, rest : [S, P].   fast, slow, stretch : [P].
-    forms : [3, 3, P], of `cells.by_entry`.
-    steps : [B, 2, 3], filled; costs : [B, 2], what each adds; covariances : [B, 2, 3, 3].
+    found : `Hypotheses` up to frame k - 1.   planar : [3, 4].   pairs : `Pairs` of frame k with earlier ones.
+    cells, loss, prior : `CellModel` of all windows, `Loss`, `StepPrior`.
+    ways : `Ways`, filled.
     """
+    # Taken out here: what a prange writes to an array inside a bundle is lost.
+    poses, steps, costs, covariances = found.poses, ways.steps, ways.costs, ways.covariances
     for b in numba.prange(poses.shape[0]):
-        before, expected = np.empty((sources.size, 3, 4)), np.empty(3)
-        joint = outlook(poses[b], k, sources, planar, last[b], precision, still, pull, before, expected)
+        last, start_step = found.last[b], prior.start
+        before = np.empty((pairs.i.size, 3, 4))
+        expected = outlook(poses[b], k, pairs.i, planar, last, prior, before)
+        seen = Seen(before, pairs, of_window(cells, cells.window[k]), loss)
         starts = np.empty((4, 3))
-        starts[0] = last[b]
-        starts[1] = 0.3 * last[b] + start_step
-        starts[2] = 0.3 * last[b] - start_step
-        starts[3] = 2.0 * last[b]
+        starts[0] = last
+        starts[1] = 0.3 * last + start_step
+        starts[2] = 0.3 * last - start_step
+        starts[3] = 2.0 * last
         best = np.inf
         x = starts[0].copy()
         for n in range(4):
-            d = starts[n] - expected
-            cost = standing_cost(starts[n], before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
-                                 extra, cutoff, temper) + 0.5 * d @ joint @ d
+            d = starts[n] - expected.mean
+            cost = standing_cost(starts[n], seen) + 0.5 * d @ expected.precision @ d
             if cost < best:
                 best = cost
                 x[:] = starts[n]
         held = x.copy()
-        costs[b, 0] = minimum(x, held, expected, joint, before, forms, rho, rest, fast, slow, stretch, table, per_unit,
-                              samples, extra, cutoff, temper, 8, covariances[b, 0])
+        costs[b, 0] = minimum(x, held, expected, seen, 8, covariances[b, 0])
         steps[b, 0] = x
         x = -x
-        costs[b, 1] = minimum(x, held, expected, joint, before, forms, rho, rest, fast, slow, stretch, table, per_unit,
-                              samples, extra, cutoff, temper, 8, covariances[b, 1])
+        costs[b, 1] = minimum(x, held, expected, seen, 8, covariances[b, 1])
         steps[b, 1] = x
 
 
@@ -67,24 +107,28 @@ def alike(a, b, gram, least, share):
 
 
 @njit
-def prune(k, poses, total, planar, steps, costs, marks, gram, least, share, margin, kept, parent, which, new_total):
+def prune(k, found, planar, ways, likeness, margin, kept):
     """The hypotheses kept at frame k, cheapest first: each unlike all cheaper ones.
 
-    Two that look alike over the frames `marks`, but for a mirror, will explain all that comes equally well, so that
-    the cheaper stands for both (Viterbi).
+    Two that look alike over the frames `likeness.marks`, but for a mirror, will explain all that comes equally well, so
+    that the cheaper stands for both (Viterbi).
 
     Parameters
     ----------
-    total : [B], cost so far.   steps, costs : of `extend`.   gram : [3, 3], mean of U^T U over the cells.
-    least, share : difference in sqrt(Q), absolute and of the size, below which two are the same.
+    found : `Hypotheses` up to frame k - 1.   ways, likeness : `Ways` of `extend`, `Likeness`.
     margin : cost over the cheapest at which a hypothesis is given up.   kept : most that are kept.
-    parent, which, new_total : [kept], filled. Returns how many are kept.
+
+    Returns
+    -------
+    parent, which, total : [K], hypothesis, way and cost of each one that is kept.
     """
+    poses, (marks, gram, least, share) = found.poses, likeness
+    parent, which, total = np.empty(kept, np.int64), np.empty(kept, np.int64), np.empty(kept)
     B = poses.shape[0]
     every = np.empty(2 * B)
     for b in range(B):
         for n in range(2):
-            every[2 * b + n] = total[b] + costs[b, n]
+            every[2 * b + n] = found.total[b] + ways.costs[b, n]
     order = np.argsort(every)
     shapes = np.empty((kept, marks.size, 3))
     candidate = np.empty((marks.size, 3))
@@ -94,7 +138,7 @@ def prune(k, poses, total, planar, steps, costs, marks, gram, least, share, marg
         if count == kept or not every[at] <= every[order[0]] + margin:
             break
         b, n = at // 2, at % 2
-        step_pose(steps[b, n], S)
+        step_pose(ways.steps[b, n], S)
         compose(planar, S, P)
         for m in range(marks.size):
             relative(poses[b], marks[m], k - 1, X)
@@ -107,9 +151,9 @@ def prune(k, poses, total, planar, steps, costs, marks, gram, least, share, marg
                 break
         if new:
             shapes[count] = candidate
-            parent[count], which[count], new_total[count] = b, n, every[at]
+            parent[count], which[count], total[count] = b, n, every[at]
             count += 1
-    return count
+    return parent[:count], which[:count], total[:count]
 
 
 @njit

@@ -1,6 +1,7 @@
 """One plain body, run over an index space wherever its arrays are.
 
-A body takes its index first and arrays and numbers after it, and does the work of one index. On cupy arrays it is a
+A body takes its index first and after it arrays, numbers and bundles (NamedTuples) of them, and does the work of one
+index. On cupy arrays it is a
 CUDA kernel (numba), under ``NUMBA_ENABLE_CUDASIM=1`` the same kernel in numba's simulator on numpy arrays, and on
 other numpy arrays a plain compiled loop on one thread: that is how all of it is tested without a GPU.
 """
@@ -9,7 +10,7 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numba
@@ -23,6 +24,22 @@ THREADS = {1: (256,), 2: (32, 8), 3: (32, 8, 1)}     # of a CUDA block, fastest 
 
 helper = register_jitable     # of a function that bodies call, wherever they run
 cuda: Any = None              # numba.cuda once a kernel is built for it: importing it takes a while
+
+
+def _arrays(arguments: Iterable[Any]) -> Iterator[Any]:
+    """The arguments, those within bundles one by one."""
+    for a in arguments:
+        if isinstance(a, tuple):
+            yield from _arrays(a)
+        else:
+            yield a
+
+
+def _on_gpu(argument: Any) -> Any:
+    """An argument as numba takes it: it knows arrays of cupy, but not within bundles."""
+    if not isinstance(argument, tuple):
+        return argument
+    return type(argument)(*(cuda.as_cuda_array(a, sync=False) if xp_of(a) is not np else _on_gpu(a) for a in argument))
 
 
 def xp_of(array: Any) -> Any:
@@ -64,7 +81,7 @@ class Kernel:
         """Run the body over all indices of `shape`."""
         if 0 in shape:
             return
-        on_gpu = any(xp_of(a) is not np for a in arguments)
+        on_gpu = any(xp_of(a) is not np for a in _arrays(arguments))
         if not (on_gpu or SIMULATED):
             self._get("loop", _build_loop)(shape, *arguments)
             return
@@ -72,7 +89,7 @@ class Kernel:
         threads = tuple(min(most, n) for most, n in zip(THREADS[len(shape)], shape[::-1], strict=True))
         blocks = tuple(-(-n // t) for n, t in zip(shape[::-1], threads, strict=True))
         stream = cuda.external_stream(sys.modules["cupy"].cuda.get_current_stream().ptr) if on_gpu else 0
-        kernel[blocks, threads, stream](shape, *arguments)
+        kernel[blocks, threads, stream](shape, *(map(_on_gpu, arguments) if on_gpu else arguments))
 
     def _get(self, where: str, build: Callable[["Kernel"], Any]) -> Any:
         if where not in self._built:

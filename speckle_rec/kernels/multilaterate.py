@@ -3,12 +3,62 @@
 Bodies are scalar loops over arrays, compiled by numba; nothing here knows of scans or configuration.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from .cells import cell_cost, cell_fit, cell_weights
+from .cells import CellModel, Loss, Pairs, cell_cost, cell_fit, cell_weights, of_window
 
 njit = numba.njit(nogil=True, cache=True)
+
+
+class StepPrior(NamedTuple):
+    """What is known of a step (z, tilt, yaw) from the step before.
+
+    Attributes
+    ----------
+    precision : [3, 3], inverse covariance of the change of step from frame to frame.
+    still, pull : precision of the step along z about 0, and share of the face's offset along z it goes back.
+    start : [3], a step that breaks the sign's symmetry at rest; which of the two signs it ends in is open.
+    """
+
+    precision: NDArray[np.float64]
+    still: float
+    pull: float
+    start: NDArray[np.float64]
+
+
+class Expected(NamedTuple):
+    """Gaussian prior of one frame's step: mean [3] and precision [3, 3]."""
+
+    mean: NDArray[np.float64]
+    precision: NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """What one frame's correlations with S earlier frames say.
+
+    Attributes
+    ----------
+    before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.
+    pairs : with each of them.   cells : of the frame's window.
+    """
+
+    before: NDArray[np.float64]
+    pairs: Pairs
+    cells: CellModel
+    loss: Loss
+
+
+class Track(NamedTuple):
+    """What `multilaterate` fills: poses [N, 3, 4], steps [N, 3] with covariances [N, 3, 3], and costs [N]."""
+
+    poses: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    covariances: NDArray[np.float64]
+    costs: NDArray[np.float64]
 
 
 @njit
@@ -51,23 +101,23 @@ def step_pose(xi, out):
 
 
 @njit
-def pair_weights(held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, out):
+def pair_weights(held, seen, out):
     """`cell_weights` [S, P] of a step `held` [3] of one frame, against every source; see `pair_cost`."""
+    before, pairs, cells, loss = seen
+    rho, rest = pairs.rho, pairs.rest
     S, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
     step_pose(held, S)
     for s in range(before.shape[0]):
         compose(before[s], S, X)
         out_of_plane(X, xi)
-        cell_weights(xi, forms, rho[s], rest[s], fast, slow, stretch, table, per_unit, samples, extra, out[s])
+        cell_weights(xi, cells, rho[s], rest[s], loss, out[s])
 
 
 @njit
-def pair_cost(x, weights, before, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, temper, gradient,
-              hessian):
-    """Cost, gradient and hessian over a step x of one frame, against every source.
-
-    before : [S, 3, 4], planar-moved pose of the new frame in each source, without the step.   weights : [S, P].
-    """
+def pair_cost(x, weights, seen, gradient, hessian):
+    """Cost, gradient [3] and hessian [3, 3] over a step x of one frame, against every source; weights : [S, P]."""
+    before, pairs, cells, loss = seen
+    rho, rest, temper = pairs.rho, pairs.rest, pairs.temper
     gradient[:] = 0.0
     hessian[:] = 0.0
     total = 0.0
@@ -90,52 +140,54 @@ def pair_cost(x, weights, before, forms, rho, rest, fast, slow, stretch, table, 
             out_of_plane(X, xj)
             for n in range(3):
                 J[n, m] = (xj[n] - xi[n]) / 1e-5
-        cost = cell_fit(xi, weights[s], forms, rho[s], rest[s], fast, slow, stretch, table, per_unit, cutoff, g, H)
-        total += temper * cost
+        cost = cell_fit(xi, weights[s], cells, rho[s], rest[s], loss, g, H)
+        total += temper[s] * cost
         for m in range(3):
             for n in range(3):
-                gradient[m] += temper * J[n, m] * g[n]
+                gradient[m] += temper[s] * J[n, m] * g[n]
                 for k in range(3):
                     v = 0.0
                     for q in range(3):
                         v += H[n, q] * J[q, k]
-                    hessian[m, k] += temper * J[n, m] * v
+                    hessian[m, k] += temper[s] * J[n, m] * v
     return total
 
 
 @njit
-def standing_cost(x, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, cutoff, temper):
+def standing_cost(x, seen):
     """The cost alone of a step x of one frame, weights taken there: to compare steps that lie far apart."""
+    before, pairs, cells, loss = seen
+    rho, rest, temper = pairs.rho, pairs.rest, pairs.temper
     S, X, xi = np.empty((3, 4)), np.empty((3, 4)), np.empty(3)
     step_pose(x, S)
     total = 0.0
     for s in range(before.shape[0]):
         compose(before[s], S, X)
         out_of_plane(X, xi)
-        total += temper * cell_cost(xi, forms, rho[s], rest[s], fast, slow, stretch, table, per_unit, samples, extra,
-                                    cutoff)
+        total += temper[s] * cell_cost(xi, cells, rho[s], rest[s], loss)
     return total
 
 
 @njit
-def minimum(x, held, expected, precision, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
-            extra, cutoff, temper, iterations, covariance):
-    """Levenberg-Marquardt from x [3], which is changed; variances taken at `held`. Returns the cost."""
+def minimum(x, held, expected, seen, iterations, covariance):
+    """Levenberg-Marquardt from x [3], which is changed; variances taken at `held`. Returns the cost.
+
+    expected : an `Expected`.   seen : a `Seen`.   covariance : [3, 3], filled.
+    """
+    mean, precision = expected
     g, H, gt, Ht = np.empty(3), np.empty((3, 3)), np.empty(3), np.empty((3, 3))
-    weights = np.empty(rho.shape)
-    pair_weights(held, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples, extra, weights)
-    d = x - expected
-    cost = pair_cost(x, weights, before, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, temper, g,
-                     H) + 0.5 * d @ precision @ d
+    weights = np.empty(seen.pairs.rho.shape)
+    pair_weights(held, seen, weights)
+    d = x - mean
+    cost = pair_cost(x, weights, seen, g, H) + 0.5 * d @ precision @ d
     damping = 1e-2
     for _ in range(iterations):
         A = H + precision
         for m in range(3):
             A[m, m] *= 1.0 + damping
-        trial = x - np.linalg.solve(A, g + precision @ (x - expected))
-        d = trial - expected
-        new = pair_cost(trial, weights, before, forms, rho, rest, fast, slow, stretch, table, per_unit, cutoff, temper,
-                        gt, Ht) + 0.5 * d @ precision @ d
+        trial = x - np.linalg.solve(A, g + precision @ (x - mean))
+        d = trial - mean
+        new = pair_cost(trial, weights, seen, gt, Ht) + 0.5 * d @ precision @ d
         if new < cost:
             gain = cost - new
             x[:] = trial
@@ -154,27 +206,23 @@ def minimum(x, held, expected, precision, before, forms, rho, rest, fast, slow, 
 
 
 @njit
-def best_step(starts, expected, precision, before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
-              extra, cutoff, temper, iterations, result, covariance):
-    """Levenberg-Marquardt from several starts; the cheapest step wins.
+def best_step(starts, expected, seen, iterations, result, covariance):
+    """Levenberg-Marquardt from several starts [K, 3]; the cheapest step wins.
 
-    starts : [K, 3].  expected, precision : [3] and [3, 3], Gaussian prior of the step.
     result : [3] filled with the step; covariance : [3, 3] filled. Returns the cost.
     """
     best = np.inf
     x = np.empty(3)
     at_start = np.empty(starts.shape[0])
     for k in range(starts.shape[0]):
-        d = starts[k] - expected
-        at_start[k] = standing_cost(starts[k], before, forms, rho, rest, fast, slow, stretch, table, per_unit, samples,
-                                    extra, cutoff, temper) + 0.5 * d @ precision @ d
+        d = starts[k] - expected.mean
+        at_start[k] = standing_cost(starts[k], seen) + 0.5 * d @ expected.precision @ d
     order = np.argsort(at_start)
     held = starts[order[0]].copy()
     trial = np.empty((3, 3))
     for k in order[:3]:
         x[:] = starts[k]
-        cost = minimum(x, held, expected, precision, before, forms, rho, rest, fast, slow, stretch, table, per_unit,
-                       samples, extra, cutoff, temper, iterations, trial)
+        cost = minimum(x, held, expected, seen, iterations, trial)
         if cost < best:
             best = cost
             result[:] = x
@@ -195,10 +243,10 @@ def relative(poses, i, k, out):
 
 
 @njit
-def outlook(poses, k, sources, planar, last, precision, still, pull, before, expected):
-    """What is known of frame k before its correlations: fills `before` [S, 3, 4] of `pair_cost`, `expected` [3].
+def outlook(poses, k, sources, planar, last, prior, before):
+    """What is known of frame k before its correlations: fills `before` [S, 3, 4] of `Seen`, returns an `Expected`.
 
-    Returns the precision [3, 3] of the step about `expected`: that of its change, and of the contact point.
+    Its precision is that of the change of step, and of the contact point.
     """
     between = np.empty((3, 4))
     for s in range(sources.size):
@@ -207,32 +255,26 @@ def outlook(poses, k, sources, planar, last, precision, still, pull, before, exp
     offset = 0.0
     for r in range(3):
         offset += poses[k - 1, r, 2] * poses[k - 1, r, 3]
-    joint = precision.copy()
-    joint[0, 0] += still
-    pulled = precision @ last
-    pulled[0] -= still * pull * offset
-    expected[:] = np.linalg.solve(joint, pulled)
-    return joint
+    joint = prior.precision.copy()
+    joint[0, 0] += prior.still
+    pulled = prior.precision @ last
+    pulled[0] -= prior.still * prior.pull * offset
+    return Expected(np.linalg.solve(joint, pulled), joint)
 
 
 @njit
-def multilaterate(planar, first, sources, rho, rest, forms, window, fast, slow, stretch, table, per_unit, samples,
-                  extra, cutoff, temper, precision, still, pull, start_step, poses, steps, covariances, costs):
+def multilaterate(planar, first, pairs, cells, loss, prior, track):
     """Out-of-plane steps of a whole scan, frame after frame, each against several earlier frames.
 
     Parameters
     ----------
     planar : [N, 3, 4], planar part of the step into each frame.
-    forms : [3, 3, P], of `cells.by_entry`.
-    first : int64 [N + 1], row of `sources` and `rho` where each frame's pairs begin.
-    sources : int64 [M], earlier frame of each pair.   rho, rest : float32 [M, P].
-    window : int64 [N], row of `fast`, `slow` and `stretch` [W, P] that holds at each frame.
-    precision : [3, 3], inverse covariance of the change of step from frame to frame.
-    still, pull : precision of the step along z about 0, and share of the face's offset along z it goes back.
-    start_step : [3], a step that breaks the sign's symmetry at rest; which of the two signs it ends in is open.
-    poses : [N, 3, 4], filled; steps : [N, 3]; covariances : [N, 3, 3]; costs : [N].
+    first : int64 [N + 1], row of `pairs` where each frame's begin.   pairs : `Pairs`, sorted by j.
+    cells, loss, prior : `CellModel` of all windows, `Loss`, `StepPrior`.
+    track : `Track`, filled.
     """
     N = planar.shape[0]
+    poses, steps, covariances, costs = track
     poses[0] = 0.0
     for m in range(3):
         poses[0, m, m] = 1.0
@@ -241,21 +283,20 @@ def multilaterate(planar, first, sources, rho, rest, forms, window, fast, slow, 
     covariances[0] = 0.0
     S = np.empty((3, 4))
     P = np.empty((3, 4))
-    expected = np.empty(3)
     starts = np.empty((5, 3))
     for k in range(1, N):
         lo, hi = first[k], first[k + 1]
         before = np.empty((hi - lo, 3, 4))
         last = steps[k - 1]
-        joint = outlook(poses, k, sources[lo:hi], planar[k], last, precision, still, pull, before, expected)
+        mine = Pairs(pairs.i[lo:hi], pairs.j[lo:hi], pairs.rho[lo:hi], pairs.rest[lo:hi], pairs.temper[lo:hi])
+        expected = outlook(poses, k, mine.i, planar[k], last, prior, before)
         starts[0] = last
-        starts[1] = last + start_step
+        starts[1] = last + prior.start
         starts[2] = -last
-        starts[3] = 0.3 * last - start_step
-        starts[4] = 2.0 * last + start_step
-        costs[k] = best_step(starts, expected, joint, before, forms, rho[lo:hi], rest[lo:hi], fast[window[k]],
-                             slow[window[k]], stretch[window[k]], table, per_unit, samples, extra,
-                             cutoff, temper, 12, steps[k], covariances[k])
+        starts[3] = 0.3 * last - prior.start
+        starts[4] = 2.0 * last + prior.start
+        seen = Seen(before, mine, of_window(cells, cells.window[k]), loss)
+        costs[k] = best_step(starts, expected, seen, 12, steps[k], covariances[k])
         step_pose(steps[k], S)
         compose(poses[k - 1], planar[k], P)
         compose(P, S, poses[k])

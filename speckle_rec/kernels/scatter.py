@@ -5,6 +5,7 @@ this file is then the specification.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -20,9 +21,112 @@ _jit = numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 _shared = register_jitable(fastmath=True, error_model="numpy", forceinline=True)   # with the kernels of `gpu_scatter`
 
 
+class Scatterers(NamedTuple):
+    """Scatterers, those of one voxel next to each other; M of them in V voxels.
+
+    Attributes
+    ----------
+    points, amplitude : float32 [M, 3] world mm, float32 [M].
+    centre, start, stop : float32 [V, 3] mm, int64 [V], int64 [V], each voxel's middle and its part of `points`.
+    half_mm : half diagonal of a voxel.
+    """
+
+    points: Any
+    amplitude: Any
+    centre: Any
+    start: Any
+    stop: Any
+    half_mm: float
+
+
+class Probe(NamedTuple):
+    """Where the probe lies in its image, see `probe.ProbeGeometry`."""
+
+    apex_x: float
+    apex_y: float
+    radius_mm: float
+    linear: bool
+
+
+class Axes(NamedTuple):
+    """Origin and step of a polar grid in range (mm) and lateral (rad or mm)."""
+
+    r0: float
+    dr: float
+    u0: float
+    du: float
+
+
+class Lens(NamedTuple):
+    """Two-way elevational profile over range (from r0 >= 0, step dr) and |z| (from 0, step dz), mm.
+
+    Attributes
+    ----------
+    profile : complex64 [L, Z], without the phase that `curvature` stands for; on a GPU its parts, float32 [L, 2 Z].
+    curvature, reach : float32 [L], 1/R of the two-way wavefront (1/mm) and the largest |z| (mm) that is rendered.
+    top : largest of `reach`.
+    cycles_per_mm : 2 f / c.
+    """
+
+    profile: Any
+    curvature: Any
+    reach: Any
+    top: float
+    r0: float
+    dr: float
+    dz: float
+    cycles_per_mm: float
+
+
+class Lattice(NamedTuple):
+    """Where the tissue has moved: field float32 [nx, ny, nz, 3] mm (of size 0: nowhere), origin [3] mm, step mm."""
+
+    field: Any
+    origin: Any
+    step: float
+
+
+class Bounds(NamedTuple):
+    """What an image shows, in range (mm) and lateral (rad or mm)."""
+
+    r_low: float
+    r_high: float
+    u_low: float
+    u_high: float
+
+
+class Steps(NamedTuple):
+    """A polar grid of n_r x n_u and a lens of n_z columns in float32, steps as their inverse; for `landing`."""
+
+    r0: Any
+    per_dr: Any
+    u0: Any
+    per_du: Any
+    n_r: int
+    n_u: int
+    lens_r0: Any
+    per_lens_dr: Any
+    per_lens_dz: Any
+    n_z: int
+
+
 @_shared
-def displacement_at(field, origin, step, x, y, z):
-    """Trilinear sample of a displacement lattice [nx, ny, nz, 3]."""
+def steps_of(axes, lens, n_r, n_u, n_z):
+    """`Steps` of a grid."""
+    return Steps(np.float32(axes.r0), np.float32(1 / axes.dr), np.float32(axes.u0), np.float32(1 / axes.du), n_r, n_u,
+                 np.float32(lens.r0), np.float32(1 / lens.dr), np.float32(1 / lens.dz), n_z)
+
+
+@_shared
+def bounds_of(axes, n_r, n_u):
+    """`Bounds` of a grid."""
+    return Bounds(axes.r0, axes.r0 + n_r * axes.dr, axes.u0, axes.u0 + n_u * axes.du)
+
+
+@_shared
+def displacement_at(lattice, x, y, z):
+    """Trilinear sample of a displacement lattice."""
+    field, origin, step = lattice
     fx, fy, fz = (x - origin[0]) / step, (y - origin[1]) / step, (z - origin[2]) / step
     i = min(max(int(fx), 0), field.shape[0] - 2)
     j = min(max(int(fy), 0), field.shape[1] - 2)
@@ -39,16 +143,16 @@ def displacement_at(field, origin, step, x, y, z):
 
 
 @_jit
-def _compose_displacement(T_image_world, field, origin, step, centre, out):
+def _compose_displacement(T_image_world, lattice, centre, out):
     """out [4, 4]: world -> image after a displacement that is linear about a voxel's centre."""
     h = 1.0   # mm
     gradient = np.empty((3, 3))
     x, y, z = float(centre[0]), float(centre[1]), float(centre[2])
-    here = displacement_at(field, origin, step, x, y, z)
+    here = displacement_at(lattice, x, y, z)
     for axis in range(3):
         sx, sy, sz = h * (axis == 0), h * (axis == 1), h * (axis == 2)
-        ahead = displacement_at(field, origin, step, x + sx, y + sy, z + sz)
-        behind = displacement_at(field, origin, step, x - sx, y - sy, z - sz)
+        ahead = displacement_at(lattice, x + sx, y + sy, z + sz)
+        behind = displacement_at(lattice, x - sx, y - sy, z - sz)
         for i in range(3):
             gradient[i, axis] = (ahead[i] - behind[i]) / (2 * h)
     for i in range(3):
@@ -70,23 +174,24 @@ def row_of(T, k, x, y, z):
 
 
 @_shared
-def in_view(T, x, y, z, apex_x, apex_y, radius_mm, linear, r_low, r_high, u_low, u_high, reach, top, lens_r0, lens_dr,
-            margin_mm):
+def in_view(T, x, y, z, probe, bounds, lens, margin_mm):
     """True where a point (world mm) lies within `margin_mm` of what the image of pose T shows."""
+    apex_x, apex_y, radius_mm, linear = probe
+    reach = lens.reach
     elevation = abs(row_of(T, 2, x, y, z))
-    if elevation > top + margin_mm:
+    if elevation > lens.top + margin_mm:
         return False
     right = row_of(T, 0, x, y, z) - apex_x
     down = row_of(T, 1, x, y, z) - apex_y
     r = down if linear else math.sqrt(right * right + down * down) - radius_mm
-    if r < r_low - margin_mm or r > r_high + margin_mm:
+    if r < bounds.r_low - margin_mm or r > bounds.r_high + margin_mm:
         return False
     margin = margin_mm if linear else margin_mm / max(r + radius_mm, margin_mm)
     u = right if linear else math.atan2(right, down)
-    if u < u_low - margin or u > u_high + margin:
+    if u < bounds.u_low - margin or u > bounds.u_high + margin:
         return False
-    first = min(max(int((r - margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
-    last = min(max(int((r + margin_mm - lens_r0) / lens_dr), 0), len(reach) - 1)
+    first = min(max(int((r - margin_mm - lens.r0) / lens.dr), 0), len(reach) - 1)
+    last = min(max(int((r + margin_mm - lens.r0) / lens.dr), 0), len(reach) - 1)
     return elevation <= max(reach[first], reach[last]) + margin_mm
 
 
@@ -122,8 +227,9 @@ def polar(right, down, radius_mm, linear):
 
 
 @_shared
-def landing(r, u, z, r0, per_dr, u0, per_du, n_r, n_u, curvature, reach, lens_r0, per_lens_dr, per_lens_dz, n_z):
+def landing(r, u, z, steps, curvature, reach):
     """Where an echo falls: (whether, row and column of the grid, row and column of the lens, path in mm)."""
+    r0, per_dr, u0, per_du, n_r, n_u, lens_r0, per_lens_dr, per_lens_dz, n_z = steps
     at, fz = (r - lens_r0) * per_lens_dr + np.float32(0.5), abs(z) * per_lens_dz
     row = min(max(int(at), 0), len(reach) - 1)
     path = r + np.float32(0.5) * z * z * curvature[row]
@@ -143,12 +249,12 @@ def profile(lens, row, fz):
 
 
 @_jit
-def _polar(points, T, apex_x, apex_y, radius_mm, linear, out):
+def _polar(points, T, probe, out):
     """Range, lateral and elevation of float32 [m, 3] points into the thirds of `out`; a loop that is vectorised."""
-    a, b, c, p = T[0, 0], T[0, 1], T[0, 2], T[0, 3] - apex_x
-    d, e, f, q = T[1, 0], T[1, 1], T[1, 2], T[1, 3] - apex_y
+    a, b, c, p = T[0, 0], T[0, 1], T[0, 2], T[0, 3] - probe.apex_x
+    d, e, f, q = T[1, 0], T[1, 1], T[1, 2], T[1, 3] - probe.apex_y
     g, h, i, s = T[2, 0], T[2, 1], T[2, 2], T[2, 3]
-    radius = np.float32(radius_mm)
+    radius, linear = np.float32(probe.radius_mm), probe.linear
     for m in range(len(points)):
         x, y, z = points[m, 0], points[m, 1], points[m, 2]
         right, down = np.float32(a * x + b * y + c * z + p), np.float32(d * x + e * y + f * z + q)
@@ -165,9 +271,7 @@ def _turned(path, cycles_per_mm, n, out):
 
 
 @_jit
-def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex_x, apex_y, radius_mm, linear,
-            r0, dr, u0, du, lens, curvature, reach, lens_r0, lens_dr, lens_dz, cycles_per_mm,
-            displacement, lattice_origin, lattice_step, out):
+def deposit(scatterers, T_image_world, probe, axes, lens, lattice, out):
     """Add the demodulated echo of each scatterer near the image plane to a polar grid.
 
     A scatterer of amplitude a at range r, lateral u and elevation z adds
@@ -176,56 +280,42 @@ def deposit(points, amplitude, centre, start, stop, half_mm, T_image_world, apex
 
     Parameters
     ----------
-    points, amplitude : float32 [M, 3] world mm, float32 [M]
-        Scatterers, those of one voxel next to each other.
-    centre, start, stop, half_mm : float32 [V, 3], int64 [V], int64 [V], float
-        Voxels: centre (mm), their part of `points`, half diagonal (mm).
+    scatterers, probe, axes, lens : `Scatterers`, `Probe`, `Axes` of `out`, `Lens`
     T_image_world : float64 [4, 4]
-    apex_x, apex_y, radius_mm, linear : the probe, see `ProbeGeometry`
-    r0, dr, u0, du : origin and step of `out` in range (mm) and lateral (rad or mm)
-    lens : complex64 [L, Z]
-        Two-way elevational profile over range (from lens_r0 >= 0, step lens_dr) and |z| (from 0, step lens_dz),
-        without the phase that `curvature` stands for.
-    curvature, reach : float32 [L]
-        1/R of the two-way wavefront (1/mm) and the largest |z| (mm) that is rendered.
-    cycles_per_mm : 2 f / c
-    displacement, lattice_origin, lattice_step : float32 [nx, ny, nz, 3] mm, float64 [3] mm, mm
-        Where the tissue has moved, added to `points`; of size 0: nowhere.
+    lattice : `Lattice`
+        Added to the points.
     out : complex64 [n_r, n_u]
         Grid to which the echoes are added.
     """
+    points, amplitude, centre, start, stop, half_mm = scatterers
     n_r, n_u = out.shape
     T = T_image_world.copy()
-    moved = displacement.size > 0
-    top = reach.max()
-    grid, profiles = out.view(np.float32), lens.view(np.float32)
-    one, low_r, per_dr = np.float32(1), np.float32(r0), np.float32(1 / dr)
-    low_u, per_du = np.float32(u0), np.float32(1 / du)
-    low_lens, per_lens_dr, per_lens_dz = np.float32(lens_r0), np.float32(1 / lens_dr), np.float32(1 / lens_dz)
+    moved = lattice.field.size > 0
+    grid, profiles = out.view(np.float32), lens.profile.view(np.float32)
+    curvature, reach, one = lens.curvature, lens.reach, np.float32(1)
+    steps, bounds = steps_of(axes, lens, n_r, n_u, lens.profile.shape[1]), bounds_of(axes, n_r, n_u)
     at, path, turn = np.empty(3 * BATCH, np.float32), np.empty(BATCH, np.float32), np.empty(2 * BATCH, np.float32)
     place, index = np.empty((BATCH, 3), np.float32), np.empty((BATCH, 2), np.int64)   # of those that fall on the grid
     for v in range(len(start)):
         x, y, z = float(centre[v, 0]), float(centre[v, 1]), float(centre[v, 2])
         if moved:
-            ex, ey, ez = displacement_at(displacement, lattice_origin, lattice_step, x, y, z)
+            ex, ey, ez = displacement_at(lattice, x, y, z)
             x, y, z = x + ex, y + ey, z + ez
-        if row_of(T_image_world, 1, x, y, z) - apex_y < -half_mm or not in_view(
-                T_image_world, x, y, z, apex_x, apex_y, radius_mm, linear, r0, r0 + n_r * dr, u0, u0 + n_u * du, reach,
-                top, lens_r0, lens_dr, half_mm):
+        if row_of(T_image_world, 1, x, y, z) - probe.apex_y < -half_mm or not in_view(
+                T_image_world, x, y, z, probe, bounds, lens, half_mm):
             continue
         if moved:
-            _compose_displacement(T_image_world, displacement, lattice_origin, lattice_step, centre[v], T)
+            _compose_displacement(T_image_world, lattice, centre[v], T)
         for first in range(start[v], stop[v], BATCH):
             last = min(first + BATCH, stop[v])
-            _polar(points[first:last], T, apex_x, apex_y, radius_mm, linear, at)
+            _polar(points[first:last], T, probe, at)
             n = 0
             for m in range(last - first):
-                falls, fr, fu, row, fz, path[n] = landing(
-                    at[m], at[m + BATCH], at[m + 2 * BATCH], low_r, per_dr, low_u, per_du, n_r, n_u, curvature, reach,
-                    low_lens, per_lens_dr, per_lens_dz, lens.shape[1])
+                falls, fr, fu, row, fz, path[n] = landing(at[m], at[m + BATCH], at[m + 2 * BATCH], steps, curvature,
+                                                          reach)
                 place[n, 0], place[n, 1], place[n, 2], index[n, 0], index[n, 1] = fr, fu, fz, first + m, row
                 n += falls
-            _turned(path, cycles_per_mm, n, turn)
+            _turned(path, lens.cycles_per_mm, n, turn)
             for k in range(n):
                 real, imag = profile(profiles, index[k, 1], place[k, 2])
                 strength, cosine, sine = amplitude[index[k, 0]], turn[k], turn[k + BATCH]
@@ -337,16 +427,13 @@ def scan_convert(polar, pixel, row, column, out):
 
 
 @_jit
-def seen(points, T_image_world, apex_x, apex_y, radius_mm, linear, r_range, u_range, reach, lens_r0, lens_dr,
-         margin_mm):
-    """True [K] where points (world mm, float64 [K, 3]) are within `margin_mm` of what any image shows."""
+def seen(points, T_image_world, probe, bounds, lens, margin_mm):
+    """True [K] where points (world mm, float64 [K, 3]) are within `margin_mm` of what any image [N, 4, 4] shows."""
     out = np.zeros(len(points), dtype=np.bool_)
-    top = reach.max()
     for p in range(len(points)):
         x, y, z = points[p]
         for n in range(len(T_image_world)):
-            if not in_view(T_image_world[n], x, y, z, apex_x, apex_y, radius_mm, linear, r_range[0], r_range[1],
-                           u_range[0], u_range[1], reach, top, lens_r0, lens_dr, margin_mm):
+            if not in_view(T_image_world[n], x, y, z, probe, bounds, lens, margin_mm):
                 continue
             out[p] = True
             break

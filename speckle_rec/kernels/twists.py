@@ -1,6 +1,7 @@
 """Twists between the frames of a trajectory, and how they change as the frames move."""
 
 import math
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -80,17 +81,37 @@ def jacobians(xi, rows, before, after):
                 after[m, d, c] = half[rows[d], c] + one
 
 
+class Moved(NamedTuple):
+    """How M factors change with a frame each: frames [M], and the change J [M, D, 6] by its twist."""
+
+    frames: Any
+    J: Any
+
+
+class Equations(NamedTuple):
+    """Normal equations of 6 unknowns a frame.
+
+    Attributes
+    ----------
+    reach : frames apart up to which a block goes into `band`, in the upper form of LAPACK.   rhs : [N, 6].
+    """
+
+    reach: int
+    band: Any
+    rhs: Any
+
+
 @njit
-def gather(fa, fb, Ja, Jb, gradient, hessian, reach, band, rhs, far):
-    """Add factors to normal equations of 6 unknowns a frame.
+def gather(a_side, b_side, gradient, hessian, equations, far):
+    """Add factors to normal equations, by a frame on either side: blocks J_a^T H J_b.
 
     Parameters
     ----------
-    fa, fb : [M] frames, fa <= fb; those below 0 or from len(rhs) on do not move.   Ja, Jb : [M, D, 6].
-    gradient : [M, D], empty if it is not wanted.   hessian : [M, D, D].
-    reach : frames apart up to which a block J_a^T H J_b goes into `band`, in the upper form of LAPACK.
-    far : [F, 6, 6], filled with the other blocks of frames that both move, in order.
+    a_side, b_side : `Moved`, frames of a up to those of b; those below 0 or from len(rhs) on do not move.
+    gradient : [M, D], empty if it is not wanted.   hessian : [M, D, D].   equations : `Equations`.
+    far : [F, 6, 6], filled with the blocks beyond the band of frames that both move, in order.
     """
+    (fa, Ja), (fb, Jb), (reach, band, rhs) = a_side, b_side, equations
     width = band.shape[0] - 1
     count, D, n_far = len(rhs), Ja.shape[1], 0
     left = np.empty((6, D))

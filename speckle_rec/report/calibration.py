@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ..calibration import SIGNS, Calibration
-from ..curvefit import PARTS, parts, predict, unit_q
-from ..decorrelation import forms_of
+from ..cell_regression import PARTS, parts
+from ..curvefit import predict, unit_q
+from ..curves import forms_of
 from ..heldout import judge_pairs
 from ..training import Record, drawn
 

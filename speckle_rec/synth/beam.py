@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels.scatter import Lens, Probe
 from ..probe import ProbeGeometry
 
 Array = NDArray[np.float64]
@@ -118,16 +119,19 @@ def _uniform_lens(beam: Beam, r: Array, z: Array) -> NDArray[np.complex128]:
     return field
 
 
-def lens_table(beam: Beam, geometry: ProbeGeometry):
+def probe_of(geometry: ProbeGeometry) -> Probe:
+    """A probe as kernels take it."""
+    x, y = geometry.apex_mm
+    return Probe(float(x), float(y), float(geometry.radius_mm), geometry.kind == "linear")
+
+
+def lens_table(beam: Beam, geometry: ProbeGeometry) -> tuple[Lens, Array]:
     """Two-way elevational profile over range and |z| without its wavefront curvature (eq. 3).
 
     Returns
     -------
-    profile : complex64 [L, Z]
-    curvature, reach : float32 [L]
-        1/R (1/mm) and the |z| (mm) that holds `LENS_ENERGY` of the energy.
-    r0, dr, dz : float
-        Origin and steps of the table, mm.
+    lens : Lens
+        Its `reach` holds `LENS_ENERGY` of the energy.
     power : float64 [L]
         Integral of |profile|^2 over z, mm.
     """
@@ -145,8 +149,9 @@ def lens_table(beam: Beam, geometry: ProbeGeometry):
     energy = np.cumsum(np.abs(profile) ** 2, 1)
     reach = z[np.argmax(energy >= LENS_ENERGY * energy[:, -1:], 1)]
     power = (2 * energy[:, -1] - np.abs(profile[:, 0]) ** 2) * LENS_STEP_Z_MM
-    return (profile.astype(np.complex64), curvature.astype(np.float32), reach.astype(np.float32), r0,
-            LENS_STEP_R_MM, LENS_STEP_Z_MM, power)
+    reach = reach.astype(np.float32)
+    return Lens(profile.astype(np.complex64), curvature.astype(np.float32), reach, float(reach.max()), float(r0),
+                LENS_STEP_R_MM, LENS_STEP_Z_MM, 2 / beam.wavelength_mm), power
 
 
 def lateral_exponent(beam: Beam, geometry: ProbeGeometry, r) -> NDArray[np.complex128]:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from .. import geometry as se3
 from ..device import arrays, to_host
 from ..kernels import gpu_scatter, scatter
+from ..kernels.scatter import Axes, Lattice, Scatterers
 from ..probe import ProbeGeometry
-from .beam import Beam, lateral_exponent, lens_table
+from .beam import Beam, lateral_exponent, lens_table, probe_of
 from .scatterers import STANDARD_DENSITY, VOXEL_MM, Medium, Tissue
 
 Complex = NDArray[np.complex64]
@@ -63,7 +64,8 @@ class Renderer:
         self.device = device
         self.linear = geometry.kind == "linear"
         self.r_mm, self.u = polar_axes(beam, geometry)
-        self._lens = lens_table(beam, geometry)
+        self._probe = probe_of(geometry)
+        self._lens, self._power = lens_table(beam, geometry)
         self._set_pulse()
         self._set_lateral()
         self._set_gain()
@@ -74,9 +76,10 @@ class Renderer:
     def _upload(self):
         """Bring what no frame changes to the device."""
         xp, _ = _backend(self.device)
-        put, medium = xp.asarray, self.medium
-        self._scatterers = tuple(map(put, (medium.points, medium.amplitude, medium.centre, medium.start, medium.stop)))
-        self._profile, self._curvature, self._reach = map(put, self._lens[:3])
+        put, medium, lens = xp.asarray, self.medium, self._lens
+        self._scatterers = Scatterers(put(medium.points), put(medium.amplitude), put(medium.centre), put(medium.start),
+                                      put(medium.stop), VOXEL_MM * float(np.sqrt(3)) / 2)
+        self._lens = lens._replace(profile=put(lens.profile), curvature=put(lens.curvature), reach=put(lens.reach))
         self._pulse_there, self._lateral = put(self._pulse), put(self._lateral)
         self._lateral_half, self._row_gain = map(put, (self._lateral_half, self._row_gain))
         self._noise, self._conversion = put(self._noise), tuple(map(put, self._conversion))
@@ -112,8 +115,8 @@ class Renderer:
 
     def _set_gain(self):
         """Row gain that makes standard speckle of unit rms at each range, and the noise that it amplifies."""
-        lens_r0, lens_dr, power = self._lens[3], self._lens[4], self._lens[6]
-        elevation = np.interp(self._fine_r, lens_r0 + lens_dr * np.arange(len(power)), power)
+        power = self._power
+        elevation = np.interp(self._fine_r, self._lens.r0 + self._lens.dr * np.arange(len(power)), power)
         # scatterers a grid point times what each one leaves in a sample
         echo = STANDARD_DENSITY * self._cell_mm2 * elevation * _splat_power(self._lateral)
         self._row_gain = (1 / np.sqrt(echo * _splat_power(self._pulse))).astype(np.float32)
@@ -146,17 +149,17 @@ class Renderer:
         through = np.vstack([np.zeros((1, db.shape[1])), through])
         return (10 ** (-through / 20)).astype(np.float32)
 
-    def _displacement(self, warp: Warp | None):
-        """Displacement lattice (field, origin, step) of a warp over the medium."""
+    def _displacement(self, warp: Warp | None) -> Lattice:
+        """Displacement lattice of a warp over the medium."""
         if warp is None:
-            return np.zeros((0, 0, 0, 3), np.float32), np.zeros(3), 1.0
+            return Lattice(np.zeros((0, 0, 0, 3), np.float32), np.zeros(3), 1.0)
         low, high = self.medium.bounds_mm
         origin = low - VOXEL_MM
         count = np.ceil((high - low + 2 * VOXEL_MM) / WARP_STEP_MM).astype(int) + 1
         nodes = origin + WARP_STEP_MM * np.moveaxis(np.indices(count), 0, -1)
         flat = nodes.reshape(-1, 3)
         field = (warp(flat) - flat).reshape(nodes.shape)
-        return field.astype(np.float32), origin, WARP_STEP_MM
+        return Lattice(field.astype(np.float32), origin, WARP_STEP_MM)
 
     def baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, *,
                  warp: Warp | None = None, contact: NDArray | float = 1.0) -> Complex:
@@ -177,17 +180,13 @@ class Renderer:
     def _baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, warp: Warp | None,
                   contact: NDArray | float):
         """`baseband` on the device."""
-        geometry, (xp, kernels) = self.geometry, _backend(self.device)
+        xp, kernels = _backend(self.device)
         put = xp.asarray
         grid = xp.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
-        _, _, _, lens_r0, lens_dr, lens_dz, _ = self._lens
-        displacement, lattice_origin, lattice_step = self._displacement(warp)
-        kernels.deposit(*self._scatterers, VOXEL_MM * np.sqrt(3) / 2, put(se3.inverse(T_world_image)),
-                        float(geometry.apex_mm[0]), float(geometry.apex_mm[1]), float(geometry.radius_mm), self.linear,
-                        float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du,
-                        self._fine_du, self._profile, self._curvature, self._reach, float(lens_r0), lens_dr, lens_dz,
-                        2 / self.beam.wavelength_mm, put(displacement), put(lattice_origin),
-                        lattice_step, grid)
+        axes = Axes(float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du, self._fine_du)
+        field, origin, step = self._displacement(warp)
+        kernels.deposit(self._scatterers, put(se3.inverse(T_world_image)), self._probe, axes, self._lens,
+                        Lattice(put(field), put(origin), step), grid)
         field = xp.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
         kernels.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
         gain = self._attenuation_gain(T_world_image, warp)

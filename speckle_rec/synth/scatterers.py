@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import geometry as se3
 from ..kernels import scatter
 from ..probe import ProbeGeometry
-from .beam import Beam, lens_table
+from .beam import Beam, lens_table, probe_of
 
 Points = NDArray[np.float32]
 
@@ -65,14 +65,13 @@ class Phantom:
 def visible(T_world_image: NDArray[np.float64], geometry: ProbeGeometry, beam: Beam | None = None,
             margin_mm: float = 0.0) -> Callable[[NDArray], NDArray[np.bool_]]:
     """A mask for `Medium.draw`: what the images [N, 4, 4] can see, and `margin_mm` around it."""
-    _, _, reach, r0, dr, _, _ = lens_table(beam or Beam(), geometry)
+    (lens, _), probe = lens_table(beam or Beam(), geometry), probe_of(geometry)
+    bounds = scatter.Bounds(*map(float, (*geometry.depth_mm, *geometry.lateral)))
     T_image_world = se3.inverse(np.asarray(T_world_image, float).reshape(-1, 4, 4))
     margin = margin_mm + BLOCK_MM * np.sqrt(3) / 2 + BEAM_MARGIN_MM
 
     def mask(points_mm: NDArray) -> NDArray[np.bool_]:
-        return scatter.seen(np.asarray(points_mm, np.float64), T_image_world, *geometry.apex_mm,
-                            geometry.radius_mm, geometry.kind == "linear", geometry.depth_mm,
-                            geometry.lateral, reach, r0, dr, margin)
+        return scatter.seen(np.asarray(points_mm, np.float64), T_image_world, probe, bounds, lens, margin)
 
     return mask
 

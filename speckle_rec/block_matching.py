@@ -1,23 +1,22 @@
-"""In-plane motion: block matching by normalised cross-correlation and a robust rigid fit.
+"""In-plane motion of frame pairs: block matching by normalised cross-correlation and a robust rigid fit.
 
 A frame pair (i, j) gives the planar motion (x, y, roll) that maps image mm of frame j to image mm of frame i,
 about the centre of the probe face, with its covariance (METHOD.md, section 2).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solveh_banded
 
 from . import warp
 from .features import FloatImage, GreyFeatures, shrink
 from .kernels import cpu
 from .probe import ProbeGeometry
+from .se2 import chained, se2_exp, se2_log
 from .working import WorkingImages, threads
 
 Array = NDArray[np.float64]
@@ -56,63 +55,6 @@ class PlanarMotion:
         """These pairs and those of `other`."""
         return PlanarMotion(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(),
                                                                     strict=True)))
-
-
-def se2_exp(v: Array) -> Array:
-    """3x3 planar motion of a twist (x, y, roll)."""
-    c = v[2]
-    s, k = (1 - c * c / 6, c / 2) if abs(c) < 1e-4 else (np.sin(c) / c, (1 - np.cos(c)) / c)
-    return np.array([[np.cos(c), -np.sin(c), s * v[0] - k * v[1]],
-                     [np.sin(c), np.cos(c), k * v[0] + s * v[1]],
-                     [0, 0, 1.0]])
-
-
-def se2_log(T: Array) -> Array:
-    """Twist (x, y, roll) of a 3x3 planar motion."""
-    c = np.arctan2(T[1, 0], T[0, 0])
-    a = 1 - c * c / 12 if abs(c) < 1e-4 else c / 2 / np.tan(c / 2)
-    x, y = T[0, 2], T[1, 2]
-    return np.array([a * x + c / 2 * y, a * y - c / 2 * x, c])
-
-
-def se2_exps(v: NDArray[Any]) -> Array:
-    """Planar motions [..., 3, 3] of twists [..., 3] (x, y, roll)."""
-    x, y, c = np.moveaxis(np.asarray(v, float), -1, 0)
-    small = np.abs(c) < 1e-4
-    safe = np.where(small, 1.0, c)
-    s = np.where(small, 1 - c * c / 6, np.sin(safe) / safe)
-    k = np.where(small, c / 2, (1 - np.cos(safe)) / safe)
-    out = np.zeros((*c.shape, 3, 3))
-    out[..., 0, 0] = out[..., 1, 1] = np.cos(c)
-    out[..., 1, 0] = np.sin(c)
-    out[..., 0, 1] = -out[..., 1, 0]
-    out[..., 0, 2], out[..., 1, 2], out[..., 2, 2] = s * x - k * y, k * x + s * y, 1
-    return out
-
-
-def se2_logs(T: NDArray[Any]) -> Array:
-    """Twists [..., 3] (x, y, roll) of planar motions [..., 3, 3]."""
-    c = np.arctan2(T[..., 1, 0], T[..., 0, 0])
-    small = np.abs(c) < 1e-4
-    a = np.where(small, 1 - c * c / 12, c / 2 / np.tan(np.where(small, 1.0, c) / 2))
-    x, y = T[..., 0, 2], T[..., 1, 2]
-    return np.stack([a * x + c / 2 * y, a * y - c / 2 * x, c], -1)
-
-
-def chained(steps: Iterable[Array]) -> Array:
-    """Twist (x, y, roll) of several planar steps, one after the other."""
-    T = np.eye(3)
-    for v in steps:
-        T = T @ se2_exp(v)
-    return se2_log(T)
-
-
-def chain_poses(planar_step: Array) -> Array:
-    """Planar pose [N, 3, 3] of each frame in the first, from the steps [N, 3]."""
-    out = [np.eye(3)]
-    for v in planar_step[1:]:
-        out.append(out[-1] @ se2_exp(v))
-    return np.array(out)
 
 
 def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
@@ -389,75 +331,3 @@ def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: 
 
 _NO_PAIRS = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0),
              np.zeros(0))
-
-ROUGHNESS = np.array([0.3, 0.3, 0.01])      # mm, mm, rad: change of the planar step from frame to frame
-ENOUGH_SHARE = 0.5                           # of the blocks: fewer that agree widen the covariance
-CHAIN_CUTOFF = 6.0                           # standard deviations: a match that its neighbours contradict
-MATCH_FLOOR = np.array([0.01, 0.005, 3e-4])  # mm, mm, rad: what a match misses beyond its own scatter
-
-
-def match_information(motion: PlanarMotion) -> Array:
-    """Information [M, 3, 3] of matches: their covariance, widened where few blocks agree.
-
-    Structures that cross the image plane at an angle slide as the plane moves: the few blocks that still
-    match then agree on a motion that is not the probe's.
-    """
-    widening = (ENOUGH_SHARE / np.clip(motion.share, 1e-2, ENOUGH_SHARE)) ** 4
-    return np.asarray(np.linalg.inv(motion.covariance * widening[:, None, None] + np.diag(MATCH_FLOOR**2)))
-
-
-def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:
-    """Planar step into each frame from matches at several lags.
-
-    Least squares over all steps: a match at lag L measures the sum of L steps (their rotations are small
-    enough for sums, corrected for the order of composition), steps change slowly where nothing matched, and
-    matches that contradict the others lose weight (Cauchy).
-
-    Returns
-    -------
-    step : [N, 3] twist into each frame, [0] zero.   covariance : [N, 3, 3].
-    """
-    if n_frames < 2:
-        return np.zeros((n_frames, 3)), np.zeros((n_frames, 3, 3))
-    reach = max(int((motion.j - motion.i).max(initial=1)), 2)
-    information = match_information(motion)
-    width = 3 * reach + 2
-    smooth = np.diag(1 / ROUGHNESS**2)
-    inner = np.arange(1, n_frames - 1)
-    step = np.zeros((n_frames, 3))
-    first = motion.j - motion.i == 1
-    step[motion.j[first]] = motion.twist[first]
-    for iteration in range(4):
-        chain = chain_poses(step)
-        e = motion.twist - se2_logs(np.linalg.solve(chain[motion.i], chain[motion.j]))
-        W = information
-        if iteration:
-            W = W / (1 + np.einsum("ma,mab,mb->m", e, W, e) / CHAIN_CUTOFF**2)[:, None, None]
-        pull = np.einsum("mab,mb->ma", W, e)
-        blocks, rhs = np.zeros((reach, n_frames, 3, 3)), np.zeros((n_frames, 3))      # of step k and of step k - d
-        for ahead in range(1, reach + 1):
-            within = motion.j - motion.i >= ahead
-            k = motion.i[within] + ahead
-            np.add.at(rhs, k, pull[within])
-            for d in range(ahead):
-                np.add.at(blocks[d], k, W[within])
-        change = (step[inner + 1] - step[inner]) @ smooth
-        rhs[inner] += change
-        rhs[inner + 1] -= change
-        blocks[0, inner] += smooth
-        blocks[0, inner + 1] += smooth
-        blocks[1, inner + 1] -= smooth
-        rows = np.zeros((width + 1, n_frames, 3))
-        for d, m, k in np.ndindex(reach, 3, 3):
-            if 3 * d + k >= m:
-                rows[width + m - 3 * d - k, :, k] = blocks[d, :, m, k]
-        band = rows.reshape(width + 1, -1)
-        band[width] += 1e-9
-        band[width, :3] += 1e12
-        step = step + solveh_banded(band, rhs.ravel()).reshape(-1, 3)
-    covariance = np.zeros((n_frames, 3, 3))
-    alone = np.tile(np.diag(ROUGHNESS**2), (n_frames, 1, 1))
-    alone[motion.j[first]] = np.linalg.inv(information[first] + smooth)
-    covariance[1:] = alone[1:]
-    step[0] = 0
-    return step, covariance

@@ -1,0 +1,98 @@
+"""Orthogonal self-calibration: what was scanned before the turn, resliced along the planes scanned after it.
+
+After a turn by 90 degrees the image plane holds the direction in which the probe was fanned before. There, lengths are
+pixels: where anatomy is seen from both directions, its place in one shows how far the other had moved out of its
+plane (METHOD.md, section 9). Speckle differs between crossing planes; bones, fasciae and muscles do not.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .crossing_scale import stretch, stretched
+from .crossing_shape import crossings, joined
+from .crossing_signs import DOUBTFUL, ITERATIONS, right_handed, settled
+from .crossing_volumes import Anatomy, overlap, sides
+from .factors import Crossings, Factors
+from .solver import solve
+
+Array = NDArray[np.float64]
+
+WIDTHS = (2.0, 1.5, 1.0, 0.8, 0.8)      # coarse to fine
+HELD = 0.2              # of the weight of the contact prior, where planes cross
+STEADY = 3.0            # times the weight of the contact point's steps there
+SCALE_SD = 0.05         # relative, of what is left of an error of scale: fans of simulated scans
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A trajectory after orthogonal self-calibration.
+
+    Attributes
+    ----------
+    T : [N, 4, 4].   crossings : factors of the planes that cross, None where nothing was done.
+    similarity : of the anatomy seen from both sides, before and after.   gain : share of the true turn that was found.
+    mirrored : frames after which the trajectory was mirrored.
+    """
+
+    T: Array
+    crossings: Crossings | None = None
+    similarity: tuple[float, float] = (0.0, 0.0)
+    gain: float = 1.0
+    mirrored: tuple[int, ...] = ()
+
+    def scale_uncertainty(self, before: float) -> float:
+        """Relative standard deviation of the scale out of the plane, of curves that had `before`."""
+        return min(before, SCALE_SD) if self.crossings else before
+
+    def applied(self, f: Factors) -> Factors:
+        """Factors with the crossings, and curves stretched by the scan's own gain.
+
+        The contact point is held less: the anatomy shows where it is. It slides the more steadily: planes that cross
+        do not see a shift that goes along with a tilt near the face, and would read a part of each fan as one.
+        """
+        held, steady = (HELD, STEADY) if self.crossings else (1.0, 1.0)
+        return replace(f, cells=f.cells._replace(stretch=f.cells.stretch * self.gain), crossings=self.crossings,
+                       contact_precision=f.contact_precision * held,
+                       contact_rate_precision=f.contact_rate_precision * steady)
+
+    def settled(self, f: Factors) -> Factors:
+        """Factors of the last solve: `applied`, near neighbours counting more where crossing planes tell the scale."""
+        return self.applied(f.by_lag() if self.crossings else f)
+
+
+def warnings_of(found: Calibrated) -> list[str]:
+    """What a user should know where both sides of the turn do not show the same."""
+    if found.crossings is None or found.similarity[1] >= DOUBTFUL:
+        return []
+    return [f"what the images show before and after the turn does not agree (similarity {found.similarity[1]:.2f}; .5 "
+            "and more where a trajectory is right): a part may have gone the wrong way, or the turn be of another size"]
+
+
+def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
+    """Draw the anatomy seen before and after the turn together; as given, where that is not seen to succeed.
+
+    Parameters
+    ----------
+    T : [N, 4, 4] solved poses.   factors : of the solve; a few cells do.
+    """
+    apart = sides(T, anatomy.frames)
+    if apart is None:
+        return Calibrated(T)
+    first = overlap(T, anatomy, apart).similarity
+    X, mirrored = right_handed(T, anatomy, apart)
+    X, opened = settled(X, factors, anatomy, apart)
+    tilt, yaw = stretch(X, anatomy, apart)
+    X = stretched(X, tilt, yaw)
+    found = Calibrated(X, gain=1 / yaw)
+    for width in WIDTHS:
+        seen = [both for pair in apart.pairs if (both := overlap(X, anatomy, pair, width)).enough]
+        if not seen:
+            return Calibrated(T)
+        found = replace(found, crossings=joined([crossings(X, both, width) for both in seen]))
+        X = solve(X, found.applied(factors), ITERATIONS)
+    last = overlap(X, anatomy, apart).similarity
+    if last <= first:
+        return Calibrated(T)
+    return replace(found, T=X, similarity=(first, last), mirrored=mirrored + opened)
