@@ -11,7 +11,7 @@ from .. import volume
 from ..config import Config
 from ..device import choose
 from ..errors import InputError
-from ..io import nrrd, trajectory, volumes
+from ..io import made_of, nrrd, trajectory, volumes
 from ..io.results import probe_geometry
 from ..io.staging import staged_file
 from ..scan import Scan
@@ -64,6 +64,8 @@ def compound(
     if len(T_first_frame) != opened.n_frames:
         raise InputError(f"{poses}: expected {opened.n_frames} poses, one a frame of {scan}, "
                          f"found {len(T_first_frame)}")
+    if made_of.is_of_other_frames(poses, opened):
+        common.complain(f"warning: {poses}: was made of other frames than those of {scan}")
     with common.progress_bar(not (no_progress or quiet)) as report:
         made = volume.compound_scan(
             opened, T_first_frame, probe_geometry(opened), spacing_mm, interpolation=interpolation.upper(),

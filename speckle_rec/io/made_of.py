@@ -15,6 +15,7 @@ from ..config import Config
 from ..errors import InputError
 from ..scan import Scan
 from .results import Stored, read, version
+from .staging import is_complete
 
 MadeOf = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -68,6 +69,13 @@ def frames_hash(scan: Scan, progress: Progress | None = None) -> str:
         if progress:
             progress(start + len(frames), scan.n_frames)
     return digest.hexdigest()
+
+
+def is_of_other_frames(result: Path, scan: Scan) -> bool:
+    """Whether a result (its folder or a file in it) notes that it was made of other frames than those of `scan`."""
+    folder = result if result.is_dir() else result.parent
+    found = read(folder).summary.get("made_of") if is_complete(folder) else None
+    return isinstance(found, Mapping) and found.get("frames") != frames_hash(scan)
 
 
 def taken_over(folder: Path, wanted: Mapping[str, Any]) -> Stored:
