@@ -15,6 +15,7 @@ from .confidence import judge
 from .config import Config
 from .decorrelation import Curves
 from .direction import choose_mirror, other_starts, search, sequential
+from .door import settled
 from .evidence import gather, measured
 from .exchange import exchanged
 from .fan import Hand, is_swept, pivot_depth
@@ -27,7 +28,7 @@ from .mirror import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, samp
 from .orthogonal import Anatomy, Calibrated, self_calibrate
 from .probe import cells, find
 from .protocol import phase_precision, two_rocks
-from .result import Reconstruction
+from .result import Reconstruction, still
 from .revisit import NO_LOOPS
 from .scan import Scan
 from .working import WorkingImages, sample_frames
@@ -45,7 +46,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     calibration : of this machine; by default the one shipped for curvilinear probes, physical curves for linear
         ones. Bare curves go without the regression over what the images show of each cell.
     config : the few parameters; defaults if None.
-    device : "cpu", "gpu", or "auto" for a GPU that works; where frame pairs are measured (see `measuring`).
+    device : "cpu", "gpu", or "auto" for that of `config` (by default a GPU that works); where frame pairs are
+        measured (see `measuring`).
     progress : called with (stage, done, total).
 
     Returns
@@ -55,10 +57,12 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     Raises
     ------
     InputError
-        If "gpu" is asked for and none works.
+        If an argument is not what it should be, or "gpu" is asked for and none works.
     """
+    config, device = settled(scan, calibration, config, device, progress)
+    if scan.n_frames == 1:
+        return still()
     keep_freed()
-    config = config or Config()
     scan = scan.kept()
     clock = Clock(progress)
     with clock.stage("probe"):

@@ -105,10 +105,7 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
     from ..pipeline import reconstruct as estimate
     curves, calibration_hash = load_calibration(calibration)
     made = _made_of(scan, calibration, calibration_hash, settings, progress)
-    if scan.n_frames == 1:
-        result = single_frame()
-    else:
-        result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
+    result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
     if settings.mirrored:
         result.numbers["mirrored"] = True
     calibration_hash = str(result.numbers.pop("calibration_hash", calibration_hash))
@@ -142,13 +139,6 @@ def _made_of(scan: Scan, calibration: Path | None, calibration_hash: str, settin
     report = progress or (lambda stage, done, total: None)
     return made_of.of_scan(scan, made_of.of_run(calibration_hash, settings, given=calibration is not None),
                            lambda done, total: report("reading frames", done, total))
-
-
-def single_frame() -> Reconstruction:
-    """The result of a scan of one frame: the identity."""
-    eye = np.eye(4)[None]
-    return Reconstruction(eye, eye.copy(), np.zeros((1, 6, 6)), np.zeros(1, np.float32),
-                          warnings=["the scan has one frame: there is no motion to reconstruct"])
 
 
 def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
