@@ -52,8 +52,9 @@ class Tensor:
 # -- reconstruct
 
 @pytest.mark.parametrize("value, way", [
-    ("scan.h5", "Scan.open(path)"), (Path("scan.h5"), "Scan.open(path)"), (FRAMES, "Scan.from_arrays(frames, scale=...)"),
-    (FRAMES.tolist(), "Scan.from_arrays"), (None, "Scan.from_arrays"), (3, "Scan"), (b"scan.h5", "Scan"),
+    ("scan.h5", "Scan.open(path)"), (Path("scan.h5"), "Scan.open(path)"),
+    (FRAMES, "Scan.from_arrays(frames, scale=...)"), (FRAMES.tolist(), "Scan.from_arrays"),
+    (None, "Scan.from_arrays"), (3, "Scan"), (b"scan.h5", "Scan"),
     (sr.Scan, "Scan"), ([1, [2]], "Scan"), (Tensor(), "Scan.from_arrays"),
     (ScanContent("x", None, None, SCALE), "Scan"), ({"frames": FRAMES}, "Scan")])
 def test_what_is_no_scan(value, way):
@@ -85,9 +86,11 @@ def test_configurations_of_another_kind(value):
 
 
 @pytest.mark.parametrize("fields, words", [
-    ({"fusion": "smoth"}, ["fusion", "'smooth'"]), ({"fusion": None}, ["fusion", "revisits"]), ({"fusion": 3}, ["fusion"]),
-    ({"fusion": ["smooth"]}, ["fusion"]), ({"device": "cuda"}, ["device", "gpu"]), ({"device": None}, ["device"]),
-    ({"jobs": -1}, ["jobs", "-1"]), ({"jobs": NAN}, ["jobs", "nan"]), ({"jobs": 2.5}, ["jobs"]), ({"jobs": "4"}, ["jobs"]),
+    ({"fusion": "smoth"}, ["fusion", "'smooth'"]), ({"fusion": None}, ["fusion", "revisits"]),
+    ({"fusion": 3}, ["fusion"]), ({"fusion": ["smooth"]}, ["fusion"]), ({"device": "cuda"}, ["device", "gpu"]),
+    ({"device": None}, ["device"]),
+    ({"jobs": -1}, ["jobs", "-1"]), ({"jobs": NAN}, ["jobs", "nan"]), ({"jobs": 2.5}, ["jobs"]),
+    ({"jobs": "4"}, ["jobs"]),
     ({"jobs": True}, ["jobs"]), ({"jobs": None}, ["jobs"]), ({"jobs": 10**30}, ["jobs"]), ({"jobs": [1]}, ["jobs"]),
     ({"seed": -1}, ["seed"]), ({"seed": 1 << 63}, ["seed"]), ({"seed": 0.5}, ["seed"]), ({"seed": NAN}, ["seed"]),
     ({"seed": "0"}, ["seed"]), ({"mirrored": "yes"}, ["mirrored", "True or False"]), ({"mirrored": None}, ["mirrored"]),
@@ -165,8 +168,9 @@ def test_what_is_known_of_the_frames(field, value, words):
 
 
 def test_right_values_are_taken():
-    made = sr.Scan.from_arrays(FRAMES.tolist(), scale=SCALE.tolist(), landmarks=[[0.0, 1, 1]], timestamps_s=[0, 1, 2, 5],
-                               T_world_tool=with_nan(POSES), T_tool_image=np.eye(4, dtype=int))
+    made = sr.Scan.from_arrays(FRAMES.tolist(), scale=SCALE.tolist(), landmarks=[[0.0, 1, 1]],
+                               timestamps_s=[0, 1, 2, 5], T_world_tool=with_nan(POSES), T_tool_image=np.eye(4,
+                               dtype=int))
     assert made.frame_rate_hz == 1 and made.timestamps_s.dtype == np.float64 and made.landmarks.dtype == np.int64
     assert made.tracked_ok.tolist() == [True] * 3 + [False]
     assert sr.Scan.from_arrays(FRAMES).frame_rate_hz == 20
@@ -215,14 +219,16 @@ def test_fields_of_a_wrong_shape(shape):
         told(lambda call=call: call(POSES, SCALE, shape), "shape")
 
 
-@pytest.mark.parametrize("marks", [[1, 2, 3], [[1, 2]], [[N, 1, 1]], [[-1, 1, 1]], [[1.5, 1, 1]], [[1, NAN, 1]], "x", None,
-                                   [[1, 2, 3], [4]], [[1, 1e30, 1]], np.zeros((3, 4), int), [["1", "1", "1"]]], ids=str)
+@pytest.mark.parametrize("marks", [[1, 2, 3], [[1, 2]], [[N, 1, 1]], [[-1, 1, 1]], [[1.5, 1, 1]], [[1, NAN, 1]],
+                                   "x", None, [[1, 2, 3], [4]], [[1, 1e30, 1]], np.zeros((3, 4), int), [["1", "1",
+                                   "1"]]], ids=str)
 def test_wrong_landmarks(marks):
     told(lambda: sr.ddf.landmarks(POSES, SCALE, marks), "landmarks")
 
 
 @pytest.mark.parametrize("out", [[], "x", np.empty((3, 3, ROWS * COLUMNS)), np.empty((2, 3, 4), np.float32),
-                                 np.empty((3, 3, 2 * ROWS * COLUMNS), np.float32)[..., ::2]], ids=lambda o: type(o).__name__)
+                                 np.empty((3, 3, 2 * ROWS * COLUMNS), np.float32)[..., ::2]],
+                         ids=lambda o: type(o).__name__)
 def test_wrong_memory_to_write_into(out):
     told(lambda: sr.ddf.fields(POSES, SCALE, (ROWS, COLUMNS), out=out), "fields")
 
