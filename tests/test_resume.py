@@ -285,6 +285,14 @@ def test_a_damaged_result_is_told_in_one_line(tmp_path, estimates, capsys, file,
     assert run("scan.h5", "-o", "out", "--overwrite") == 0 and run("scan.h5", "-o", "out") == 0
 
 
+def test_poses_of_another_scan_in_the_folder_are_told(tmp_path, estimates, capsys):
+    for name, n in (("a", 3), ("b", 5)):
+        write(f"{name}.h5", n, n)
+        assert run(f"{name}.h5", "-o", name) == 0
+    shutil.copy("b/poses.h5", "a/poses.h5")
+    assert "poses.h5: expected 3 poses" in refused(capsys, "a.h5", "-o", "a")
+
+
 def test_one_of_several_that_is_refused_does_not_stop_the_others(tmp_path, estimates, capsys):
     for k, name in enumerate("abc"):
         write(f"{name}.h5", k)

@@ -128,7 +128,7 @@ def resume(scan: Scan, folder: Path, settings: config_file.Config, *, calibratio
     """
     _, calibration_hash = load_calibration(calibration)
     stored = made_of.taken_over(folder, _made_of(scan, calibration, calibration_hash, settings, progress))
-    lacks = adding.missing(stored, outputs or results.Outputs())
+    lacks = adding.missing(stored, scan, outputs or results.Outputs())
     if lacks == adding.NOTHING:
         return stored.summary
     return adding.add(stored, scan, lacks, device=choose(settings.device)[0], progress=progress)

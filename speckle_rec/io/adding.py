@@ -7,21 +7,25 @@ from ..errors import InputError
 from ..result import Reconstruction
 from ..scan import Scan
 from . import results
+from .made_of import ANEW
 from .results import CONFIG, FILES, Outputs, Progress, Stored
-from .staging import carry, staged
+from .staging import POSES, carry, staged
 
 REPORT = "report.html"
 NOTHING = Outputs(ddf=False, volume=False, sequence=False, report=False)
 
 
-def missing(stored: Stored, wanted: Outputs) -> Outputs:
-    """Which of the outputs that are wanted a result lacks.
+def missing(stored: Stored, scan: Scan, wanted: Outputs) -> Outputs:
+    """Which of the outputs that are wanted the result of a scan lacks.
 
     Raises
     ------
     InputError
-        If one that is wanted is not as long as it was written.
+        If the stored poses cannot be those of the scan, or an output that is wanted is not as long as it was written.
     """
+    if len(stored.T_first_frame) != scan.n_frames or stored.shape != scan.shape:
+        raise InputError(f"{stored.folder / POSES}: expected {scan.n_frames} poses of images of {scan.shape}, found "
+                         f"{len(stored.T_first_frame)} of {stored.shape}; the result is damaged: {ANEW}")
     sizes = stored.summary["made_of"].get("outputs")
     sizes = sizes if isinstance(sizes, dict) else {}
     lacks = {}
@@ -72,7 +76,7 @@ def _config(stored: Stored) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected the parameters of the result as TOML ({type(error).__name__}); the result "
-                         "is damaged: --overwrite makes it anew") from error
+                         f"is damaged: {ANEW}") from error
 
 
 def _listed(config: dict[str, Any], added: Outputs) -> dict[str, bool]:
