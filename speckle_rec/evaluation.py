@@ -339,7 +339,7 @@ def _named(engine: str | Submission) -> str:
     """An engine by name; a submission by its place and the content of its file."""
     if isinstance(engine, str):
         return engine
-    return f"{engine}, {engine.python}, {hashlib.sha256(engine.path.read_bytes()).hexdigest()}"
+    return f"{engine} of content {hashlib.sha256(engine.path.read_bytes()).hexdigest()[:16]} in {engine.python}"
 
 
 def _stamp(out: Path, run: made_of.MadeOf, names: Collection[str], overwrite: bool) -> None:
