@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import fibres
+from . import checks, fibres
 from .at_rest import outlasting, strengths_at_rest
 from .cell_regression import PARTS, parts
 from .correlation import Correlations
@@ -145,7 +145,7 @@ class Calibration:
         InputError
             If the file is missing or no calibration of this version.
         """
-        path = Path(path)
+        path = checks.file_path(path, "Calibration.load")
         with open_h5(path) as file:
             found = attributes(file, path)
         if str(found.get("format")) != FORMAT:

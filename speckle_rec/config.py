@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from . import checks
 from .errors import InputError
 
 DEVICES = ("auto", "cpu", "gpu")
@@ -37,16 +38,17 @@ class Config:
     mirrored: bool = False
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise InputError(f"device: expected one of {', '.join(DEVICES)}, found '{self.device}'"
-                             f"{did_you_mean(self.device, DEVICES)}")
-        if self.fusion not in FUSIONS:
-            raise InputError(f"fusion: expected one of {', '.join(FUSIONS)}, found '{self.fusion}'"
-                             f"{did_you_mean(self.fusion, FUSIONS)}")
-        if not 0 <= self.jobs <= MAX_JOBS:
-            raise InputError(f"jobs: expected 0 (all cores) to {MAX_JOBS}, found {self.jobs}")
-        if not 0 <= self.seed < 1 << 63:
-            raise InputError(f"seed: expected 0 or more, below 2^63, found {self.seed}")
+        for name, known in (("device", DEVICES), ("fusion", FUSIONS)):
+            word = getattr(self, name)
+            if not isinstance(word, str) or word not in known:
+                raise InputError(f"{name}: expected one of {', '.join(known)}, found {checks.described(word)}"
+                                 f"{did_you_mean(str(word), known)}")
+        checks.whole(self.jobs, "jobs (0 takes all cores)", 0, MAX_JOBS)
+        checks.whole(self.seed, "seed", 0, (1 << 63) - 1)
+        for field in fields(self):
+            if isinstance(field.default, bool) and not isinstance(getattr(self, field.name), bool):
+                raise InputError(f"{field.name}: expected True or False, found "
+                                 f"{checks.described(getattr(self, field.name))}")
 
     def resolved(self) -> dict[str, Any]:
         """All parameters by name, fit for TOML."""

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from . import checks
 from .errors import InputError
 from .io.h5write import H5Writer
+from .io.source import MAX_SIDE_PX
 from .kernels import cpu_fields, gpu_fields
 from .kernels.launch import xp_of
 
@@ -38,7 +40,10 @@ def fields(T: Array, scale: Array, shape: tuple[int, int] = SHAPE, *, out: Field
     float32 [N-1, 3, rows * columns], mm. A scan of 1600 frames of 480 x 640 takes 5.9 GB: see `blocks`.
     """
     A = _affine(T, scale)[1:]
+    shape = _image(shape)
     size = (len(A), 3, shape[0] * shape[1])
+    if out is not None and not hasattr(out, "flags"):
+        raise InputError(f"fields: expected contiguous float32 {size} to write into, found {checks.described(out)}")
     if out is None:
         out = np.empty(size, np.float32)
     elif out.shape != size or out.dtype != np.float32 or not out.flags.c_contiguous:
@@ -51,11 +56,15 @@ def fields(T: Array, scale: Array, shape: tuple[int, int] = SHAPE, *, out: Field
 
 def blocks(T: Array, scale: Array, shape: tuple[int, int] = SHAPE) -> Iterator[Fields]:
     """The same as `fields`, frame by frame: yields float32 [3, rows * columns] for the frames 1..N-1."""
-    A = _affine(T, scale)
-    for j in range(1, len(A)):
-        out = np.empty((1, 3, shape[0] * shape[1]), np.float32)
-        cpu_fields.affine_fields(A[j : j + 1], *shape, out)
-        yield out[0]
+    A, (rows, columns) = _affine(T, scale), _image(shape)      # checked at once, not when the first is asked for
+
+    def one_by_one() -> Iterator[Fields]:
+        for j in range(1, len(A)):
+            out = np.empty((1, 3, rows * columns), np.float32)
+            cpu_fields.affine_fields(A[j : j + 1], rows, columns, out)
+            yield out[0]
+
+    return one_by_one()
 
 
 def landmarks(T: Array, scale: Array, landmarks: NDArray[np.integer]) -> Fields:
@@ -64,9 +73,13 @@ def landmarks(T: Array, scale: Array, landmarks: NDArray[np.integer]) -> Fields:
     A landmark on frame 0 takes the field of the last frame, as the challenge's indexing [frame - 1] does.
     """
     A = _affine(T, scale)
-    at = np.asarray(landmarks).astype(np.int64)
-    if at.ndim != 2 or at.shape[1] != 3 or (at.size and (at[:, 0].min() < 0 or at[:, 0].max() >= len(A))):
-        raise InputError(f"landmarks: expected [L, 3] with frames 0..{len(A) - 1}, found {at.shape}")
+    given = checks.numbers(landmarks, "landmarks", ("L", 3))
+    if not (given == np.rint(given)).all() or np.abs(given).max(initial=0) > 1 << 31:
+        raise InputError("landmarks: expected whole numbers [L, 3]: frame (from 0), x and y pixel (from 1), found "
+                         "others")
+    at = given.astype(np.int64)
+    if at.size and (at[:, 0].min() < 0 or at[:, 0].max() >= len(A)):
+        raise InputError(f"landmarks: expected frames 0..{len(A) - 1}, found {at[:, 0].min()}..{at[:, 0].max()}")
     frame = np.where(at[:, 0] == 0, len(A) - 1, at[:, 0])
     p = np.stack([at[:, 1], at[:, 2], np.ones(len(at))], -1)
     return np.einsum("lij,lj->il", A[frame], p).astype(np.float32)
@@ -102,5 +115,13 @@ def write(path: str | Path, T_first_frame: Array, T_prev_frame: Array, scale: Ar
 
 def _affine(T: Array, scale: Array) -> Array:
     """A [N, 3, 3] with ``A (x, y, 1) = ((T - 1) S p)[0:3]``."""
-    A = (np.asarray(T, float) - np.eye(4)) @ np.asarray(scale, float)
+    poses = checks.numbers(T, "poses", ("N", 4, 4))
+    A = (poses - np.eye(4)) @ checks.numbers(scale, "scale (pixel to mm)", (4, 4))
     return np.ascontiguousarray(A[:, :3][:, :, [0, 1, 3]])
+
+
+def _image(shape: tuple[int, int]) -> tuple[int, int]:
+    if not isinstance(shape, tuple | list) or len(shape) != 2:
+        raise InputError(f"shape: expected (rows, columns) of the image, found {checks.described(shape)}")
+    rows, columns = (checks.whole(size, "shape (rows, columns)", 1, MAX_SIDE_PX) for size in shape)
+    return rows, columns

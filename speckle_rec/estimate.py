@@ -54,7 +54,8 @@ class Given:
     def shared(self, factors: Factors) -> None:
         """Let neighbours be a part of the factors' correlations: twice they take half a gigabyte in long scans."""
         speckle = self.measurements.speckle
-        self.measurements = replace(self.measurements, speckle=replace(speckle, rho=factors.pairs.rho[:len(speckle.rho)]))
+        shared = replace(speckle, rho=factors.pairs.rho[:len(speckle.rho)])
+        self.measurements = replace(self.measurements, speckle=shared)
 
 
 def kind_of_motion(t: Trajectory, given: Given) -> Trajectory:

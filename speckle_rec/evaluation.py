@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import fnmatch
+import hashlib
 import io
 import json
 import math
@@ -10,7 +11,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from .challenge import Submission
 from .config import Config
 from .engines import Setup, engine
 from .errors import InputError, SpeckleRecError
-from .io import h5write, results, tusrec
+from .io import h5write, made_of, naming, results, tusrec
 from .io.source import H5_ERRORS, one_line, open_h5
-from .io.staging import SUMMARY, is_complete, staged_file
+from .io.staging import SUMMARY, is_finished, staged_file
 from .scan import Scan
 from .workers import run_all
 
@@ -54,6 +55,7 @@ class Task:
     calibration: Any
     calibration_hash: str
     config: Config
+    made_of: made_of.MadeOf
     overwrite: bool
 
 
@@ -135,12 +137,14 @@ def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speck
     label = engine if isinstance(engine, str) else engine.label
     found = scans_of(root, scans)
     out.mkdir(parents=True, exist_ok=True)
-    _stamp(out, {"dataset": str(root.resolve()), "engine": str(engine), "calibration_hash": calibration_hash,
-                 "seed": config.seed}, overwrite)
+    run = made_of.of_run(calibration_hash, config, _named(engine), given=calibration is not None)
+    _stamp(out, {"dataset": str(root.resolve()), **run}, [entry.name for entry in scans_of(root)], overwrite)
     tasks = [Task(entry.name, entry.path, out.absolute() / "scans" / entry.name, engine, calibration,
-                  calibration_hash, config, overwrite) for entry in found]
+                  calibration_hash, config, run, overwrite) for entry in found]
     rows: dict[str, Row] = {}
     for i, outcome in run_all(evaluate_scan, tasks, jobs=jobs, scheduler=scheduler):
+        if isinstance(outcome, made_of.OtherResult):
+            raise outcome
         row = outcome if isinstance(outcome, Row) else _lost(tasks[i], outcome)
         rows[row.name] = row
         if progress:
@@ -158,7 +162,8 @@ def scans_of(root: Path, pattern: str = "*") -> list[tusrec.Entry]:
     InputError
         If there is none whose name fits `pattern`.
     """
-    entries = {entry.name: entry for entry in tusrec.entries(root)}
+    names_of = naming.distinct([entry.path for entry in tusrec.entries(root)])
+    entries = {name: tusrec.Entry(name, path) for path, name in names_of.items()}
     keys = root / "dataset_keys.h5"
     if keys.is_file():
         names = _names_in(keys)
@@ -186,23 +191,24 @@ def _names_in(keys: Path) -> list[str]:
 def evaluate_scan(task: Task) -> Row:
     """Reconstruct and score one scan, or read what is there of it."""
     with _one_at_a_time:
-        if not task.overwrite and (stored := _stored(task)) is not None:
-            return stored
         truth: tuple[Array, Array] | None = None
         scan: Scan | None = None
         try:
             scan = Scan.open(task.path)
             truth = _truth(scan)
-            if isinstance(task.engine, Submission):
-                return _by_submission(task, scan, truth)
-            return _by_engine(task, scan, truth)
+            made = made_of.of_scan(scan, task.made_of)
+            if not task.overwrite and (stored := _stored(task, made)) is not None:
+                return stored
+            return (_by_submission if isinstance(task.engine, Submission) else _by_engine)(task, scan, truth, made)
+        except made_of.OtherResult:
+            raise
         except Exception as error:
             if not isinstance(error, SpeckleRecError | OSError | MemoryError):
                 error = SpeckleRecError(f"unexpected {type(error).__name__}: {error}")
             return _failure(task.name, str(error), scan, truth)
 
 
-def _by_engine(task: Task, scan: Scan, truth: tuple[Array, Array]) -> Row:
+def _by_engine(task: Task, scan: Scan, truth: tuple[Array, Array], made: made_of.MadeOf) -> Row:
     assert isinstance(task.engine, str)
     started = time.perf_counter()
     result = engine(task.engine)(scan, Setup(task.calibration, task.config))
@@ -218,7 +224,7 @@ def _by_engine(task: Task, scan: Scan, truth: tuple[Array, Array]) -> Row:
     field_mm = drift.fill(results.probe_geometry(scan, result).mask(), scan.scale)
     drifted = drift.measure(result.T_first_frame, truth[0], scan.scale, scan.shape, field_mm)
     row = _row(task.name, scan.n_frames, decided.as_dict(), better.as_dict(), mirrored, seconds, vars(drifted))
-    results.write(task.folder, scan, result, calibration_hash=task.calibration_hash, overwrite=True,
+    results.write(task.folder, scan, result, calibration_hash=task.calibration_hash, made_of=made, overwrite=True,
                   config={**task.config.resolved(), "scan": scan.path, "engine": task.engine,
                           "calibration_hash": task.calibration_hash},
                   score={**row.score, "mirror_given": row.mirror_given, "drift": row.drift},
@@ -226,7 +232,7 @@ def _by_engine(task: Task, scan: Scan, truth: tuple[Array, Array]) -> Row:
     return row
 
 
-def _by_submission(task: Task, scan: Scan, truth: tuple[Array, Array]) -> Row:
+def _by_submission(task: Task, scan: Scan, truth: tuple[Array, Array], made: made_of.MadeOf) -> Row:
     assert isinstance(task.engine, Submission)
     decided, mirror_image, seconds = task.engine.run(scan, *truth)
     if any(not math.isfinite(value) for value in decided.values()):
@@ -237,7 +243,8 @@ def _by_submission(task: Task, scan: Scan, truth: tuple[Array, Array]) -> Row:
     mirrored = both[1]["final"] > both[0]["final"]
     row = _row(task.name, scan.n_frames, both[0], both[mirrored], mirrored, seconds, {})
     summary = {"scan": scan.name, "path": str(scan.path), "version": results.version(), "n_frames": scan.n_frames,
-               "engine": str(task.engine), "score": {**row.score, "mirror_given": row.mirror_given}}
+               "engine": str(task.engine), "score": {**row.score, "mirror_given": row.mirror_given},
+               "made_of": made}
     if task.folder.exists():
         shutil.rmtree(task.folder)
     with staged_file(task.folder / SUMMARY) as partial:
@@ -302,35 +309,59 @@ def _lost(task: Task, error: BaseException) -> Row:
     return _failure(task.name, str(error) or type(error).__name__, scan, truth)
 
 
-def _stored(task: Task) -> Row | None:
-    """The row of a scan that is finished."""
-    if not (task.folder / SUMMARY).is_file() or (isinstance(task.engine, str) and not is_complete(task.folder)):
-        return None
+def _stored(task: Task, made: made_of.MadeOf) -> Row | None:
+    """The row of a scan that is finished; what is damaged here is made again.
+
+    Raises
+    ------
+    OtherResult
+        If it was made of something else.
+    """
     try:
-        summary = json.loads((task.folder / SUMMARY).read_text(encoding="utf-8"))
+        if isinstance(task.engine, Submission):
+            summary = json.loads((task.folder / SUMMARY).read_text(encoding="utf-8"))
+        elif is_finished(task.folder):
+            summary = results.read(task.folder).summary
+        else:
+            return None
         stored = dict(summary["score"])
         given, drifted = stored.pop("mirror_given"), stored.pop("drift", {})
         if not isinstance(stored["runtime_s"], float):
             return None
-        return Row(task.name, stored, given, drifted, n_frames=int(summary["n_frames"]), resumed=True)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        row = Row(task.name, stored, given, drifted, n_frames=int(summary["n_frames"]), resumed=True)
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    made_of.refuse_other(task.folder, summary.get("made_of"), made)
+    return row
 
 
-def _stamp(out: Path, made_of: Mapping[str, Any], overwrite: bool) -> None:
-    """Say what `out` is the evaluation of, or refuse to mix it with another."""
+def _named(engine: str | Submission) -> str:
+    """An engine by name; a submission by its place and the content of its file."""
+    if isinstance(engine, str):
+        return engine
+    return f"{engine} of content {hashlib.sha256(engine.path.read_bytes()).hexdigest()[:16]} in {engine.python}"
+
+
+def _stamp(out: Path, run: made_of.MadeOf, names: Collection[str], overwrite: bool) -> None:
+    """Say what `out` is the evaluation of, or refuse to mix it with another.
+
+    A data set that has moved is the same; its scans are compared one by one.
+    """
     path = out / STAMP
     if path.is_file() and not overwrite:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
-        if found != dict(made_of):
-            differs = [key for key in made_of if not isinstance(found, dict) or found.get(key) != made_of[key]]
-            raise InputError(f"{out}: holds an evaluation with another {', '.join(differs)}; choose another --out "
-                             "or give --overwrite")
+        if isinstance(found, dict) and "version" not in found:      # of an evaluation that noted less
+            found = None
+        made_of.refuse_other(out, found, run)
+        there = {scan.name for scan in (out / "scans").glob("[!.]*")}
+        if (other := found.get("dataset")) != run["dataset"] and (foreign := sorted(there - set(names))):
+            raise made_of.OtherResult(f"{out}: made of another data set ({other}), which has a scan {foreign[0]}; "
+                                      f"{made_of.ANEW}")
     with staged_file(path, overwrite=True) as partial:
-        partial.write_text(json.dumps(dict(made_of), indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
 
 
 def write_tables(evaluation: Evaluation) -> None:

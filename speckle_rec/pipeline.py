@@ -5,11 +5,12 @@ from .clock import Clock, Progress
 from .conclude import conclude
 from .config import Config
 from .curves import Curves
+from .door import settled
 from .estimate import estimate
 from .measure import measure
 from .memory import keep_freed
 from .model import model
-from .result import Reconstruction
+from .result import Reconstruction, still
 from .scan import Scan
 from .view import look
 
@@ -24,16 +25,20 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     calibration : of this machine; by default the one shipped for curvilinear probes, physical curves for linear
         ones. Bare curves go without the regression over what the images show of each cell.
     config : the few parameters; defaults if None.
-    device : "cpu", "gpu", or "auto" for a GPU that works; where frame pairs are measured.
+    device : "cpu", "gpu", or "auto" for that of `config` (by default a GPU that works); where frame pairs are
+        measured.
     progress : called with (stage, done, total).
 
     Raises
     ------
     InputError
-        If "gpu" is asked for and none works.
+        If an argument is not what it should be, or "gpu" is asked for and none works.
     """
+    config, device = settled(scan, calibration, config, device, progress)
+    if scan.n_frames == 1:
+        return still()
     keep_freed()
-    config, clock = config or Config(), Clock(progress)
+    clock = Clock(progress)
     with clock.stage("probe"):
         view = look(scan.kept())
     measurements = measure(view, config, device, clock)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import checks
 from .probe import ProbeGeometry
 
 
@@ -37,3 +38,16 @@ class Reconstruction:
     evidence: dict[str, NDArray[Any]] = field(default_factory=dict)
     run_times_s: dict[str, float] = field(default_factory=dict)
     geometry: ProbeGeometry | None = None
+
+    def __post_init__(self) -> None:
+        checks.numbers(self.T_first_frame, "Reconstruction: T_first_frame", ("N", 4, 4), finite=False)
+        n = len(self.T_first_frame)
+        for name, shape in (("T_prev_frame", (n, 4, 4)), ("covariance", (n, 6, 6)), ("confidence", (n,))):
+            checks.numbers(getattr(self, name), f"Reconstruction: {name}", shape, finite=False)
+
+
+def still() -> Reconstruction:
+    """The result of a scan of one frame: the identity."""
+    eye = np.eye(4)[None]
+    return Reconstruction(eye, eye.copy(), np.zeros((1, 6, 6)), np.zeros(1, np.float32),
+                          warnings=["the scan has one frame: there is no motion to reconstruct"])

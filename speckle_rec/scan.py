@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import geometry
+from . import checks, geometry
 from .errors import InputError
 from .io import calib as calib_files
 from .io import plus, tusrec
-from .io.source import ArrayFrames, KeptFrames, ScanContent
+from .io.source import ArrayFrames, KeptFrames, ScanContent, check_name
 
 Array = NDArray[np.float64]
 
 KEPT_BYTES = 1 << 29     # of frames: 1747 of 480 x 640
+USUAL_RATE_HZ = 20.0     # of the challenges' scans
 
 
 @dataclass
@@ -58,9 +59,9 @@ class Scan(ScanContent):
         InputError
             If a file is missing, damaged, or not what it should be.
         """
-        path = Path(path)
-        calib_path = None if calib is None else Path(calib)
-        landmarks_path = None if landmarks is None else Path(landmarks)
+        path = checks.file_path(path, "Scan.open", "; Scan.from_arrays(frames, scale=...) takes frames in memory")
+        calib_path = None if calib is None else checks.file_path(calib, "Scan.open: calib")
+        landmarks_path = None if landmarks is None else checks.file_path(landmarks, "Scan.open: landmarks")
         if path.suffix.lower() == ".mha":
             content = plus.open_scan(path, calib_path, landmarks_path)
         else:
@@ -70,32 +71,51 @@ class Scan(ScanContent):
     @classmethod
     def from_arrays(cls, frames: NDArray[Any], *, scale: Array | None = None, T_tool_image: Array | None = None,
                     T_world_tool: Array | None = None, landmarks: NDArray[Any] | None = None,
-                    timestamps_s: Array | None = None, frame_rate_hz: float = 20.0, name: str = "scan") -> "Scan":
-        """A scan of frames [N, rows, columns] in memory; the scale defaults to the built-in probe's.
+                    timestamps_s: Array | None = None, frame_rate_hz: float | None = None, name: str = "scan"
+                    ) -> "Scan":
+        """A scan of frames in memory.
+
+        Parameters
+        ----------
+        frames : [N, rows, columns], uint8 or numbers in 0..255 or 0..1.
+        scale : [4, 4] pixel (from 1) -> image mm, np.diag([mm_x, mm_y, 1, 1]); by default the built-in probe's.
+        T_tool_image, T_world_tool : [4, 4] and [N, 4, 4], mm; a pose that is not finite is one not tracked.
+        landmarks : whole numbers [L, 3]: frame from 0, x and y pixel from 1.
+        timestamps_s : [N], ascending.
+        frame_rate_hz : by default that of the time stamps, else 20.
+        name : can name a folder.
 
         Raises
         ------
         InputError
-            If shapes disagree, values are not finite, or transforms are not rigid.
+            If shapes disagree, values are of the wrong kind or not finite, or transforms are not rigid.
         """
-        source = ArrayFrames(np.asarray(frames), f"{name}: frames")
+        name = _named(name)
+        try:
+            source = ArrayFrames(np.asarray(frames), f"{name}: frames")
+        except checks.NOT_AN_ARRAY as error:
+            raise InputError(f"{name}: frames: expected an array [N, rows, columns], found "
+                             f"{checks.described(frames)}") from error
+        n_frames = source.n_frames
         warnings = [] if source.note is None else [source.note]
         built_in = calib_files.built_in()
         calibration_source = built_in.source if scale is None else "given"
         if scale is None:
             scale, T_tool_image = built_in.scale, built_in.T_tool_image if T_tool_image is None else T_tool_image
-        scale = np.asarray(scale, np.float64)
+        scale = checks.numbers(scale, f"{name}: scale from pixel to mm, np.diag([mm_x, mm_y, 1, 1])", (4, 4))
         calib_files.check_scale(scale, f"{name}: scale")
         tracked_ok = None
         if T_tool_image is not None:
-            T_tool_image = geometry.check_rigid(T_tool_image, f"{name}: T_tool_image")
+            T_tool_image = geometry.check_rigid(checks.numbers(T_tool_image, f"{name}: T_tool_image", (4, 4)),
+                                                f"{name}: T_tool_image")
         if T_world_tool is not None:
-            if np.shape(T_world_tool) != (source.n_frames, 4, 4):
-                raise InputError(f"{name}: expected T_world_tool [{source.n_frames}, 4, 4], "
-                                 f"found {np.shape(T_world_tool)}")
-            T_world_tool, tracked_ok, notes = tusrec.validated_poses(np.asarray(T_world_tool), f"{name}: T_world_tool")
+            T_world_tool, tracked_ok, notes = tusrec.validated_poses(
+                checks.numbers(T_world_tool, f"{name}: T_world_tool", (n_frames, 4, 4), finite=False),
+                f"{name}: T_world_tool")
             warnings += notes
-        points = None if landmarks is None else np.asarray(landmarks).astype(np.int64).reshape(-1, 3)
+        points = None if landmarks is None else tusrec.checked_landmarks(
+            checks.numbers(landmarks, f"{name}: landmarks", ("L", 3)), f"{name}: landmarks", n_frames, source.shape)
+        timestamps_s, frame_rate_hz = _times(timestamps_s, frame_rate_hz, n_frames, name)
         return cls(name=name, path=None, source=source, scale=scale, T_tool_image=T_tool_image,
                    T_world_tool=T_world_tool, tracked_ok=tracked_ok, timestamps_s=timestamps_s,
                    frame_rate_hz=frame_rate_hz, landmarks=points, calibration_source=calibration_source,
@@ -137,3 +157,27 @@ class Scan(ScanContent):
         if self.T_world_tool is None or self.T_tool_image is None or not np.isfinite(self.T_world_tool[0]).all():
             return None
         return geometry.image_trajectory(self.T_world_tool, self.T_tool_image)
+
+
+def _named(name: Any) -> str:
+    if not isinstance(name, str):
+        raise InputError(f"name: expected a text, found {checks.described(name)}")
+    try:
+        return check_name(name, Path("name"))
+    except InputError as error:
+        raise InputError("name: expected one that can name a folder: up to 200 printable characters without '/', the "
+                         f"first no dot, found {ascii(name)[:60]}") from error
+
+
+def _times(timestamps_s: Any, frame_rate_hz: Any, n_frames: int, name: str) -> tuple[Array | None, float]:
+    if timestamps_s is not None:
+        timestamps_s = checks.numbers(timestamps_s, f"{name}: timestamps_s", (n_frames,))
+        step = np.diff(timestamps_s)
+        if not (step > 0).all():
+            first = int(np.argmin(step > 0))
+            raise InputError(f"{name}: timestamps_s: expected ascending times, found {timestamps_s[first]:g} s of "
+                             f"frame {first} before {timestamps_s[first + 1]:g} s")
+        if frame_rate_hz is None and n_frames > 1:
+            frame_rate_hz = 1 / float(np.median(step))
+    frame_rate_hz = USUAL_RATE_HZ if frame_rate_hz is None else frame_rate_hz
+    return timestamps_s, checks.number(frame_rate_hz, f"{name}: frame_rate_hz", 1e-3, 1e6, " Hz")

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from . import checks
 from .device import arrays, to_host
 from .errors import InputError
 from .kernels import cpu_volume, gpu_volume
@@ -83,19 +84,22 @@ def plan(T_first_frame: Array, geometry: ProbeGeometry, spacing_mm: float | None
     InputError
         If no pose is finite, or the spacing asked for needs more than `MOST_SLABS` times `max_bytes`.
     """
-    T = np.asarray(T_first_frame, float)
+    T = checks.numbers(T_first_frame, "compounding: poses", ("N", 4, 4), finite=False)
     T = T[np.isfinite(T).all((1, 2))]
     if not len(T):
         raise InputError("compounding: expected finite poses, found none")
-    if spacing_mm is not None and not spacing_mm > 0:
-        raise InputError(f"compounding: expected a spacing above 0 mm, found {spacing_mm:g}")
+    if spacing_mm is not None:
+        checks.number(spacing_mm, "compounding: spacing", 1e-3, 1e3, " mm")
+    if not isinstance(geometry, ProbeGeometry):
+        raise InputError("compounding: geometry: expected a ProbeGeometry, such as that of a result, found "
+                         f"{checks.described(geometry)}")
     if roi_mm is None:
         outline = np.clip(geometry.outline(16), *_image_box(geometry))
         points = np.concatenate([outline, np.zeros((len(outline), 1))], 1)
         every = np.einsum("nij,pj->npi", T[:, :3, :3], points) + T[:, None, :3, 3]
         low, high = every.min((0, 1)), every.max((0, 1))
     else:
-        low, high = (np.asarray(corner, float) for corner in roi_mm)
+        low, high = checks.numbers(roi_mm, "compounding: corners of the region in mm", (2, 3))
         if not (high > low).all():
             raise InputError(f"compounding: expected a region with low < high, found {low} to {high}")
     most = max_bytes if spacing_mm is None else MOST_SLABS * max_bytes
@@ -151,7 +155,10 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     if interpolation not in INTERPOLATIONS or compounding not in COMPOUNDINGS:
         raise InputError(f"compounding: expected {'|'.join(INTERPOLATIONS)} and {'|'.join(COMPOUNDINGS)}, "
                          f"found {interpolation} and {compounding}")
-    T = np.asarray(T_first_frame, float)
+    if device not in ("cpu", "gpu"):
+        raise InputError(f"compounding: device: expected cpu or gpu, found {checks.described(device)}")
+    hole_radius = checks.whole(hole_radius, "compounding: hole_radius", 0, 100)
+    T = checks.numbers(T_first_frame, "compounding: poses", ("N", 4, 4), finite=False)
     grid = plan(T, geometry, spacing_mm, roi_mm=roi_mm, max_bytes=max_bytes)
     A = _grid_from_pixel(T, geometry.scale, grid)
     mask = geometry.mask() if clip_to_fan else np.ones(geometry.shape, bool)
@@ -175,6 +182,7 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
         total = xp.zeros((high - low, *shape[1:]), np.float32)
         weight, shares = xp.zeros_like(total), max(1, min(32, len(total) // 4))
         for start, frames in blocks():
+            _check_block(frames, start, len(T), geometry.shape)
             part = np.ascontiguousarray(A[start : start + len(frames)][:, order])
             part[:, 2, 2] -= low
             kernels.splat(cpu_volume.Frames(xp.asarray(frames), xp.asarray(part), *shown), total, weight, mode, linear,
@@ -192,6 +200,16 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     to_zyx = [int(np.flatnonzero(order[::-1] == axis)[0]) for axis in (2, 1, 0)]
     return Volume(data.transpose(to_zyx), accumulation.transpose(to_zyx), grid.origin_mm, grid.spacing_mm,
                   np.eye(3))
+
+
+def _check_block(frames: Any, start: int, n_poses: int, shape: tuple[int, int]) -> None:
+    """Refuse what the kernels, which do not look, would read beyond its end."""
+    if getattr(frames, "dtype", None) != np.uint8 or frames.shape[1:] != tuple(shape):
+        raise InputError(f"compounding: expected frames uint8 [n, {shape[0]}, {shape[1]}], as the geometry has it, "
+                         f"found {checks.described(frames)}")
+    if start + len(frames) > n_poses:
+        raise InputError(f"compounding: expected a pose for every frame, found {n_poses} for {start + len(frames)} or "
+                         "more frames")
 
 
 def _backend(device: str) -> tuple[Any, Any]:

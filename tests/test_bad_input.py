@@ -175,7 +175,7 @@ def test_nan_tforms_are_flagged(tmp_path, capsys, fake_pipeline, n, bad):
     assert ("warning" in capsys.readouterr().err) == (bad is not None)
 
 
-def test_one_frame_is_the_identity_with_a_warning(tmp_path, capsys, fake_pipeline):
+def test_one_frame_is_the_identity_with_a_warning(tmp_path, capsys):
     tusrec.write_scan(tmp_path / "a.h5", speckle(1))
     assert main(["reconstruct", str(tmp_path / "a.h5"), "-o", str(tmp_path / "out"), "--no-volume"]) == 0
     assert "one frame" in capsys.readouterr().err

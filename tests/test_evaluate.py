@@ -86,7 +86,7 @@ def test_a_folder_is_not_shared_by_two_evaluations(tmp_path, capsys):
     evaluate_dataset(root, out, engine="identity")
     with pytest.raises(InputError, match="another engine"):
         evaluate_dataset(root, out, engine="inplane")
-    with pytest.raises(InputError, match="another calibration_hash"):
+    with pytest.raises(InputError, match="another speckle calibration"):
         evaluate_dataset(root, out, engine="identity", calibration_hash="abc")
 
 

@@ -11,7 +11,7 @@ from .. import volume
 from ..config import Config
 from ..device import choose
 from ..errors import InputError
-from ..io import given, nrrd, volumes
+from ..io import given, made_of, nrrd, volumes
 from ..io.results import probe_geometry
 from ..io.staging import staged_file
 from ..scan import Scan
@@ -65,6 +65,8 @@ def compound(
     T_first_frame = (found := given.for_scan(opened, poses)).T_first_frame
     for text in found.warnings:
         common.complain(f"warning: {text}")
+    if made_of.is_of_other_frames(poses, opened):
+        common.complain(f"warning: {poses}: was made of other frames than those of {scan}")
     with common.progress_bar(not (no_progress or quiet)) as report:
         made = volume.compound_scan(
             opened, T_first_frame, probe_geometry(opened), spacing_mm, interpolation=interpolation.upper(),

@@ -9,7 +9,7 @@ import typer
 
 from ..config import did_you_mean
 from ..errors import InputError
-from ..io import nrrd, ply, results, trajectory, volumes
+from ..io import made_of, nrrd, ply, results, trajectory, volumes
 from ..io.staging import staged_file
 from ..scan import Scan
 from . import common
@@ -79,5 +79,7 @@ def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None,
         if scan.n_frames != len(stored.T_first_frame) or scan.shape != stored.shape:
             raise InputError(f"{where}: expected the scan of {stored.folder}: {len(stored.T_first_frame)} frames of "
                              f"{stored.shape}, found {scan.n_frames} of {scan.shape}")
+        if made_of.is_of_other_frames(stored.folder, scan):
+            raise InputError(f"{where}: holds other frames than those that {stored.folder} was made of; give --scan")
         scan.scale = stored.scale
         results.write_sequence(path, scan, stored.T_first_frame, progress)

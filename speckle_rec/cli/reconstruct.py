@@ -11,9 +11,10 @@ import typer
 from .. import config as config_file
 from .. import geometry
 from ..calibration import Calibration
+from ..device import choose
 from ..errors import InputError, SpeckleRecError
-from ..io import results
-from ..io.staging import check_free, is_complete
+from ..io import adding, made_of, naming, results
+from ..io.staging import check_free, is_finished
 from ..result import Reconstruction
 from ..scan import Scan
 from . import common, tables
@@ -56,7 +57,10 @@ def reconstruct(
     settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None)
     common.check_device(settings.device)
     common.set_threads(settings.jobs)
-    paths = common.find_scans(scans)
+    paths, notes = naming.each_once(common.find_scans(scans))
+    for note in notes:
+        common.complain(note)
+    names = naming.distinct(paths)
     single = len(scans) == len(paths) == 1 and not Path(scans[0]).is_dir()
     outputs = results.Outputs(ddf=ddf, volume=volume, sequence=sequence)
     done: list[Path] = []
@@ -64,17 +68,13 @@ def reconstruct(
     for path in paths:
         try:
             scan = Scan.open(path, calib=calib, landmarks=landmarks)
-            folder = (out or DEFAULT_OUT / scan.name) if single else (out or DEFAULT_OUT) / scan.name
-            if is_complete(folder) and not overwrite:
-                _refuse_other(folder, scan, settings)
-                finished = True
-                summary = results.read(folder).summary
-            else:
-                check_free(folder, overwrite)
-                finished = False
-                with common.progress_bar(not (no_progress or quiet)) as report:
-                    summary = run_scan(scan, folder, settings, calibration=calibration, outputs=outputs,
-                                       overwrite=overwrite, progress=report)
+            folder = (out or DEFAULT_OUT / scan.name) if single else (out or DEFAULT_OUT) / names[path]
+            finished = is_finished(folder) and not overwrite
+            check_free(folder, overwrite or finished)
+            with common.progress_bar(not (no_progress or quiet)) as report:
+                summary = (resume if finished else run_scan)(
+                    scan, folder, settings, calibration=calibration, outputs=outputs, overwrite=overwrite,
+                    progress=report)
         except Exception as error:
             if single and isinstance(error, InputError):
                 raise
@@ -104,25 +104,41 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
     """
     from ..pipeline import reconstruct as estimate
     curves, calibration_hash = load_calibration(calibration)
-    if scan.n_frames == 1:
-        result = single_frame()
-    else:
-        result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
+    made = _made_of(scan, calibration, calibration_hash, settings, progress)
+    result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
     if settings.mirrored:
         result.numbers["mirrored"] = True
     calibration_hash = str(result.numbers.pop("calibration_hash", calibration_hash))
     resolved = {**settings.resolved(), "scan": scan.path, "image_calibration": scan.calibration_source,
                 "calibration": calibration or "built-in", "calibration_hash": calibration_hash,
                 "outputs": dataclasses.asdict(outputs or results.Outputs())}
-    return results.write(folder, scan, result, config=resolved, score=score_of(scan, result),
+    return results.write(folder, scan, result, config=resolved, score=score_of(scan, result), made_of=made,
                          calibration_hash=calibration_hash, outputs=outputs, overwrite=overwrite, progress=progress)
 
 
-def single_frame() -> Reconstruction:
-    """The result of a scan of one frame: the identity."""
-    eye = np.eye(4)[None]
-    return Reconstruction(eye, eye.copy(), np.zeros((1, 6, 6)), np.zeros(1, np.float32),
-                          warnings=["the scan has one frame: there is no motion to reconstruct"])
+def resume(scan: Scan, folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
+           outputs: results.Outputs | None = None, overwrite: bool = False,
+           progress: common.Report | None = None) -> dict[str, Any]:
+    """The summary of a finished result of the same scan and settings, after the outputs it lacks are made.
+
+    Raises
+    ------
+    InputError
+        If the result was made of something else, or is damaged.
+    """
+    _, calibration_hash = load_calibration(calibration)
+    stored = made_of.taken_over(folder, _made_of(scan, calibration, calibration_hash, settings, progress))
+    lacks = adding.missing(stored, scan, outputs or results.Outputs())
+    if lacks == adding.NOTHING:
+        return stored.summary
+    return adding.add(stored, scan, lacks, device=choose(settings.device)[0], progress=progress)
+
+
+def _made_of(scan: Scan, calibration: Path | None, calibration_hash: str, settings: config_file.Config,
+             progress: common.Report | None) -> made_of.MadeOf:
+    report = progress or (lambda stage, done, total: None)
+    return made_of.of_scan(scan, made_of.of_run(calibration_hash, settings, given=calibration is not None),
+                           lambda done, total: report("reading frames", done, total))
 
 
 def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
@@ -154,15 +170,6 @@ def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
     true = truth, true_steps, scan.scale, scan.shape, scan.landmarks
     better, _ = score.with_mirror_given(*estimate, *true)
     return {**score.evaluate(*estimate, *true).as_dict(), "final_mirror_given": better.final, **out}
-
-
-def _refuse_other(folder: Path, scan: Scan, settings: config_file.Config) -> None:
-    stored = results.read(folder).summary
-    if stored.get("scan") != scan.name:
-        raise InputError(f"{folder}: holds the result of another scan ({stored.get('scan')}); choose another --out")
-    if stored["numbers"].get("mirrored", False) != settings.mirrored:
-        raise InputError(f"{folder}: made {'without' if settings.mirrored else 'with'} --mirrored; --overwrite makes "
-                         "it anew")
 
 
 def _told(error: Exception, path: Path) -> str:

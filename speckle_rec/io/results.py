@@ -22,13 +22,15 @@ from ..result import Reconstruction
 from ..scan import Scan
 from . import calib as calib_files
 from . import h5write, plus, trajectory
-from .source import open_h5, read_array, read_dataset
+from .source import attributes, open_h5, read_array, read_dataset
 from .staging import POSES, SUMMARY, is_complete, staged
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
 CONFIG = "config.toml"
+FILES = {"ddf": "ddf.h5", "sequence": "scan.igs.mha", "volume": "volume.nrrd"}     # of `Outputs`
+FIELD = "field_of_view"
 CONVENTION = ("T_first_frame maps image mm of frame i to image mm of frame 0, T_prev_frame to frame i-1; image mm: "
               "x right, y down, z = x cross y; pixel (x, y), both from 1, lies at scale @ (x, y, 0, 1)")
 COVARIANCE_ORDER = "tx, ty, tz, rx, ry, rz"
@@ -71,7 +73,8 @@ def version() -> str:
 
 def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str, Any],
           score: dict[str, Any] | None = None, calibration_hash: str = "", outputs: Outputs | None = None,
-          overwrite: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+          made_of: dict[str, Any] | None = None, overwrite: bool = False,
+          progress: Progress | None = None) -> dict[str, Any]:
     """Write the result folder of a scan and return its summary.
 
     Parameters
@@ -79,6 +82,7 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
     config : resolved parameters, saved as ``config.toml``.
     score : figures against the tracked poses, where there are any.
     calibration_hash : tells which calibration was used.
+    made_of : see `made_of.of_scan`; without it no later run takes the folder over.
 
     Raises
     ------
@@ -87,34 +91,58 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
     """
     outputs = outputs or Outputs()
     report = progress or (lambda stage, done, total: None)
-    times, agreed = dict(result.run_times_s), {}
     with staged(folder, overwrite) as out:
-        stamps = timestamps(scan)
         geometry = probe_geometry(scan, result)
         write_poses(out / POSES, scan, result, calibration_hash, geometry)
-        trajectory.write_tum(out / "poses_tum.txt", result.T_first_frame, stamps)
+        trajectory.write_tum(out / "poses_tum.txt", result.T_first_frame, timestamps(scan))
         trajectory.write_kitti(out / "poses_kitti.txt", result.T_first_frame)
-        (out / CONFIG).write_text(tomli_w.dumps(_plain(config)), encoding="utf-8")
-        extras: list[tuple[str, bool, Callable[[], None]]] = [
-            ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result, report)),
-            ("sequence", outputs.sequence, lambda: write_sequence(
-                out / "scan.igs.mha", scan, result.T_first_frame,
-                lambda done, total: report("writing sequence", done, total))),
-            ("volume", outputs.volume, lambda: agreed.update(_write_volume(out, scan, result, geometry, report))),
-            ("plots", outputs.report, lambda: _write_plots(out, scan, result, geometry)),
-        ]
-        wanted = [(name, job) for name, enabled, job in extras if enabled]
-        for name, job in wanted:
-            report(f"writing {name}", 0, 1)
-            started = time.perf_counter()
-            job()
-            times[name] = time.perf_counter() - started
-            report(f"writing {name}", 1, 1)
-        summary = summarise(scan, result, score, times, calibration_hash) | _plain(agreed, none=True)
-        (out / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_config(out, config)
+        agreed, times = write_outputs(out, scan, result, geometry, outputs, report)
+        summary = summarise(scan, result, score, result.run_times_s | times, calibration_hash)
+        summary |= plain(agreed, none=True)
+        if made_of is not None:
+            summary["made_of"] = plain({**made_of, "outputs": sizes(out)}, none=True)
+        write_summary(out, summary)
         if outputs.report:
             write_report(out)
     return summary
+
+
+def write_outputs(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry, outputs: Outputs,
+                  report: Progress) -> tuple[dict[str, Any], dict[str, float]]:
+    """Write the larger files that are wanted; returns what the summary says of them, and the seconds each took."""
+    told: dict[str, Any] = {}
+    times: dict[str, float] = {}
+    extras: list[tuple[str, bool, Callable[[], None]]] = [
+        ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result, report)),
+        ("sequence", outputs.sequence, lambda: write_sequence(
+            out / FILES["sequence"], scan, result.T_first_frame,
+            lambda done, total: report("writing sequence", done, total))),
+        ("volume", outputs.volume, lambda: told.update(_write_volume(out, scan, result, geometry, report))),
+        ("plots", outputs.report, lambda: _write_plots(out, scan, result, geometry)),
+    ]
+    for name, job in [(name, job) for name, enabled, job in extras if enabled]:
+        report(f"writing {name}", 0, 1)
+        started = time.perf_counter()
+        job()
+        times[name] = time.perf_counter() - started
+        report(f"writing {name}", 1, 1)
+    return told, times
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of those of the larger files that a folder has."""
+    return {name: (folder / name).stat().st_size for name in FILES.values() if (folder / name).is_file()}
+
+
+def write_summary(out: Path, summary: dict[str, Any]) -> None:
+    """Write ``summary.json``."""
+    (out / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_config(out: Path, config: dict[str, Any]) -> None:
+    """Write ``config.toml``."""
+    (out / CONFIG).write_text(tomli_w.dumps(plain(config)), encoding="utf-8")
 
 
 def timestamps(scan: Scan) -> Array:
@@ -132,6 +160,8 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
         file["scale"] = scan.scale
         file["timestamps_s"] = timestamps(scan)
         file["outline_mm"] = geometry.outline()
+        file.create_group(FIELD).attrs.update(kind=geometry.kind, apex_mm=geometry.apex_mm, lateral=geometry.lateral,
+                                              radius_mm=geometry.radius_mm, depth_mm=geometry.depth_mm)
         if (tracked := scan.T_first_frame_tracked) is not None:
             file["T_first_frame_tracked"] = tracked
         for name, values in result.evidence.items():
@@ -151,7 +181,7 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
     rows, columns = scan.shape
     centre = np.append(pixel_points(scan.scale, np.array((columns + 1) / 2), np.array((rows + 1) / 2)), 1)
     steps_mm = np.linalg.norm(((result.T_prev_frame[1:] - np.eye(4)) @ centre)[:, :3], axis=-1)
-    return _plain({
+    return plain({
         "scan": scan.name, "path": None if scan.path is None else str(scan.path.resolve()), "version": version(),
         "n_frames": scan.n_frames, "rows": scan.shape[0], "columns": scan.shape[1],
         "frame_rate_hz": scan.frame_rate_hz, "pixel_mm": [scan.scale[0, 0], scan.scale[1, 1]],
@@ -223,6 +253,29 @@ def outline_mm(stored: Stored) -> Array:
     return pixel_points(stored.scale, np.array([1, columns, columns, 1, 1]), np.array([1, 1, rows, rows, 1]))[:, :2]
 
 
+def field_of_view(stored: Stored) -> ProbeGeometry:
+    """The field of view that a result was made with.
+
+    Raises
+    ------
+    InputError
+        If the result does not tell.
+    """
+    path = stored.folder / POSES
+    with open_h5(path) as file:
+        found = attributes(file[FIELD], path) if FIELD in file else {}
+    try:
+        pairs = {name: (float(found[name][0]), float(found[name][1])) for name in ("apex_mm", "depth_mm", "lateral")}
+        geometry = ProbeGeometry(kind=str(found["kind"]), shape=stored.shape, scale=stored.scale,
+                                 radius_mm=float(found["radius_mm"]), **pairs)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: expected '{FIELD}', the field of view ({type(error).__name__}); the result is "
+                         "damaged: --overwrite makes it anew") from error
+    if geometry.kind not in probe.KINDS or not np.isfinite(geometry.outline()).all():
+        raise InputError(f"{path}: expected a finite '{FIELD}'; the result is damaged: --overwrite makes it anew")
+    return geometry
+
+
 def _check_summary(summary: dict[str, Any]) -> None:
     kinds: dict[str, Any] = {"scan": str, "n_frames": int, "numbers": dict, "warnings": list, "path": str | None,
                              "score": dict | None, "run_times_s": dict, "path_length_mm": float | int | None,
@@ -246,14 +299,14 @@ def available(name: str) -> ModuleType | None:
         return None
 
 
-def _plain(value: Any, none: bool = False) -> Any:
+def plain(value: Any, none: bool = False) -> Any:
     """Builtin types only, for JSON and TOML; None is dropped unless `none`."""
     if isinstance(value, dict):
-        return {str(k): _plain(v, none) for k, v in value.items() if none or v is not None}
+        return {str(k): plain(v, none) for k, v in value.items() if none or v is not None}
     if isinstance(value, list | tuple):
-        return [_plain(v, none) for v in value if none or v is not None]
+        return [plain(v, none) for v in value if none or v is not None]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist(), none)
+        return plain(value.tolist(), none)
     if isinstance(value, np.generic):
         value = value.item()
     if none and isinstance(value, float) and not math.isfinite(value):
@@ -279,8 +332,8 @@ def _write_ddf(out: Path, scan: Scan, result: Reconstruction, progress: Progress
             done += fields
             progress("writing ddf", done, total)
 
-        module.write(out / "ddf.h5", result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape, scan.landmarks,
-                     progress=written)
+        module.write(out / FILES["ddf"], result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape,
+                     scan.landmarks, progress=written)
 
 
 def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry,
@@ -292,7 +345,7 @@ def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: Probe
     T, truth = result.T_first_frame, scan.T_first_frame_tracked
     volume = compounding.compound_scan(scan, T, geometry, device=str(result.numbers.get("device", "cpu")),
                                        progress=lambda done, total: progress("writing volume", done, total))
-    nrrd.write(out / "volume.nrrd", volume, accumulation=out / "accumulation.nrrd")
+    nrrd.write(out / FILES["volume"], volume, accumulation=out / "accumulation.nrrd")
     told: dict[str, Any] = {"voxels": volume.data.shape[::-1], "spacing_mm": volume.spacing_mm}
     shown = [("estimated", volume)]
     if truth is not None and (comparing := available("agreement")):

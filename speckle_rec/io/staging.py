@@ -1,9 +1,10 @@
 """Files and folders that appear whole or not at all: filled under another name, then renamed."""
 
+import ctypes
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ..errors import InputError
 _open: set[Path] = set()      # staged and not finished
 
 POSES, SUMMARY = "poses.h5", "summary.json"
+OLD = "-old"
+_HERE, _RENAME_EXCHANGE = -100, 2     # AT_FDCWD and the flag of renameat2(2)
 
 
 def is_complete(folder: Path) -> bool:
@@ -39,16 +42,59 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     _open.add(partial)
     try:
         yield partial
-        if folder.exists() and any(folder.iterdir()):
-            old = partial.with_name(partial.name + "-old")
+        if not (folder.exists() and any(folder.iterdir())):
+            partial.rename(folder)
+        elif not _exchange(partial, folder):
+            old = partial.with_name(partial.name + OLD)
             folder.rename(old)
             partial.rename(folder)
             shutil.rmtree(old)
-        else:
-            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         _open.discard(partial)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Let two folders change names at once, so that there is no moment without either; False where that cannot be."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):      # not Linux
+        return False
+    return renameat2(_HERE, os.fsencode(a), _HERE, os.fsencode(b), _RENAME_EXCHANGE) == 0
+
+
+def carry(old: Path, new: Path, leave: Collection[str] = ()) -> None:
+    """Give the folder `new` what `old` has and it lacks, but for some names; by links where the file system has them.
+
+    Nothing may write into a file that was carried: it is still that of `old`.
+    """
+    for path in sorted(old.rglob("*")):
+        to = new / path.relative_to(old)
+        if str(path.relative_to(old)) in leave:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            to.mkdir(exist_ok=True)
+        elif not os.path.lexists(to):
+            try:
+                os.link(path, to, follow_symlinks=False)
+            except OSError:
+                shutil.copy2(path, to, follow_symlinks=False)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder is a finished result, be it one that has to be put back first."""
+    restore(folder)
+    return is_complete(folder)
+
+
+def restore(folder: Path) -> None:
+    """Put back a result whose replacement was killed between two renames, where a system cannot exchange names."""
+    if folder.exists():
+        return
+    for old in folder.parent.glob(f".{_glob_escape(folder.name)}.partial-*{OLD}"):
+        if _left_by_the_dead(old, folder) and is_complete(old):
+            old.rename(folder)
+            return
 
 
 def abandon() -> None:
@@ -76,11 +122,16 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove what earlier runs on this machine left behind when they were killed."""
-    prefix = _partial(folder).name.removesuffix(str(os.getpid()))
+    restore(folder)
     for left in folder.parent.glob(f".{_glob_escape(folder.name)}.partial-*"):
-        owner = left.name.removeprefix(prefix).removesuffix("-old").partition(".")[0]
-        if left.name.startswith(prefix) and owner.isdigit() and not _alive(int(owner)):
+        if _left_by_the_dead(left, folder):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _left_by_the_dead(left: Path, folder: Path) -> bool:
+    prefix = _partial(folder).name.removesuffix(str(os.getpid()))
+    owner = left.name.removeprefix(prefix).removesuffix(OLD).partition(".")[0]
+    return left.name.startswith(prefix) and owner.isdigit() and not _alive(int(owner))
 
 
 def _partial(path: Path) -> Path:

@@ -122,8 +122,17 @@ def find_landmarks(path: Path, n_frames: int, shape: tuple[int, int],
 def _read_landmarks(path: Path, name: str, n_frames: int, shape: tuple[int, int]) -> NDArray[np.int64]:
     with open_h5(path) as file:
         h5_dataset(file, name, path)
-    points = read_dataset(path, name)
-    what = f"{path}: dataset '{name}'"
+    return checked_landmarks(read_dataset(path, name), f"{path}: dataset '{name}'", n_frames, shape)
+
+
+def checked_landmarks(points: NDArray, what: str, n_frames: int, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Landmarks as int64 [L, 3] (frame from 0, x and y from 1); `what` names them in messages.
+
+    Raises
+    ------
+    InputError
+        If they are no whole numbers [L, 3], or one lies outside the scan.
+    """
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "iuf":
         raise InputError(f"{what}: expected integers [L, 3] (frame, x, y), found {points.dtype} {points.shape}")
     if not np.isfinite(points).all() or not (points == np.rint(points)).all():

@@ -128,11 +128,15 @@ def _in_a_fan(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _write_result(root: Path, T: NDArray[np.float64]) -> None:
-    from speckle_rec.io import results, trajectory
+    from speckle_rec.calibration import Calibration
+    from speckle_rec.config import Config
+    from speckle_rec.io import made_of, results, trajectory
     from speckle_rec.result import Reconstruction
     scan = Scan.open(root / SCAN)
     result = Reconstruction(T, geometry.steps(T), np.zeros((N, 6, 6)), np.ones(N, np.float32))
-    results.write(root / "result", scan, result, config={}, outputs=results.Outputs(volume=False, report=False))
+    run = made_of.of_run(Calibration.shipped().hash, Config(), given=False)
+    results.write(root / "result", scan, result, config={}, made_of=made_of.of_scan(scan, run),
+                  outputs=results.Outputs(volume=False, report=False))
     summary = root / "result" / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "path": SCAN}, indent=1))
     shutil.copy(root / "result" / "poses.h5", root / "poses.h5")
