@@ -55,6 +55,7 @@ class Task:
     calibration_hash: str
     config: Config
     overwrite: bool
+    pixel_mm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Evaluation:
 def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speckle", calibration: Any = None,
                      calibration_hash: str = "built-in", config: Config | None = None, scans: str = "*",
                      jobs: int = 1, scheduler: str | None = None, overwrite: bool = False,
+                     pixel_mm: tuple[float, float] | None = None,
                      progress: Callable[[Row, int, int], None] | None = None) -> Evaluation:
     """Reconstruct and score every scan of a train- or val-layout data set.
 
@@ -124,6 +126,7 @@ def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speck
     calibration, calibration_hash : speckle calibration for engines that take one, and what tells it from others.
     scans : pattern of the names to take.
     jobs, scheduler : see `workers.run_all`.
+    pixel_mm : width and height of a pixel, where no file tells.
     progress : called with each scan's row as it ends, and (done, total).
 
     Raises
@@ -136,9 +139,9 @@ def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speck
     found = scans_of(root, scans)
     out.mkdir(parents=True, exist_ok=True)
     _stamp(out, {"dataset": str(root.resolve()), "engine": str(engine), "calibration_hash": calibration_hash,
-                 "seed": config.seed}, overwrite)
+                 "seed": config.seed, **({} if pixel_mm is None else {"pixel_mm": list(pixel_mm)})}, overwrite)
     tasks = [Task(entry.name, entry.path, out.absolute() / "scans" / entry.name, engine, calibration,
-                  calibration_hash, config, overwrite) for entry in found]
+                  calibration_hash, config, overwrite, pixel_mm) for entry in found]
     rows: dict[str, Row] = {}
     for i, outcome in run_all(evaluate_scan, tasks, jobs=jobs, scheduler=scheduler):
         row = outcome if isinstance(outcome, Row) else _lost(tasks[i], outcome)
@@ -191,7 +194,7 @@ def evaluate_scan(task: Task) -> Row:
         truth: tuple[Array, Array] | None = None
         scan: Scan | None = None
         try:
-            scan = Scan.open(task.path)
+            scan = Scan.open(task.path, pixel_mm=task.pixel_mm)
             truth = _truth(scan)
             if isinstance(task.engine, Submission):
                 return _by_submission(task, scan, truth)
@@ -295,7 +298,7 @@ def _lost(task: Task, error: BaseException) -> Row:
     """The row of a scan whose process died."""
     scan, truth = None, None
     try:
-        scan = Scan.open(task.path)
+        scan = Scan.open(task.path, pixel_mm=task.pixel_mm)
         truth = _truth(scan)
     except SpeckleRecError:
         pass

@@ -59,7 +59,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     """
     keep_freed()
     config = config or Config()
-    scan = scan.kept()
+    scan = scan.filled().kept()
     clock = Clock(progress)
     with clock.stage("probe"):
         found = find(sample_frames(scan), scan.scale)

@@ -61,7 +61,7 @@ def build() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status; known errors are one line on stderr."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    arguments = common.joined_pixel_size(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         with interrupt.prompt():
             status = int(build()(args=arguments, prog_name="speckle-rec", standalone_mode=False) or 0)

@@ -25,6 +25,7 @@ def compound(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.nrrd", help="The volume; .mha, .nii, .nii.gz need "
                                       "the extra [itk].")],
     calib: common.Calib = None,
+    pixel_mm: common.PixelMm = None,
     spacing_mm: Annotated[float | None, typer.Option("--spacing-mm", min=0.02, max=10, help="Voxel size (default 0.5, "
                                                      "coarser where memory asks for it).")] = None,
     interpolation: Annotated[str, typer.Option("--interpolation", metavar="NEAREST|LINEAR", help="A pixel goes into "
@@ -59,7 +60,7 @@ def compound(
     chosen, warning = choose(Config(device=device or "auto").device)
     if warning:
         common.complain(f"warning: {warning}")
-    opened = Scan.open(scan, calib=calib)
+    opened = Scan.open(scan, calib=calib, pixel_mm=common.pixel_size(pixel_mm))
     T_first_frame = trajectory.read(poses)
     if len(T_first_frame) != opened.n_frames:
         raise InputError(f"{poses}: expected {opened.n_frames} poses, one a frame of {scan}, "
