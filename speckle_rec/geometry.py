@@ -124,7 +124,7 @@ def steps(T_first_frame: Array) -> Array:
 
 
 def among(T_first_frame: Array, T_prev_frame: Array, kept: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Both forms of a trajectory of the `kept` [N] frames alone: poses in the first of them, steps over those between."""
+    """`T_first_frame` and `T_prev_frame` of the `kept` [N] frames alone, as if there were no others."""
     at = np.flatnonzero(kept)
     T = T_first_frame[at] if at[0] == 0 else inverse(T_first_frame[at[0]]) @ T_first_frame[at]
     step = steps(T)

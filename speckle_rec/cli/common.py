@@ -32,8 +32,8 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print run times too, and tracebacks of defects.")]
 Calib = Annotated[Path | None, typer.Option("--calib", metavar="calib_matrix.csv", help="Pixel scale and image-to-tool "
                                             "transform: the challenge's CSV, a 4x4 of PLUS, or a PLUS .xml.")]
-PixelMm = Annotated[str | None, typer.Option("--pixel-mm", metavar="X [Y]", help="Width and height of a pixel in mm, one "
-                                             "number if they are equal, where no file tells.")]
+PixelMm = Annotated[str | None, typer.Option("--pixel-mm", metavar="X [Y]", help="Width and height of a pixel in mm, "
+                                             "one number if they are equal, where no file tells.")]
 Landmarks = Annotated[Path | None, typer.Option("--landmarks", metavar="FILE", help="landmark_SSS.h5 of the scan.")]
 Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="TUS-REC .h5, PLUS .igs.mha (.mhd, .nrrd), "
                                             "3D Slicer .seq.nrrd, a folder or a glob.")]

@@ -29,9 +29,9 @@ WIDTH = 130
 
 
 def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans: Pattern = "*",
-             pixel_mm: common.PixelMm = None, scheduler: Scheduler = None, config: common.Config = None, device: common.Device = None,
-             jobs: Processes = 1, seed: common.Seed = None, overwrite: common.Overwrite = False,
-             no_progress: common.NoProgress = False, quiet: common.Quiet = False,
+             pixel_mm: common.PixelMm = None, scheduler: Scheduler = None, config: common.Config = None,
+             device: common.Device = None, jobs: Processes = 1, seed: common.Seed = None,
+             overwrite: common.Overwrite = False, no_progress: common.NoProgress = False, quiet: common.Quiet = False,
              verbose: common.Verbose = False) -> int:
     """Reconstruct every scan of a data set, score it, and set the means beside the published leaderboard.
 

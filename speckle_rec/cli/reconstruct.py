@@ -154,8 +154,8 @@ def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
         result.warnings.append(f"{n} of {scan.n_frames} frames have a tracked pose: the scan is not scored")
         return out or None
     if n < scan.n_frames:
-        result.warnings.append(f"{scan.n_frames - n} of {scan.n_frames} frames have no tracked pose: the score is that of "
-                               f"the others, from frame {np.argmax(tracked)} on")
+        result.warnings.append(f"{scan.n_frames - n} of {scan.n_frames} frames have no tracked pose: the score is that "
+                               f"of the others, from frame {np.argmax(tracked)} on")
         out["frames_scored"] = n
     estimate = geometry.among(result.T_first_frame, result.T_prev_frame, tracked)
     true = *geometry.among(truth, true_steps, tracked), scan.scale, scan.shape, _marks_among(scan.landmarks, tracked)

@@ -69,6 +69,8 @@ def upright(path: Path, source: H5Frames, n_poses: int | None) -> tuple[FrameSou
             return TurnedFrames(source), [f"{found}: beams run across the images: rows and columns were exchanged; "
                                           f"{mend}"]
         return source, [f"{found}: beams seem to run across the images; if rows and columns are exchanged, {mend}"]
+    if source.shape[::-1] in USUAL and source.shape not in USUAL:
+        return source, [f"{found}: a usual size, but higher than wide; if rows and columns are exchanged, {mend}"]
     return source, []
 
 

@@ -96,7 +96,7 @@ def settled(what: str, source: FrameSource, *, pixel_mm: float | Sequence[float]
             raise InputError(f"{what}: expected one size of a pixel, found two: {_told(scale_of(size))} as pixel size "
                              f"and {_told(given.scale)} in {given.source}; leave one out")
         return given
-    told = [] if size is None else [ImageCalibration(scale_of(size), None, "given (pixel size)")]
+    told = [] if size is None else [ImageCalibration(scale_of(size), None, f"given ({_told(scale_of(size))})")]
     for ask in found:
         if told and told[0].T_tool_image is not None:
             break

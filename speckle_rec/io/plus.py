@@ -1,9 +1,9 @@
 """Sequences of the PLUS toolkit and of 3D Slicer (``.igs.mha``, ``.igs.nrrd``, ``.seq.nrrd``, ``.igs.mhd``).
 
 Frames with transforms and a status each. Images are turned to the orientation MF (columns towards the marked side, rows
-away from the probe), which is also what PLUS does before it applies an image-to-probe calibration. The pose used is that
-of the probe in the reference, inv(ReferenceToTracker) ProbeToTracker where a reference is tracked, else that of the
-image, whose matrix tells the pixel size too. What has another status than OK is not used.
+away from the probe), which is also what PLUS does before it applies an image-to-probe calibration. The pose used is
+that of the probe in the reference, inv(ReferenceToTracker) ProbeToTracker where a reference is tracked, else that of
+the image, whose matrix tells the pixel size too. What has another status than OK is not used.
 """
 
 import re
@@ -133,8 +133,8 @@ def _image_to_probe(path: Path, header: Header, shape: tuple[int, int]) -> tuple
         return calib_files.from_plus(np.reshape(PUBLISHED_IMAGE_TO_PROBE[name], (4, 4)), shape,
                                      f"published with PlusLibData for {name}"), notes
     if name in MEASURED_PIXEL_MM:
-        return ImageCalibration(pixels.scale_of(MEASURED_PIXEL_MM[name]), None, "measured on the wires of the phantom", (
-            f"{path}: the pixel size was measured on the wires that the images show, to some 3%",)), notes
+        return ImageCalibration(pixels.scale_of(MEASURED_PIXEL_MM[name]), None, "measured on the wires of the phantom",
+                                (f"{path}: the pixel size was measured on the wires in its images, to some 3%",)), notes
     return None, notes
 
 

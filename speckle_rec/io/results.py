@@ -311,8 +311,8 @@ def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeG
         plots.sheet(out / "frames.jpg", scan)
         plots.montage(out / "montage.png", scan, geometry, timestamps(scan))
         plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.tracked_beside(result.T_first_frame),
-                         result.confidence, geometry=geometry, covariance=result.covariance, timestamps_s=timestamps(scan),
-                         evidence=result.evidence)
+                         result.confidence, geometry=geometry, covariance=result.covariance,
+                         timestamps_s=timestamps(scan), evidence=result.evidence)
 
 
 def write_report(folder: Path) -> None:

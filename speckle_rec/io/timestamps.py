@@ -49,6 +49,8 @@ def _ascending(values: Array) -> NDArray[np.int64]:
     before = np.full(len(values), -1)
     for k, value in enumerate(values):
         at = bisect_left(tails, value)
+        if at < len(tails) and tails[at] == value:
+            continue        # of stamps that repeat the first is kept
         tails[at:at + 1] = [float(value)]
         ends[at:at + 1] = [k]
         before[k] = ends[at - 1] if at else -1
