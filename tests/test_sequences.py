@@ -184,7 +184,7 @@ def test_a_first_frame_without_tracking_costs_no_score(tmp_path, fake_pipeline):
 # -- time stamps
 
 @pytest.mark.parametrize("change, bad", [
-    ({4: 0.15}, [4]), ({4: 0.10}, [4]), ({4: 99.0}, [4]), ({0: 50.0}, [0]), ({11: 0.0}, [11]), ({5: np.nan}, [5]),
+    ({4: 3 * 0.05}, [4]), ({4: 0.10}, [4]), ({4: 99.0}, [4]), ({0: 50.0}, [0]), ({11: 0.0}, [11]), ({5: np.nan}, [5]),
     ({3: 0.3, 4: 0.25}, None)])
 def test_one_bad_stamp_does_not_throw_all_away(change, bad):
     true = np.arange(12) * 0.05
