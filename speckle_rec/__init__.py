@@ -1,8 +1,9 @@
 """Trackerless freehand 3D ultrasound from images alone."""
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from . import caches, environment
 
 if TYPE_CHECKING:
     from . import ddf
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 # The kernels' threads wait asleep for work. By default they turn in circles, and take the cores from the very threads
 # that they wait for where other programs run beside them: docs/BENCHMARKS.md, rate.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+environment.default("OMP_WAIT_POLICY", "passive")
+caches.settle()
 
 __all__ = ["Calibration", "Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]
 

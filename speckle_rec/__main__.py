@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from . import environment
+
 STATUS = 130
 
 
 def main() -> int:
     """Run the command line of this process; its exit status."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    environment.default("OPENBLAS_NUM_THREADS", "1")
     with _ended_by_interrupt():
         from .cli import main as run
     return run()

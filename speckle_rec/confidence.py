@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .decorrelation import CellStrengths, Correlations, Curves
+from .decorrelation import CellStrengths, Correlations
 from .inplane import PlanarMotion
-from .probe import Found, ProbeGeometry
+from .probe import ProbeGeometry
+from .products import Measurements, View
 from .result import Reconstruction
 
 Array = NDArray[np.float64]
@@ -63,16 +64,21 @@ def elevational_path(increment: Array, covariance: Array, geometry: ProbeGeometr
     return Path(length, float(np.sqrt(variance.sum() + (scale_uncertainty * length) ** 2 + lost**2)))
 
 
-def judge(result: Reconstruction, found: Found, planar: PlanarMotion, speckle: Correlations,
-          strengths: CellStrengths, duplicate: NDArray[np.bool_], curves: Curves, increment: Array,
-          covariance: Array, mirror_note: str) -> Reconstruction:
-    """Fill in confidence, warnings, numbers and evidence of a result."""
+def judge(result: Reconstruction, view: View, measurements: Measurements, strengths: CellStrengths, curves: str,
+          scale_uncertainty: float, increment: Array, covariance: Array, mirror_note: str) -> Reconstruction:
+    """Fill in confidence, warnings, numbers and evidence of a result.
+
+    Parameters
+    ----------
+    curves : where the curves come from.   scale_uncertainty : relative, of all motion out of the plane.
+    """
+    found, planar, duplicate = view.found, measurements.planar, measurements.duplicate
     n = len(result.T_first_frame)
-    result.confidence = step_confidence(speckle, planar, strengths, n)
-    path = elevational_path(increment, covariance, found.geometry, curves.scale_uncertainty, result.confidence)
+    result.confidence = step_confidence(measurements.speckle, planar, strengths, n)
+    path = elevational_path(increment, covariance, found.geometry, scale_uncertainty, result.confidence)
     result.numbers.update(
         probe=f"{found.geometry.kind}, from {found.source}",
-        curves=curves.source,
+        curves=curves,
         in_plane_path_mm=float(np.hypot(increment[:, 0], increment[:, 1]).sum()),
         roll_range_deg=float(np.ptp(np.degrees(np.cumsum(increment[:, 5])))),
         elevational_path_mm=path.length_mm,
@@ -85,8 +91,8 @@ def judge(result: Reconstruction, found: Found, planar: PlanarMotion, speckle: C
     if found.source != "frames":
         warnings.append(f"the frames do not show the field of view ({found.reason}): the built-in probe is assumed")
     warnings.extend(found.notes)
-    if curves.scale_uncertainty > 0.1:
-        warnings.append(f"out-of-plane scale is uncertain by {curves.scale_uncertainty:.0%}: {curves.source}; "
+    if scale_uncertainty > 0.1:
+        warnings.append(f"out-of-plane scale is uncertain by {scale_uncertainty:.0%}: {curves}; "
                         "calibrate on tracked scans of this machine")
     warnings.append(mirror_note)
     if duplicate.any():

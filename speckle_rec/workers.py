@@ -125,7 +125,11 @@ def _ended_early(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
     share = max(1, int(numba.config.NUMBA_NUM_THREADS) // jobs)  # type: ignore[attr-defined]
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _quiet, (share,))
+    try:
+        return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _quiet, (share,))
+    except OSError as error:
+        raise InputError(f"--jobs {jobs}: several processes need /dev/shm, which cannot be written to "
+                         f"({error.strerror}); take one") from error
 
 
 def _on_cluster(work: Callable[[Any], Any], tasks: Sequence[Any], scheduler: str) -> Iterator[Outcome]:

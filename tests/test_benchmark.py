@@ -1,13 +1,16 @@
 """``benchmark``: engines by name, other people's submissions, one table and one figure."""
 
 import csv
+import json
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from small_scans import dataset
 
-from speckle_rec import engines, fan, geometry, protocol
+from speckle_rec import engines, environment, fan, geometry, protocol
 from speckle_rec.challenge import Submission
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError, SpeckleRecError
@@ -107,8 +110,16 @@ def steady(n):
 
 @pytest.mark.parametrize("body, told", [
     ("raise ValueError('no weights')", "no weights"),
-    ("return [frames] * 4", "expected (5, 3, 3072) as GPE"),
+    ("return [frames] * 4", "expected (5, 3, 3072) as GP, found uint8 (6, 48, 64)"),
     ("import os; os._exit(3)", "status 3"),
+    ("import os; print('last words'); os._exit(0)", "status 0 and no fields: last words"),
+    ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+    ("raise SystemExit('no GPU')", "sys.exit('no GPU')"),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ("return None", "expected four arrays GP, GL, LP, LL, found a NoneType"),
+    ("return [frames] * 3", "found a list of 3"),
+    ("import numpy as np; return [np.full((5, 3, 3072), None)] * 4", "found object (5, 3, 3072)"),
+    ("input()", "EOFError"),
     ("import numpy as np; return [np.full((5, 3, 3072), np.nan), np.zeros((3, 20))] * 2", "not finite"),
 ])
 def test_what_a_submission_can_do_wrong(tmp_path, body, told):
@@ -119,16 +130,101 @@ def test_what_a_submission_can_do_wrong(tmp_path, body, told):
     assert told in found.failed["sub007__RH_rotation"] and found.mean()["final"] == 0
 
 
-def test_a_submission_that_hangs(tmp_path):
+@pytest.mark.parametrize("whole, told", [
+    ("import sys\nsys.exit(0)\n", "sys.exit(0)"), ("def predict_ddfs(:\n", "SyntaxError"), ("", "predict_ddfs"),
+    ("import no_such_module\n", "no_such_module"), ("predict_ddfs = 3\n", "expected a function"),
+])
+def test_a_module_that_cannot_be_used(tmp_path, whole, told):
+    root, file = dataset(tmp_path / "data"), tmp_path / "entry.py"
+    file.write_text(whole)
+    found = evaluate_dataset(root, tmp_path / "out", engine=Submission.of(f"challenge:{file}"))
+    assert told in found.failed["sub007__RH_rotation"]
+
+
+SEEN = """
+import argparse, json, os, sys, threading, time
+import numpy as np
+import beside
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--weights", default="w")
+OPTIONS = parser.parse_args()
+
+def predict_ddfs(frames, landmark, data_path_calib, device):
+    print("epoch 1 of 100")
+    seen = dict(argv=sys.argv, path=sys.path[0], cwd=os.getcwd(), name=__name__, stdin=sys.stdin.read(),
+                environ=dict(os.environ), near=sorted(os.listdir(os.path.dirname(data_path_calib))),
+                again=sys.modules[__name__].__file__)
+    open({out!r}, "w").write(json.dumps(seen))
+    n, rows, columns = frames.shape
+    x, y = np.meshgrid(np.arange(columns), np.arange(rows))
+    field, marks = np.zeros((n - 1, 3, rows * columns)), np.zeros((3, len(landmark)))
+    landmark[:] = 1
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return field, marks, field, marks
+"""
+
+
+def test_a_submission_of_any_name_sees_a_process_of_its_own(tmp_path, monkeypatch):
+    """The file that is named is loaded, though there is a predict_ddfs.py; nothing of this package's is to be seen."""
     root, folder = dataset(tmp_path / "data"), tmp_path / "entry"
     folder.mkdir()
-    (folder / "predict_ddfs.py").write_text("import time\ntime.sleep(60)\n")
+    (folder / "predict_ddfs.py").write_text("raise AssertionError('not this one')")
+    (folder / "beside.py").write_text("")
+    (folder / "my best-try.py").write_text(SEEN.format(out=str(tmp_path / "seen.json")))
+    monkeypatch.setattr(sys, "argv", ["speckle-rec", "benchmark", "--secret"])
+    monkeypatch.setenv("PYTHONPATH", "/ours")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("SPECKLE_REC_HAS_SET", "")
+    environment.default("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setenv("THEIRS", "1")
+    engine = Submission.of(f"challenge:{folder / 'my best-try.py'}")
+    (row,) = evaluate_dataset(root, tmp_path / "out", engine=engine).rows
+    assert row.error is None and row.score["final"] == pytest.approx(0, abs=1e-6), row.error
+    assert engine.label == "challenge:entry/my best-try.py"
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen["argv"] == [str(folder / "my best-try.py")] and seen["stdin"] == ""
+    assert seen["path"] == seen["cwd"] == str(folder) and seen["again"] == str(folder / "my best-try.py")
+    assert seen["near"] == ["calib_matrix.csv", "frames.npy", "landmark.npy", "log"]      # and not the truth
+    assert seen["environ"]["THEIRS"] == "1"
+    assert not {"PYTHONPATH", "OPENBLAS_NUM_THREADS", "SPECKLE_REC_HAS_SET"} & set(seen["environ"])
+
+
+def test_a_submission_that_hangs(tmp_path):
+    """It ends, and so does what it has started, which holds its output open."""
+    root, folder = dataset(tmp_path / "data"), tmp_path / "entry"
+    folder.mkdir()
+    (folder / "predict_ddfs.py").write_text(
+        "import subprocess, time\nprocess = subprocess.Popen(['sleep', '60'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(process.pid))\ntime.sleep(60)\n")
     scan = Scan.open(tusrec.entries(root)[0].path)
     T = scan.T_first_frame_tracked
-    with pytest.raises(SpeckleRecError, match="more than 1 s"):
-        Submission(folder / "predict_ddfs.py", timeout_s=1).run(scan, T, T)
+    started = time.monotonic()
+    with pytest.raises(SpeckleRecError, match="more than 5 s"):
+        Submission(folder / "predict_ddfs.py", timeout_s=5).run(scan, T, T)
+    assert time.monotonic() - started < 40
+    left = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
+    assert not left.exists() or left.read_text().split()[2] == "Z"
     with pytest.raises(InputError, match="cannot be run"):
         Submission(folder / "predict_ddfs.py", python="/no/python").run(scan, T, T)
+
+
+def test_a_plot_of_nothing_is_not_drawn(tmp_path, capsys, recwarn, monkeypatch):
+    """Where every scan failed there is no figure, nor one left of an earlier run; names of any letters are shown."""
+    root, out = dataset(tmp_path / "data"), tmp_path / "out"
+    folder = tmp_path / "$\\wrong{$ 試"
+    folder.mkdir()
+    (folder / "predict_ddfs.py").write_text("raise ValueError('no weights')")
+    out.mkdir()
+    (out / "benchmark.png").write_text("of an earlier run")
+    assert main(["benchmark", str(root), "--engines", f"challenge:{folder}", "-o", str(out)]) == 1
+    printed = capsys.readouterr()
+    assert not (out / "benchmark.png").exists() and printed.out.split()[-1].endswith("benchmark.csv")
+    assert printed.err.count("\n") == 1 and "no weights" in printed.err
+    assert main(["benchmark", str(root), "--engines", f"identity,challenge:{folder}", "-o", str(out)]) == 1
+    assert (out / "benchmark.png").stat().st_size > 5000
+    assert not [str(warning.message) for warning in recwarn]
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_unknown_engines_are_told_before_any_work(tmp_path, capsys):

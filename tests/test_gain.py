@@ -206,15 +206,15 @@ def test_what_fans_lose_where_planes_cross_is_undone_before_the_spread(tmp_path,
 
 @pytest.mark.parametrize("crossed", [True, False])
 def test_fans_are_righted_where_planes_crossed_and_nowhere_else(tmp_path, monkeypatch, crossed):
-    from speckle_rec import pipeline
+    from speckle_rec import estimate
     scan = Scan.open(dataset(tmp_path / "data", ("007/RH_rotation",), n_frames=8) / "frames_transfs/007/RH_rotation.h5")
     asked = []
     for name, given in (("ENOUGH_LOOPS", 0), ("cheapest", lambda starts, f: starts[0]),
                         ("mend", lambda T, f: Mended(T)), ("exchanged", lambda mended, starts, f: mended)):
-        monkeypatch.setattr(pipeline, name, given)
+        monkeypatch.setattr(estimate, name, given)
     none = np.empty(0, int)
     seen = Crossings(none, none, np.empty((0, 4, 4)), np.empty((0, 6)), np.empty((0, 6, 6)))
-    monkeypatch.setattr(pipeline, "self_calibrate", lambda T, f, anatomy: Calibrated(T, seen if crossed else None))
+    monkeypatch.setattr(estimate, "self_calibrate", lambda T, f, anatomy: Calibrated(T, seen if crossed else None))
     monkeypatch.setattr(Calibrated, "applied", lambda self, f: f)
     monkeypatch.setattr(FanError, "undone", lambda self, T: (asked.append(self), T)[1])
     reconstruct(scan, calibration=replace(Calibration.shipped(), crossed_fans=FanError(0.9, 1.0)))

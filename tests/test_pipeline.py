@@ -146,7 +146,7 @@ def test_the_curves_that_were_used_are_named(frames):
 
 def test_cells_are_judged_by_the_poses_as_soon_as_they_are_known(frames, result, monkeypatch):
     """By images first, by the frame-by-frame trajectory then, and by the one whose signs are mended at last."""
-    monkeypatch.setattr("speckle_rec.pipeline.ENOUGH_LOOPS", 0)
+    monkeypatch.setattr("speckle_rec.estimate.ENOUGH_LOOPS", 0)
     judge, asked = Uncalibrated.judge, []
 
     def blind_at(step):

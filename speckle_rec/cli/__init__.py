@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
+from .. import caches
 from ..errors import InputError, SpeckleRecError
 from ..io.results import available
 from . import (
@@ -62,6 +63,8 @@ def build() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status; known errors are one line on stderr."""
     arguments = common.joined_pixel_size(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for note in caches.notes if {"-v", "--verbose"} & set(arguments) else ():
+        common.complain(note)
     try:
         with interrupt.prompt():
             status = int(build()(args=arguments, prog_name="speckle-rec", standalone_mode=False) or 0)

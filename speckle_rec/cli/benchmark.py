@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..challenge import PREFIX, Submission
+from ..challenge import PREFIX, TIMEOUT_S, Submission
 from ..engines import ENGINES, engine
 from ..errors import InputError
 from ..evaluation import Evaluation, Row, evaluate_dataset
@@ -22,9 +22,12 @@ HEADINGS = {"final_mirror_given": "mirror given", "runtime_s": "s/scan", "frames
 
 def benchmark(dataset: Dataset, out: Out,
               engines: Annotated[str, typer.Option("--engines", metavar="a,b,c", help=f"Of {', '.join(ENGINES)}, and "
-                                                   f"{PREFIX}PATH/predict_ddfs.py for anyone's submission.")],
+                                                   f"{PREFIX}PATH/predict_ddfs.py (or any name) for "
+                                                   "anyone's submission.")],
               python: Annotated[str, typer.Option("--python", metavar="FILE", help="Interpreter for the submissions.")
                                 ] = sys.executable,
+              timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.1, help="Longest time of a submission for "
+                                                       "one scan.")] = TIMEOUT_S,
               calibration: Calibration = None, scans: Pattern = "*", pixel_mm: common.PixelMm = None,
               scheduler: Scheduler = None,
               config: common.Config = None, device: common.Device = None, jobs: Processes = 1,
@@ -37,7 +40,7 @@ def benchmark(dataset: Dataset, out: Out,
     speckle-rec benchmark val --engines speckle,challenge:entry/predict_ddfs.py --python entry/.venv/bin/python -o both
     """
     settings, jobs = processes(config, device, seed, jobs)
-    chosen = choose(engines, python, settings.device)
+    chosen = choose(engines, python, settings.device, timeout_s)
     curves, calibration_hash = load_calibration(calibration)
     size = common.pixel_size(pixel_mm)
     found: dict[str, Evaluation] = {}
@@ -54,15 +57,20 @@ def benchmark(dataset: Dataset, out: Out,
     for file, content in (("benchmark.csv", report.csv(found)), ("benchmark.md", report.markdown(found))):
         with staged_file(out / file, overwrite=True) as partial:
             partial.write_text(content, encoding="utf-8")
-    with staged_file(out / "benchmark.png", overwrite=True) as partial:
-        report.figure(partial, found)
+    shown = out / "benchmark.png"
+    if report.has_figure(found):
+        with staged_file(shown, overwrite=True) as partial:
+            report.figure(partial, found)
+    else:
+        shown.unlink(missing_ok=True)
+        shown = out / "benchmark.csv"
     if not quiet:
         show(found)
-        print((out / "benchmark.png").absolute())
+        print(shown.absolute())
     return 1 if any(one.failed for one in found.values()) else 0
 
 
-def choose(words: str, python: str, device: str) -> dict[str, str | Submission]:
+def choose(words: str, python: str, device: str, timeout_s: float = TIMEOUT_S) -> dict[str, str | Submission]:
     """Engines by the names they go by in tables; checked before any work is done.
 
     Raises
@@ -72,7 +80,8 @@ def choose(words: str, python: str, device: str) -> dict[str, str | Submission]:
     """
     chosen: dict[str, str | Submission] = {}
     for word in filter(None, map(str.strip, words.split(","))):
-        one: str | Submission = Submission.of(word, python, device) if word.startswith(PREFIX) else word
+        one: str | Submission = (Submission.of(word, python, device, timeout_s) if word.startswith(PREFIX)
+                                 else word)
         name = label = one.label if isinstance(one, Submission) else word
         if isinstance(one, str):
             engine(one)

@@ -11,7 +11,7 @@ from .. import volume
 from ..config import Config
 from ..device import choose
 from ..errors import InputError
-from ..io import nrrd, trajectory, volumes
+from ..io import given, nrrd, volumes
 from ..io.results import probe_geometry
 from ..io.staging import staged_file
 from ..scan import Scan
@@ -21,7 +21,8 @@ from . import common
 
 def compound(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="TUS-REC .h5 or PLUS .igs.mha.")],
-    poses: Annotated[Path, typer.Option("--poses", metavar="FILE", help="A result folder, poses.h5, TUM or KITTI.")],
+    poses: Annotated[Path, typer.Option("--poses", metavar="FILE", help="A result folder, poses.h5, TUM, KITTI, "
+                                         "or tracked: the scan's own.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.nrrd", help="The volume; .mha, .nii, .nii.gz need "
                                       "the extra [itk].")],
     calib: common.Calib = None,
@@ -52,6 +53,7 @@ def compound(
     \b
     speckle-rec compound scan.h5 --poses results/scan -o volume.nrrd
     speckle-rec compound scan.h5 --poses poses_tum.txt -o fine.nii.gz --spacing-mm 0.25
+    speckle-rec compound scan.igs.mha --poses tracked -o tracked.nrrd
     speckle-rec compound scan.h5 --poses results/scan -o part.mha --roi 0,0,-5,60,40,5 --compounding MAXIMUM
     """
     common.set_threads(jobs or 0)
@@ -61,10 +63,9 @@ def compound(
     if warning:
         common.complain(f"warning: {warning}")
     opened = Scan.open(scan, calib=calib, pixel_mm=common.pixel_size(pixel_mm))
-    T_first_frame = trajectory.read(poses)
-    if len(T_first_frame) != opened.n_frames:
-        raise InputError(f"{poses}: expected {opened.n_frames} poses, one a frame of {scan}, "
-                         f"found {len(T_first_frame)}")
+    T_first_frame = (found := given.for_scan(opened, poses)).T_first_frame
+    for text in found.warnings:
+        common.complain(f"warning: {text}")
     with common.progress_bar(not (no_progress or quiet)) as report:
         made = volume.compound_scan(
             opened, T_first_frame, probe_geometry(opened), spacing_mm, interpolation=interpolation.upper(),

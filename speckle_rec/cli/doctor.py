@@ -6,7 +6,7 @@ from importlib import metadata
 
 from rich.console import Console
 
-from .. import device
+from .. import caches, device
 from ..io.results import version
 from .common import max_threads
 
@@ -31,6 +31,7 @@ def doctor() -> int:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     lines.append(f"CPU: {os.cpu_count()} threads, {usable} usable, the kernels take {max_threads()}")
     lines.append(f"GPU: {gpu()}")
+    lines += caches.notes
     console = Console(highlight=False)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

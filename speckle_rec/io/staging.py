@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .. import caches
 from ..errors import InputError
 
 _open: set[Path] = set()      # staged and not finished
@@ -34,6 +35,7 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     _sweep(folder)
     partial = _partial(folder)
     partial.mkdir()
+    caches.lend(folder.parent)
     _open.add(partial)
     try:
         yield partial

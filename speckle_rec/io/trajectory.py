@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
-from ..geometry import check_rigid, pixel_points
+from ..geometry import FARTHEST_MM, check_rigid, pixel_points
 from .source import check_file, one_line, read_dataset
 
 Array = NDArray[np.float64]
 
 MM = 1000.0
 MAX_BYTES = 1 << 28
-FARTHEST_S = 1e12     # seconds since 1970 are 1.8e9
+FARTHEST_S = 1e11     # seconds since 1970 are 1.8e9, milliseconds 1.8e12
+H5 = (".h5", ".hdf5")
 
 
 def write_tum(path: Path, T_first_frame: Array, timestamps_s: Array) -> None:
@@ -35,19 +36,25 @@ def read_tum(path: Path) -> tuple[Array, Array]:
     Raises
     ------
     InputError
-        If a line does not hold eight finite numbers, or a quaternion is not of unit length.
+        If a line does not hold eight finite numbers, a quaternion is not of unit length, or times do not ascend.
     """
     rows = _table(path, 8)
-    if np.abs(rows).max() > FARTHEST_S:
-        raise InputError(f"{path}: expected metres and seconds, found {np.abs(rows).max():.3g}")
-    norms = np.linalg.norm(rows[:, 4:], axis=1)
-    worst = norms[np.argmax(np.abs(norms - 1))]
-    if abs(worst - 1) > 1e-2:
-        raise InputError(f"{path}: expected unit quaternions, found a length of {worst:.3g}")
+    times = rows[:, 0]
+    if np.abs(times).max() > FARTHEST_S:
+        raise InputError(f"{path}: expected time stamps in seconds, found {np.abs(times).max():.3g}; are they in ms or "
+                         "ns?")
+    if (late := np.diff(times) <= 0).any():
+        k = int(np.argmax(late))
+        raise InputError(f"{path}: expected time stamps that ascend, found {times[k + 1]:.16g} (pose {k + 2}) after "
+                         f"{times[k]:.16g}; sort the lines, or leave out what is there twice")
+    norms = np.linalg.norm(np.clip(rows[:, 4:], -2, 2), axis=1)     # squares of more may overflow
+    k = int(np.argmax(np.abs(norms - 1)))
+    if abs(norms[k] - 1) > 1e-2:
+        raise InputError(f"{path}: expected unit quaternions, found a length of {norms[k]:.3g} (pose {k + 1})")
     T = np.tile(np.eye(4), (len(rows), 1, 1))
     T[:, :3, :3] = Rotation.from_quat(rows[:, 4:]).as_matrix()
-    T[:, :3, 3] = rows[:, 1:4] * MM
-    return check_rigid(T, str(path)), rows[:, 0]
+    T[:, :3, 3] = rows[:, 1:4]
+    return _in_mm(T, path), times
 
 
 def write_kitti(path: Path, T_first_frame: Array) -> None:
@@ -68,12 +75,24 @@ def read_kitti(path: Path) -> Array:
     rows = _table(path, 12)
     T = np.tile(np.eye(4), (len(rows), 1, 1))
     T[:, :3] = rows.reshape(-1, 3, 4)
+    return _in_mm(T, path)
+
+
+def _in_mm(T: Array, path: Path) -> Array:
+    farthest = np.abs(T[:, :3, 3]).max()
+    if farthest > FARTHEST_MM / MM:
+        raise InputError(f"{path}: expected positions in metres, found {farthest:.3g}; are they in mm?")
     T[:, :3, 3] *= MM
     return check_rigid(T, str(path))
 
 
 def read(path: Path) -> Array:
-    """Poses [N, 4, 4] (mm) of ``poses.h5``, a TUM or a KITTI file, told apart by their content.
+    """Poses [N, 4, 4] (mm) of ``poses.h5``, a TUM or a KITTI file, told apart by their content."""
+    return read_timed(path)[0]
+
+
+def read_timed(path: Path) -> tuple[Array, Array | None]:
+    """The same with times [N] (s) where the file has them (TUM).
 
     Raises
     ------
@@ -83,16 +102,16 @@ def read(path: Path) -> Array:
     path = Path(path)
     if path.is_dir():
         path = path / "poses.h5"
-    if path.suffix.lower() in (".h5", ".hdf5"):
+    if path.suffix.lower() in H5:
         T = read_dataset(path, "T_first_frame")
         if T.ndim != 3 or T.shape[1:] != (4, 4) or T.dtype.kind != "f":
             raise InputError(f"{path}: dataset 'T_first_frame': expected poses [N, 4, 4], found {T.dtype} {T.shape}")
-        return check_rigid(T, f"{path}: dataset 'T_first_frame'")
+        return check_rigid(T, f"{path}: dataset 'T_first_frame'"), None
     n_columns = _table(path, None).shape[1]
     if n_columns == 8:
-        return read_tum(path)[0]
+        return read_tum(path)
     if n_columns == 12:
-        return read_kitti(path)
+        return read_kitti(path), None
     raise InputError(f"{path}: expected a TUM (8 numbers a line) or KITTI (12) trajectory, found {n_columns}")
 
 

@@ -1,11 +1,11 @@
 """Engines side by side: one table (rows of figures, CSV, Markdown) and one figure."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..evaluation import Evaluation, table
 
@@ -18,6 +18,11 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
     """The figures of one engine by the names of `COLUMNS`."""
     return {**evaluation.mean(), "scans": len(evaluation.scored), "failed": len(evaluation.failed),
             "frames_per_s": evaluation.frames_per_s}
+
+
+def has_figure(evaluations: Mapping[str, Evaluation]) -> bool:
+    """Whether any engine ended any scan: a figure of failures shows nothing."""
+    return any(row.score and row.error is None for one in evaluations.values() for row in one.rows)
 
 
 def csv(evaluations: Mapping[str, Evaluation]) -> str:
@@ -43,7 +48,11 @@ def text(value: Any) -> str:
 
 
 def figure(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
-    """Final scores by scan and engine, and accuracy against run time, as a PNG."""
+    """Final scores by scan and engine, and accuracy against run time, as a PNG.
+
+    An engine without a scan that could be scored has its name there and nothing else.
+    """
+    from matplotlib.figure import Figure
     canvas = Figure(figsize=(10, 4), layout="constrained")
     left, right = canvas.subplots(1, 2, sharey=True)
     names = list(evaluations)
@@ -57,13 +66,17 @@ def figure(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
         seconds = evaluation.mean().get("runtime_s")
         if seconds and len(finals):
             right.plot(seconds, finals.mean(), "o", color=colour, label=name)
-    left.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    left.set_xticks(range(len(names)), names, rotation=20, ha="right", parse_math=False)
     left.set_ylabel("final score (0: identity, 1: truth)")
     left.set_title("dots: scans; rings: the mirror bit given", fontsize=9)
     left.set_ylim(-1.05, 1.05)
     right.set_xscale("log")
     right.set_xlabel("run time, s a scan")
-    right.legend(fontsize=8)
+    if right.get_legend_handles_labels()[0]:
+        for text in right.legend(fontsize=8).get_texts():
+            text.set_parse_math(False)
     for axes in (left, right):
         axes.axhline(0, color="0.6", lw=0.8)
-    canvas.savefig(path, dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")      # of a name in letters that the font lacks
+        canvas.savefig(path, dpi=120)

@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from itertools import pairwise
 from os import PathLike
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .. import geometry as se3
 from ..probe import ProbeGeometry
 from ..volume import Volume
 from .scene import shown_frames
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 Target = str | PathLike[str] | IO[bytes]
@@ -46,7 +48,7 @@ def trajectory(path: Target, T_first_frame: Array, T_first_frame_tracked: Array 
     t = np.arange(float(N)) if timestamps_s is None else np.asarray(timestamps_s) - timestamps_s[0]
     loops = np.zeros((0, 2), int) if evidence is None else np.asarray(evidence.get("revisit_pairs", np.zeros((0, 2))))
     heights = (1.7, 1, 1, 1, 0.6, 1) if len(loops) else (1.7, 1, 1, 1, 0.6)
-    figure = Figure(figsize=(10, 12.5 if len(loops) else 11), layout="constrained")
+    figure = _figure((10, 12.5 if len(loops) else 11))
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
     face, middle = _points(geometry)
     variance = None if covariance is None else np.diagonal(covariance, axis1=1, axis2=2)
@@ -103,7 +105,7 @@ def slices(path: Target, *volumes: tuple[str, Volume]) -> None:
     seen = np.nonzero(first.data)
     middle = [float(np.median(i)) if len(i) else n / 2 for i, n in zip(seen, first.data.shape, strict=True)]
     at = [first.origin_mm[axis] + first.spacing_mm * m for axis, m in zip((2, 1, 0), middle, strict=True)]
-    figure = Figure(figsize=(12, 4.4 * len(volumes)), layout="constrained")
+    figure = _figure((12, 4.4 * len(volumes)))
     for row, (name, volume) in enumerate(volumes):
         data, step = volume.data, volume.spacing_mm
         low = [volume.origin_mm[axis] - step / 2 for axis in (2, 1, 0)]
@@ -135,7 +137,7 @@ def montage(path: Target, scan: _HasFrames, geometry: ProbeGeometry, timestamps_
     aspect = geometry.scale[1, 1] / geometry.scale[0, 0]
     height, width = np.ptp(rows) * geometry.scale[1, 1], np.ptp(columns) * geometry.scale[0, 0]
     tall = 10 / MONTAGE[1] * MONTAGE[0] * height / max(width, 1e-6)
-    figure = Figure(figsize=(10, tall + 0.6), layout="constrained")
+    figure = _figure((10, tall + 0.6))
     for k, i in enumerate(chosen):
         axes = figure.add_subplot(*MONTAGE, 1 + k)
         axes.imshow(scan.frames(int(i), int(i) + 1)[0][window], cmap="gray", vmin=0, vmax=255, aspect=aspect)
@@ -156,7 +158,7 @@ def sheet(path: str | PathLike[str], scan: _HasFrames) -> None:
 
 def curves(path: Target, evidence: Mapping[str, NDArray[Any]]) -> None:
     """Write a PNG of the decorrelation curves a result rests on, and what the scan showed (see `evidence`)."""
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    figure = _figure((10, 3.4))
     shift, tilt, yaw = (figure.add_subplot(1, 3, 1 + k) for k in range(3))
     at = evidence["curve_at"]
     shift.plot(at, evidence["curve_shift"], color="black", label="curve")
@@ -185,7 +187,7 @@ def drift(path: Target, T_first_frame: Array, T_first_frame_tracked: Array, poin
     """
     t = np.arange(float(len(T_first_frame))) if timestamps_s is None else timestamps_s - timestamps_s[0]
     off = _path(T_first_frame, point_mm) - _path(T_first_frame_tracked, point_mm)
-    figure = Figure(figsize=(10, 3), layout="constrained")
+    figure = _figure((10, 3))
     axes = figure.add_subplot()
     if covariance_mm2 is not None:
         spread = np.sqrt(np.clip(np.trace(covariance_mm2, axis1=1, axis2=2), 0, None))
@@ -222,7 +224,7 @@ def _path(T: Array, point: Array) -> Array:
     return np.asarray(T)[:, :3, :3] @ point + np.asarray(T)[:, :3, 3]
 
 
-def _spans(axes: Axes, t: Array, evidence: Mapping[str, NDArray[Any]] | None, *, named: bool) -> None:
+def _spans(axes: "Axes", t: Array, evidence: Mapping[str, NDArray[Any]] | None, *, named: bool) -> None:
     """Phases as alternating bands with their names, reversals as thin dotted lines."""
     if evidence is None:
         return
@@ -238,3 +240,9 @@ def _spans(axes: Axes, t: Array, evidence: Mapping[str, NDArray[Any]] | None, *,
     for frame in evidence.get("reversals", ()):
         if 0 <= frame < len(t):
             axes.axvline(t[int(frame)], color="0.4", lw=0.7, ls=":")
+
+
+def _figure(size: tuple[float, float]) -> "Figure":
+    """An empty figure of width and height in inches."""
+    from matplotlib.figure import Figure  # here: it needs a folder to write to, which reading a report does not
+    return Figure(figsize=size, layout="constrained")
