@@ -55,7 +55,8 @@ def main() -> None:
     parser.add_argument("--fusion", choices=FUSIONS, default=sr.Config().fusion, help="how poses are fused")
     args = parser.parse_args()
     paths = [p for s in args.scans for p in ([e.path for e in tusrec.entries(s)] if s.is_dir() else [s])]
-    sr.reconstruct(sr.Scan.from_arrays(np.random.default_rng(0).integers(0, 255, (40, 480, 640), dtype=np.uint8)))
+    noise = np.random.default_rng(0).integers(0, 255, (40, 480, 640), dtype=np.uint8)
+    sr.reconstruct(sr.Scan.from_arrays(noise, pixel_mm=0.22))      # compiles the kernels
     print("mirror: final with the unobservable bit given; rock: rms error of the in-plane step there, mm;\n"
           "path: elevational, estimated +- sd / tracked, mm; fps: frames to poses, by the wall / by CPU seconds")
     print(ROW.format("scan", "frames", "final", "mirror", "global", "local", "rock", "confid.", "path", "fps"))

@@ -144,6 +144,7 @@ class ProtocolPrior:
 
 
 def _planar_steps(scan: Scan, setup: Setup) -> tuple[ProbeGeometry, Array]:
+    scan = scan.filled()
     geometry = find(sample_frames(scan), scan.scale).geometry
     images = WorkingImages.of(scan, geometry)
     report = setup.progress or (lambda stage, done, total: None)

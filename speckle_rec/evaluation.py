@@ -57,6 +57,7 @@ class Task:
     config: Config
     made_of: made_of.MadeOf
     overwrite: bool
+    pixel_mm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class Evaluation:
 def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speckle", calibration: Any = None,
                      calibration_hash: str = "built-in", config: Config | None = None, scans: str = "*",
                      jobs: int = 1, scheduler: str | None = None, overwrite: bool = False,
+                     pixel_mm: tuple[float, float] | None = None,
                      progress: Callable[[Row, int, int], None] | None = None) -> Evaluation:
     """Reconstruct and score every scan of a train- or val-layout data set.
 
@@ -126,6 +128,7 @@ def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speck
     calibration, calibration_hash : speckle calibration for engines that take one, and what tells it from others.
     scans : pattern of the names to take.
     jobs, scheduler : see `workers.run_all`.
+    pixel_mm : width and height of a pixel, where no file tells.
     progress : called with each scan's row as it ends, and (done, total).
 
     Raises
@@ -140,7 +143,7 @@ def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speck
     run = made_of.of_run(calibration_hash, config, _named(engine), given=calibration is not None)
     _stamp(out, {"dataset": str(root.resolve()), **run}, [entry.name for entry in scans_of(root)], overwrite)
     tasks = [Task(entry.name, entry.path, out.absolute() / "scans" / entry.name, engine, calibration,
-                  calibration_hash, config, run, overwrite) for entry in found]
+                  calibration_hash, config, run, overwrite, pixel_mm) for entry in found]
     rows: dict[str, Row] = {}
     for i, outcome in run_all(evaluate_scan, tasks, jobs=jobs, scheduler=scheduler):
         if isinstance(outcome, made_of.OtherResult):
@@ -194,7 +197,7 @@ def evaluate_scan(task: Task) -> Row:
         truth: tuple[Array, Array] | None = None
         scan: Scan | None = None
         try:
-            scan = Scan.open(task.path)
+            scan = Scan.open(task.path, pixel_mm=task.pixel_mm)
             truth = _truth(scan)
             made = made_of.of_scan(scan, task.made_of)
             if not task.overwrite and (stored := _stored(task, made)) is not None:
@@ -302,7 +305,7 @@ def _lost(task: Task, error: BaseException) -> Row:
     """The row of a scan whose process died."""
     scan, truth = None, None
     try:
-        scan = Scan.open(task.path)
+        scan = Scan.open(task.path, pixel_mm=task.pixel_mm)
         truth = _truth(scan)
     except SpeckleRecError:
         pass

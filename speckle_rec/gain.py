@@ -149,8 +149,8 @@ def tracked(scan: Scan) -> Array:
         If it has none.
     """
     truth = scan.T_first_frame_tracked
-    if truth is None:
-        raise InputError(f"{scan.name}: expected tracked poses")
+    if truth is None or not np.isfinite(truth[0]).all():
+        raise InputError(f"{scan.name}: expected tracked poses from the first frame on")
     return truth
 
 

@@ -125,6 +125,16 @@ def steps(T_first_frame: Array) -> Array:
     return out
 
 
+def among(T_first_frame: Array, T_prev_frame: Array, kept: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """`T_first_frame` and `T_prev_frame` of the `kept` [N] frames alone, as if there were no others."""
+    at = np.flatnonzero(kept)
+    T = T_first_frame[at] if at[0] == 0 else inverse(T_first_frame[at[0]]) @ T_first_frame[at]
+    step = steps(T)
+    next_to = np.flatnonzero(np.diff(at) == 1) + 1
+    step[next_to] = T_prev_frame[at[next_to]]
+    return T, step
+
+
 def turned(T_first_frame: Array) -> Array:
     """How far [N] (rad) the probe has turned about its axis in a trajectory [N, 4, 4], whole turns included."""
     return np.unwrap(np.arctan2(T_first_frame[:, 0, 2], T_first_frame[:, 0, 0]))

@@ -40,7 +40,7 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     keep_freed()
     clock = Clock(progress)
     with clock.stage("probe"):
-        view = look(scan.kept())
+        view = look(scan.filled().kept())
     measurements = measure(view, config, device, clock)
     with clock.stage("speckle model"):
         speckle, measurements = model(calibration, view, measurements, config)

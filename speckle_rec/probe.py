@@ -11,6 +11,7 @@ from .errors import InputError
 
 KINDS = ("curvilinear", "linear")
 MAX_FIT_ERROR_MM = 1.0
+SHAPE_4DC7 = (480, 640)
 MAX_OUTSIDE = 0.08  # share of the lit pixels that may lie outside a geometry that is believed
 
 
@@ -116,7 +117,7 @@ class Cells:
         return len(self.n_px)
 
 
-def ultrasonix_4dc7(scale: NDArray[np.float64], shape: tuple[int, int] = (480, 640)) -> ProbeGeometry:
+def ultrasonix_4dc7(scale: NDArray[np.float64], shape: tuple[int, int] = SHAPE_4DC7) -> ProbeGeometry:
     """The Ultrasonix 4DC7-3/40 at 9 cm depth, centred in the image: 40 mm radius, 68 degrees.
 
     The radius and depth are published (TUS-REC2025); the opening angle and the place in the image are
@@ -127,6 +128,24 @@ def ultrasonix_4dc7(scale: NDArray[np.float64], shape: tuple[int, int] = (480, 6
     face_y = 9.0
     return ProbeGeometry("curvilinear", shape, np.asarray(scale, float),
                          (width_mm / 2, face_y - 40.0), 40.0, (0.0, 90.0), (-half, half))
+
+
+# How far what frames show may be from the built-in description: its radius and depth are published, its opening and
+# its place in the image are not.
+NEAR_RADIUS_MM, NEAR_DEPTH_MM, NEAR_FACE_MM, NEAR_SIDE_RAD = 2.0, 4.0, 10.0, np.deg2rad(8.0)
+
+
+def shows_4dc7(frames: NDArray[np.uint8], scale: NDArray[np.float64]) -> bool:
+    """Whether frames [n, rows, columns] have the size of those of the 4DC7-3/40 at 9 cm, and show its field of view."""
+    if frames.shape[1:] != SHAPE_4DC7:
+        return False
+    found, known = find(frames, scale), ultrasonix_4dc7(scale)
+    seen = found.geometry
+    return bool(found.source == "frames" and seen.kind == known.kind
+                and abs(seen.radius_mm - known.radius_mm) < NEAR_RADIUS_MM
+                and abs(seen.depth_mm[1] - known.depth_mm[1]) < NEAR_DEPTH_MM
+                and np.hypot(*np.subtract(seen.face_mm, known.face_mm)) < NEAR_FACE_MM
+                and np.abs(np.subtract(seen.lateral, known.lateral)).max() < NEAR_SIDE_RAD)
 
 
 def find(frames: NDArray[np.uint8], scale: NDArray[np.float64], *,

@@ -1,6 +1,6 @@
 """A scan: frames read by block, pixel scale, and whatever is known of tracking and landmarks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from . import checks, geometry
 from .errors import InputError
 from .io import calib as calib_files
-from .io import plus, tusrec
-from .io.source import ArrayFrames, KeptFrames, ScanContent, check_name
+from .io import pixels, plus, tusrec
+from .io.source import ArrayFrames, FilledFrames, KeptFrames, ScanContent, check_name
 
 Array = NDArray[np.float64]
 
@@ -35,6 +35,7 @@ class Scan(ScanContent):
     T_world_tool : float64 [N, 4, 4] or None, tracked poses in mm (NaN where not `tracked_ok`). For judging
         a result only.
     tracked_ok : bool [N] or None, where the tracker was valid.
+    image_ok : bool [N] or None, where the image is valid; None: everywhere.
     timestamps_s : float64 [N] or None.
     frame_rate_hz : mean frame rate.
     landmarks : int64 [L, 3] or None: frame from 0, x and y pixel from 1.
@@ -44,41 +45,45 @@ class Scan(ScanContent):
 
     @classmethod
     def open(cls, path: str | PathLike[str], calib: str | PathLike[str] | None = None,
-             landmarks: str | PathLike[str] | None = None) -> "Scan":
-        """Open a TUS-REC ``.h5`` or a PLUS ``.igs.mha`` without reading its frames.
+             landmarks: str | PathLike[str] | None = None, *,
+             pixel_mm: float | Sequence[float] | None = None) -> "Scan":
+        """Open a TUS-REC ``.h5`` or a sequence of PLUS or 3D Slicer (``.igs.mha``, ``.seq.nrrd``, ...) by its head.
 
         Parameters
         ----------
         calib : image calibration (``calib_matrix.csv``, a 4x4 of PLUS as text, a PLUS ``.xml``). Default:
-            ``calib_matrix.csv`` beside the scan or up to three parents; else what the file or this package
-            knows of the probe (see `calibration_source` and `warnings`).
+            what the file says of itself; ``calib_matrix.csv`` beside the scan or up to three parents; the built-in
+            probe's where the frames show its field of view (see `calibration_source` and `warnings`).
         landmarks : ``landmark_SSS.h5``; by default looked for beside the scan.
+        pixel_mm : width and height of a pixel, or one number for both; wins over what is found.
 
         Raises
         ------
         InputError
-            If a file is missing, damaged, or not what it should be.
+            If a file is missing, damaged, or not what it should be, or nothing tells the size of a pixel.
         """
         path = checks.file_path(path, "Scan.open", "; Scan.from_arrays(frames, scale=...) takes frames in memory")
+        if path.name.startswith("."):
+            raise InputError(f"{path}: hidden files are no scans (macOS puts ._ files beside the real ones); rename it")
         calib_path = None if calib is None else checks.file_path(calib, "Scan.open: calib")
         landmarks_path = None if landmarks is None else checks.file_path(landmarks, "Scan.open: landmarks")
-        if path.suffix.lower() == ".mha":
-            content = plus.open_scan(path, calib_path, landmarks_path)
-        else:
-            content = tusrec.open_scan(path, calib_path, landmarks_path)
+        reader = plus.open_scan if plus.is_sequence(path) else tusrec.open_scan
+        content = reader(path, calib_path, landmarks_path, pixel_mm)
         return cls(**vars(content))
 
     @classmethod
     def from_arrays(cls, frames: NDArray[Any], *, scale: Array | None = None, T_tool_image: Array | None = None,
                     T_world_tool: Array | None = None, landmarks: NDArray[Any] | None = None,
-                    timestamps_s: Array | None = None, frame_rate_hz: float | None = None, name: str = "scan"
-                    ) -> "Scan":
+                    timestamps_s: Array | None = None, frame_rate_hz: float | None = None, name: str = "scan",
+                    pixel_mm: float | Sequence[float] | None = None) -> "Scan":
         """A scan of frames in memory.
 
         Parameters
         ----------
         frames : [N, rows, columns], uint8 or numbers in 0..255 or 0..1.
-        scale : [4, 4] pixel (from 1) -> image mm, np.diag([mm_x, mm_y, 1, 1]); by default the built-in probe's.
+        scale : [4, 4] pixel (from 1) -> image mm, np.diag([mm_x, mm_y, 1, 1]).
+        pixel_mm : the size of a pixel, or its width and height, instead. Without either the built-in probe's is taken
+            where the frames show its field of view, with a warning.
         T_tool_image, T_world_tool : [4, 4] and [N, 4, 4], mm; a pose that is not finite is one not tracked.
         landmarks : whole numbers [L, 3]: frame from 0, x and y pixel from 1.
         timestamps_s : [N], ascending.
@@ -88,7 +93,8 @@ class Scan(ScanContent):
         Raises
         ------
         InputError
-            If shapes disagree, values are of the wrong kind or not finite, or transforms are not rigid.
+            If nothing tells the size of a pixel, shapes disagree, values are of the wrong kind or not finite, or
+            transforms are not rigid.
         """
         name = _named(name)
         try:
@@ -98,12 +104,14 @@ class Scan(ScanContent):
                              f"{checks.described(frames)}") from error
         n_frames = source.n_frames
         warnings = [] if source.note is None else [source.note]
-        built_in = calib_files.built_in()
-        calibration_source = built_in.source if scale is None else "given"
-        if scale is None:
-            scale, T_tool_image = built_in.scale, built_in.T_tool_image if T_tool_image is None else T_tool_image
-        scale = checks.numbers(scale, f"{name}: scale from pixel to mm, np.diag([mm_x, mm_y, 1, 1])", (4, 4))
-        calib_files.check_scale(scale, f"{name}: scale")
+        given = None
+        if scale is not None:
+            scale = checks.numbers(scale, f"{name}: scale from pixel to mm, np.diag([mm_x, mm_y, 1, 1])", (4, 4))
+            given = calib_files.ImageCalibration(scale, None, "given")
+            calib_files.check_scale(given.scale, f"{name}: scale")
+        calibration = pixels.settled(name, source, pixel_mm=pixel_mm, given=given)
+        warnings += calibration.warnings
+        scale, T_tool_image = calibration.scale, calibration.T_tool_image if T_tool_image is None else T_tool_image
         tracked_ok = None
         if T_tool_image is not None:
             T_tool_image = geometry.check_rigid(checks.numbers(T_tool_image, f"{name}: T_tool_image", (4, 4)),
@@ -118,7 +126,7 @@ class Scan(ScanContent):
         timestamps_s, frame_rate_hz = _times(timestamps_s, frame_rate_hz, n_frames, name)
         return cls(name=name, path=None, source=source, scale=scale, T_tool_image=T_tool_image,
                    T_world_tool=T_world_tool, tracked_ok=tracked_ok, timestamps_s=timestamps_s,
-                   frame_rate_hz=frame_rate_hz, landmarks=points, calibration_source=calibration_source,
+                   frame_rate_hz=frame_rate_hz, landmarks=points, calibration_source=calibration.source,
                    warnings=warnings)
 
     @property
@@ -138,6 +146,10 @@ class Scan(ScanContent):
             raise IndexError(f"frames {start}..{stop} of {self.n_frames}")
         return self.source.read(start, stop)
 
+    def filled(self) -> "Scan":
+        """This scan with frames that carry no valid image showing the one before: such repeats are not measured."""
+        return self if self.image_ok is None else replace(self, source=FilledFrames(self.source, self.image_ok))
+
     def kept(self) -> "Scan":
         """This scan with its frames kept in memory once they are read, if that takes no more than `KEPT_BYTES`."""
         small = self.n_frames * self.shape[0] * self.shape[1] <= KEPT_BYTES
@@ -150,13 +162,24 @@ class Scan(ScanContent):
 
     @property
     def T_first_frame_tracked(self) -> Array | None:
-        """Tracked trajectory [N, 4, 4], image mm of frame i -> image mm of frame 0 (NaN where untracked).
+        """Tracked trajectory [N, 4, 4], image mm of frame i -> that of the first tracked frame (NaN where untracked).
 
-        None without tracking, without an image-to-tool calibration, or where frame 0 is untracked.
+        None without tracking, or without an image-to-tool calibration.
         """
-        if self.T_world_tool is None or self.T_tool_image is None or not np.isfinite(self.T_world_tool[0]).all():
+        if self.T_world_tool is None or self.T_tool_image is None:
             return None
-        return geometry.image_trajectory(self.T_world_tool, self.T_tool_image)
+        tracked = np.isfinite(self.T_world_tool).all(axis=(1, 2))
+        if not tracked.any():
+            return None
+        T_world_image = self.T_world_tool @ self.T_tool_image
+        return geometry.inverse(T_world_image[np.argmax(tracked)]) @ T_world_image
+
+    def tracked_beside(self, T_first_frame: Array) -> Array | None:
+        """The tracked trajectory in image mm of frame 0; if that is untracked, by an estimate of the first that is."""
+        tracked = self.T_first_frame_tracked
+        if tracked is None:
+            return None
+        return np.asarray(T_first_frame[np.argmax(np.isfinite(tracked).all(axis=(1, 2)))] @ tracked)
 
 
 def _named(name: Any) -> str:

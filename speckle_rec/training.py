@@ -99,11 +99,11 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
         If the scan has no usable poses or too few pairs of speckle.
     """
     keep_freed()
-    scan = scan.kept()
+    scan = scan.filled().kept()
     T_image = scan.T_first_frame_tracked
-    if T_image is None:
-        raise InputError(f"{scan.path or scan.name}: expected tracked poses (tforms and an image calibration), found "
-                         "none; calibrate on tracked scans")
+    if T_image is None or not np.isfinite(T_image[0]).all():
+        raise InputError(f"{scan.path or scan.name}: expected tracked poses (tforms and an image calibration) from the "
+                         "first frame on, found none; calibrate on tracked scans")
     report = progress or (lambda stage, done, total: None)
     found = find(sample_frames(scan), scan.scale)
     images = WorkingImages.of(scan, found.geometry)

@@ -131,7 +131,7 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
     Parameters
     ----------
     scan : a `Scan`, or pairs (index of the first frame, frames uint8 [n, rows, columns]).
-    T_first_frame : [N, 4, 4]; frames whose pose is not finite are left out.
+    T_first_frame : [N, 4, 4]; frames whose pose is not finite, or that carry no valid image, are left out.
     geometry : field of view of the probe and the scale of its pixels.
     spacing_mm : voxel edge; see `plan`.
     interpolation : NEAREST pastes a pixel into the voxel it lies in, LINEAR shares it among eight.
@@ -159,6 +159,8 @@ def compound_scan(scan: _HasBlocks | Iterable[tuple[int, NDArray[np.uint8]]], T_
         raise InputError(f"compounding: device: expected cpu or gpu, found {checks.described(device)}")
     hole_radius = checks.whole(hole_radius, "compounding: hole_radius", 0, 100)
     T = checks.numbers(T_first_frame, "compounding: poses", ("N", 4, 4), finite=False)
+    if (image_ok := getattr(scan, "image_ok", None)) is not None:
+        T = np.where(image_ok[:, None, None], T, np.nan)
     grid = plan(T, geometry, spacing_mm, roi_mm=roi_mm, max_bytes=max_bytes)
     A = _grid_from_pixel(T, geometry.scale, grid)
     mask = geometry.mask() if clip_to_fan else np.ones(geometry.shape, bool)

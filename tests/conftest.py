@@ -14,7 +14,7 @@ import pytest
 from small_scans import random_poses, speckle
 
 from speckle_rec import geometry
-from speckle_rec.io import results, tusrec
+from speckle_rec.io import calib, results, tusrec
 from speckle_rec.result import Reconstruction
 
 hypothesis.settings.register_profile("untimed", deadline=None,      # a busy machine is no failure
@@ -28,6 +28,8 @@ def scan_file(tmp_path) -> Path:
     path = tmp_path / "frames_transfs" / "007" / "RH_rotation.h5"
     path.parent.mkdir(parents=True)
     tusrec.write_scan(path, speckle(6), random_poses(6))
+    known = calib.built_in()
+    calib.write_challenge(tmp_path / "calib_matrix.csv", known.scale, known.T_tool_image)
     return path
 
 

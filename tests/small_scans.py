@@ -1,5 +1,7 @@
 """Small scans and poses for tests."""
 
+from functools import partial
+
 import h5py
 import numpy as np
 
@@ -7,6 +9,9 @@ from speckle_rec import geometry
 from speckle_rec.io import calib, tusrec
 
 ROWS, COLUMNS = 48, 64
+PIXEL_MM = (0.23, 0.22)
+
+write_scan = partial(tusrec.write_scan, pixel_mm=PIXEL_MM)     # a scan that tells its pixel size
 
 
 def speckle(n_frames: int, seed: int = 0) -> np.ndarray:

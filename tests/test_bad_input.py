@@ -7,13 +7,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from small_scans import random_poses, speckle
+from small_scans import random_poses, speckle, write_scan
 
 from speckle_rec import config
 from speckle_rec.calibration import DEFAULT_FILE, Calibration
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError
-from speckle_rec.io import calib, plus, trajectory, tusrec
+from speckle_rec.io import calib, plus, trajectory
 from speckle_rec.scan import Scan
 
 BAD_CALIBRATION = {
@@ -46,7 +46,7 @@ def external(path: Path) -> Path:
 
 
 def cut(path: Path) -> Path:
-    tusrec.write_scan(path, speckle(40))
+    write_scan(path, speckle(40))
     path.write_bytes(path.read_bytes()[:40_000])
     return path
 
@@ -81,7 +81,9 @@ BAD_SCANS = {
     "text frames": ("a.h5", lambda p: h5(p, frames=np.full((3, 48, 64), b"x")), "uint8"),
     "external link": ("a.h5", external, "link"),
     "nothing stored": ("a.h5", empty_chunks, "no frame is stored"),
-    "poses of another scan": ("a.h5", lambda p: h5(p, frames=speckle(3), tforms=random_poses(4)), "one pose a frame"),
+    "no pixel size": ("a.h5", lambda p: h5(p, frames=speckle(3)), "--pixel-mm"),
+    "no pixel size mha": ("a.mha", lambda p: plus.write(p, iter([(0, speckle(3))]), (3, 48, 64), random_poses(3)),
+                          "--pixel-mm"),
     "text mha": ("a.mha", lambda p: p.write_text("hello"), "MetaImage"),
     "binary mha": ("a.mha", lambda p: p.write_bytes(bytes(10_000)), "MetaImage"),
     "truncated mha": ("a.mha", mha, "truncated"),
@@ -170,13 +172,13 @@ def test_nan_tforms_are_flagged(tmp_path, capsys, fake_pipeline, n, bad):
     T = random_poses(n)
     if bad is not None:
         T[bad] = np.nan
-    tusrec.write_scan(tmp_path / "a.h5", speckle(n), T)
+    write_scan(tmp_path / "a.h5", speckle(n), T)
     assert main(["reconstruct", str(tmp_path / "a.h5"), "-o", str(tmp_path / "out"), "--no-volume"]) == 0
     assert ("warning" in capsys.readouterr().err) == (bad is not None)
 
 
 def test_one_frame_is_the_identity_with_a_warning(tmp_path, capsys):
-    tusrec.write_scan(tmp_path / "a.h5", speckle(1))
+    write_scan(tmp_path / "a.h5", speckle(1))
     assert main(["reconstruct", str(tmp_path / "a.h5"), "-o", str(tmp_path / "out"), "--no-volume"]) == 0
     assert "one frame" in capsys.readouterr().err
     with h5py.File(tmp_path / "out" / "poses.h5") as file:

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from scenes import SECTOR
-from small_scans import random_poses, speckle
+from small_scans import random_poses, speckle, write_scan
 
 from speckle_rec import cli, fit_machine, protocol, training
 from speckle_rec import geometry as se3
@@ -19,7 +19,6 @@ from speckle_rec.curves import USUAL_MIX, Curves
 from speckle_rec.errors import InputError
 from speckle_rec.fan import Hand
 from speckle_rec.heldout import judge_pairs
-from speckle_rec.io import tusrec
 from speckle_rec.probe import cells
 from speckle_rec.report import calibration as plots
 
@@ -223,7 +222,7 @@ def test_the_verb_in_shards_and_in_one_run(tmp_path, records, monkeypatch, capsy
     for name in known:
         path = tmp_path / "data" / "frames_transfs" / name[3:6] / "RH_rotation.h5"
         path.parent.mkdir(parents=True)
-        tusrec.write_scan(path, speckle(6), random_poses(6))
+        write_scan(path, speckle(6), random_poses(6))
     collected = []
 
     def collect(scan, **options):

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_scans import random_poses, speckle
+from small_scans import random_poses, speckle, write_scan
 
 from speckle_rec.cli import main
-from speckle_rec.io import tusrec
 
 QUICK = ["--no-volume", "--no-progress"]
 
@@ -90,7 +89,7 @@ def test_finished_work_is_skipped(tmp_path, scan_file, capsys):
 
 
 def test_a_result_of_another_scan_is_not_taken_for_ours(tmp_path, scan_file, capsys):
-    tusrec.write_scan(tmp_path / "b.h5", speckle(3))
+    write_scan(tmp_path / "b.h5", speckle(3))
     assert main(["reconstruct", str(scan_file), "-o", "out", "-q", *QUICK]) == 0
     assert main(["reconstruct", "b.h5", "-o", "out", "-q", *QUICK]) == 2
     assert "another scan" in capsys.readouterr().err
@@ -98,7 +97,7 @@ def test_a_result_of_another_scan_is_not_taken_for_ours(tmp_path, scan_file, cap
 
 def test_several_scans_keep_what_succeeded(tmp_path, capsys):
     for name in ("a", "c"):
-        tusrec.write_scan(tmp_path / f"{name}.h5", speckle(3))
+        write_scan(tmp_path / f"{name}.h5", speckle(3))
     (tmp_path / "b.h5").write_text("damaged")
     assert main(["reconstruct", "*.h5", "-o", "out", *QUICK]) == 1
     out, err = capsys.readouterr()
@@ -118,7 +117,7 @@ def test_unknown_errors_are_one_line_and_do_not_stop_the_others(tmp_path, monkey
     module = types.ModuleType("speckle_rec.pipeline")
     module.reconstruct = broken
     monkeypatch.setitem(sys.modules, "speckle_rec.pipeline", module)
-    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    write_scan(tmp_path / "a.h5", speckle(3))
     assert main(["reconstruct", "a.h5", *QUICK]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "LinAlgError: singular matrix" in err and "Traceback" not in err
@@ -162,7 +161,7 @@ def test_help_names_every_verb(capsys):
 
 
 def test_sequence(tmp_path):
-    tusrec.write_scan(tmp_path / "a.h5", speckle(3), random_poses(3))
+    write_scan(tmp_path / "a.h5", speckle(3), random_poses(3))
     assert main(["reconstruct", "a.h5", "-o", "out", "--sequence", "-q", *QUICK]) == 0
     assert (tmp_path / "out" / "scan.igs.mha").is_file()
 
@@ -188,7 +187,7 @@ def test_help_shows_commands_that_can_be_copied(capsys, verb):
                                           (["export", "out", "--to", "kiti"], "kitti"),
                                           (["reconstruct", "a.h5", "--device", "gpuu"], "gpu")])
 def test_did_you_mean(tmp_path, capsys, words, meant):
-    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    write_scan(tmp_path / "a.h5", speckle(3))
     assert main(["reconstruct", "a.h5", "-o", "out", "-q", *QUICK]) == 0
     assert main(words) == 2
     assert meant in capsys.readouterr().err

@@ -2,11 +2,10 @@
 
 import numba
 import pytest
-from small_scans import dataset
+from small_scans import dataset, write_scan
 
 from speckle_rec.cli import main
 from speckle_rec.evaluation import evaluate_dataset
-from speckle_rec.io import tusrec
 from speckle_rec.workers import set_threads
 from tools.reliability import kill
 from tools.reliability.world import frames, poses
@@ -22,7 +21,7 @@ def threads():
 def test_any_number_of_threads_gives_the_same_files(tmp_path, threads):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("NOT TESTED: one thread against several, on a machine of one core")
-    tusrec.write_scan(tmp_path / "a.h5", frames(60, (120, 160)), poses(60))
+    write_scan(tmp_path / "a.h5", frames(60, (120, 160)), poses(60))
     for jobs in "12":
         assert main(["reconstruct", str(tmp_path / "a.h5"), "-o", str(tmp_path / jobs / "r"), "-j", jobs, "-q"]) == 0
     assert kill.compare(tmp_path / "1", tmp_path / "2") == ["r/config.toml: differs"]      # it says how many

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_scans import dataset, random_poses, speckle
+from small_scans import dataset, random_poses, speckle, write_scan
 
 from speckle_rec import training, workers
 from speckle_rec.cli import main
 from speckle_rec.errors import SpeckleRecError
 from speckle_rec.evaluation import evaluate_dataset
-from speckle_rec.io import tusrec
 from tools.reliability import kill
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +80,7 @@ def small_files():
 
 @pytest.mark.parametrize("arguments", [["--no-volume"], ["--ddf"], ["--sequence"]])
 def test_files_that_may_not_grow(tmp_path, arguments):
-    tusrec.write_scan(tmp_path / "a.h5", speckle(40), random_poses(40))
+    write_scan(tmp_path / "a.h5", speckle(40), random_poses(40))
     process = start(["reconstruct", tmp_path / "a.h5", "-o", tmp_path / "r", "-q", *arguments], preexec_fn=small_files)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1 and err.startswith(TOLD) and err.count("\n") == 1 and "defect" not in err, err
@@ -125,7 +124,7 @@ def test_full_disk(tmp_path, mounted):
 
 def test_read_only_folder(tmp_path, mounted, capsys, fake_pipeline):
     disk = mounted("size=1m,ro")
-    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    write_scan(tmp_path / "a.h5", speckle(3))
     data = dataset(tmp_path / "data", n_frames=12)
     for arguments in (["reconstruct", tmp_path / "a.h5", "-o", disk / "r"], ["evaluate", data, "-o", disk / "e"],
                       ["calibrate", data, "-o", disk / "c.h5"], ["simulate", disk / "d"]):
@@ -136,7 +135,7 @@ def test_read_only_folder(tmp_path, mounted, capsys, fake_pipeline):
 
 def test_a_scan_that_vanishes(tmp_path, capsys, monkeypatch, fake_pipeline):
     for name in "abc":
-        tusrec.write_scan(tmp_path / f"{name}.h5", speckle(3))
+        write_scan(tmp_path / f"{name}.h5", speckle(3))
 
     def lose_the_next(scan, **options):
         (tmp_path / "b.h5").unlink(missing_ok=True)
@@ -164,7 +163,7 @@ def test_interrupted_while_python_imports(after_s):
 
 
 def test_a_scan_that_vanishes_while_it_is_read(tmp_path, capsys, monkeypatch, fake_pipeline):
-    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    write_scan(tmp_path / "a.h5", speckle(3))
 
     def lose_it(scan, **options):
         (tmp_path / "a.h5").unlink()

@@ -27,8 +27,9 @@ def sweep(n=N):
 
 
 def scan_of(timestamps_s=None, T_world_tool=None, **more):
-    return Scan.from_arrays(speckle(N), timestamps_s=timestamps_s, frame_rate_hz=RATE, T_world_tool=T_world_tool,
-                            **more)
+    known = calib.built_in()
+    return Scan.from_arrays(speckle(N), scale=known.scale, T_tool_image=known.T_tool_image,
+                            timestamps_s=timestamps_s, frame_rate_hz=RATE, T_world_tool=T_world_tool, **more)
 
 
 def tum(path, T, times):
@@ -171,7 +172,7 @@ def test_a_result_belongs_to_its_scan(tmp_path, monkeypatch):
     coarse = replace(scan, scale=scan.scale @ np.diag([2, 2, 1, 1.0]))
     assert "pixels of" in given.for_scan(coarse, folder).warnings[0]
     with pytest.raises(InputError, match="expected 6 poses"):
-        given.for_scan(Scan.from_arrays(speckle(6)), folder)
+        given.for_scan(Scan.from_arrays(speckle(6), pixel_mm=0.2), folder)
     with h5py.File(folder / "poses.h5", "a") as file:
         file["T_first_frame"][3] = np.nan
     with pytest.raises(InputError, match="finite"):
@@ -202,6 +203,8 @@ def test_compound_says_in_a_line_what_it_left_out(tmp_path, capsys, monkeypatch)
     T = random_poses(6)
     T[2] = np.nan
     tusrec.write_scan(tmp_path / "a.h5", speckle(6), T)
+    known = calib.built_in()
+    calib.write_challenge(tmp_path / "calib_matrix.csv", known.scale, known.T_tool_image)
     assert main(["compound", "a.h5", "--poses", "tracked", "-o", "v.nrrd", "--spacing-mm", "2"]) == 0
     out, err = capsys.readouterr()
     assert (tmp_path / "v.nrrd").is_file() and "1 of 6 frames are not tracked" in err and "Traceback" not in err

@@ -50,11 +50,11 @@ def test_probe_to_reference_where_a_reference_is_tracked(tmp_path):
         text += f"Seq_Frame{i:04d}_ReferenceToTrackerTransform = {numbers}\n"
         text += f"Seq_Frame{i:04d}_ReferenceToTrackerTransformStatus = {'OK' if i != 1 else 'INVALID'}\n"
     path.write_bytes(text.encode() + b"ElementDataFile = LOCAL\n" + pixels)
-    scan = Scan.open(path)
+    scan = Scan.open(path, pixel_mm=0.2)
     assert scan.tracked_ok.tolist() == [True, False, True]
     for i in (0, 2):
         np.testing.assert_allclose(scan.T_world_tool[i], np.linalg.inv(reference[i]) @ probe[i], atol=1e-9)
-    assert any("pixel size unknown" in w for w in scan.warnings)
+    assert scan.T_tool_image is None and scan.scale[0, 0] == scan.scale[1, 1] == 0.2
 
 
 @pytest.mark.parametrize("lateral, depth", list(itertools.product("MU", "NF")))
@@ -67,7 +67,7 @@ def test_every_orientation_is_turned_to_MF(tmp_path, lateral, depth, transposed)
     path = tmp_path / "a.mha"
     write(path, np.ascontiguousarray(stored), random_poses(2), compress=False)
     path.write_bytes(path.read_bytes().replace(b"Orientation = MF\n", f"Orientation = {code}\n".encode()))
-    scan = Scan.open(path)
+    scan = Scan.open(path, pixel_mm=(0.2, 0.3))
     assert scan.shape == (48, 64)
     np.testing.assert_array_equal(scan.frames(), frames)
 
@@ -123,4 +123,4 @@ def test_damaged_pixels(tmp_path):
         Scan.open(path)
     path.write_bytes(whole[:-3000] + bytes(3000))
     with pytest.raises(InputError, match=r"damaged|truncated"):
-        Scan.open(path).frames()
+        Scan.open(path, pixel_mm=0.2).frames()

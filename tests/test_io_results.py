@@ -28,7 +28,7 @@ def reconstruction(n: int) -> Reconstruction:
 
 
 def test_write_and_read(tmp_path):
-    scan, result = Scan.from_arrays(speckle(5)), reconstruction(5)
+    scan, result = Scan.from_arrays(speckle(5), pixel_mm=0.2), reconstruction(5)
     folder = tmp_path / "out" / "scan"
     summary = results.write(folder, scan, result, config={"a": 1, "none": None, "path": tmp_path}, outputs=SMALL,
                             score={"GPE": 1.0, "GLE": None}, calibration_hash="abc")
@@ -166,7 +166,7 @@ def test_meshio_reads_the_frames_and_the_path(tmp_path):
 def test_evidence_is_kept_beside_the_poses(tmp_path):
     result = reconstruction(5)
     result.evidence.update(phase=np.array(["fan", "fan", "still", "fan", "rock"]), reversals=np.array([2]))
-    results.write(tmp_path / "r", Scan.from_arrays(speckle(5)), result, config={}, outputs=SMALL)
+    results.write(tmp_path / "r", Scan.from_arrays(speckle(5), pixel_mm=0.2), result, config={}, outputs=SMALL)
     with h5py.File(tmp_path / "r" / "poses.h5") as file:
         assert np.asarray(file["evidence/phase"]).astype(str).tolist() == ["fan", "fan", "still", "fan", "rock"]
         assert file["evidence/reversals"][0] == 2
@@ -175,7 +175,7 @@ def test_evidence_is_kept_beside_the_poses(tmp_path):
 
 def test_long_writing_counts_up_to_all_of_it(tmp_path):
     seen: dict[str, list[tuple[int, int]]] = {}
-    results.write(tmp_path / "r", Scan.from_arrays(speckle(5)), reconstruction(5), config={},
+    results.write(tmp_path / "r", Scan.from_arrays(speckle(5), pixel_mm=0.2), reconstruction(5), config={},
                   outputs=results.Outputs(ddf=True, volume=True, sequence=True, report=False),
                   progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))
     assert set(seen) == {"writing ddf", "writing sequence", "writing volume"}

@@ -3,7 +3,7 @@ import dataclasses
 import h5py
 import numpy as np
 import pytest
-from small_scans import random_poses, speckle
+from small_scans import random_poses, speckle, write_scan
 
 from speckle_rec import geometry
 from speckle_rec.errors import InputError
@@ -22,7 +22,7 @@ def test_training_layout(scan_file):
     for j, T in enumerate(scan.T_first_frame_tracked):
         expected = np.linalg.inv(C) @ np.linalg.inv(scan.T_world_tool[0]) @ scan.T_world_tool[j] @ C
         np.testing.assert_allclose(T, expected, atol=1e-9)
-    assert scan.calibration_source.startswith("built-in")
+    assert scan.calibration_source.endswith("calib_matrix.csv")
 
 
 def test_split_layout_and_old_names(tmp_path):
@@ -30,7 +30,7 @@ def test_split_layout_and_old_names(tmp_path):
     poses = tmp_path / "transfs" / "051" / "LH_Per_L_DtP.h5"
     for path in (frames, poses):
         path.parent.mkdir(parents=True)
-    tusrec.write_scan(frames, speckle(3))
+    write_scan(frames, speckle(3))
     with h5py.File(poses, "w") as file:
         file["tforms"] = random_poses(3).astype(np.float32)
     scan = Scan.open(frames)
@@ -42,7 +42,7 @@ def test_split_layout_and_old_names(tmp_path):
 
 
 def test_scan_without_poses(tmp_path):
-    tusrec.write_scan(tmp_path / "a.h5", speckle(2))
+    write_scan(tmp_path / "a.h5", speckle(2))
     scan = Scan.open(tmp_path / "a.h5")
     assert scan.name == "a" and scan.T_world_tool is None and scan.T_first_frame_tracked is None
 
@@ -81,8 +81,9 @@ def test_built_in_calibration_is_the_published_one(shared_data):
 def test_unusable_tforms_are_flagged_not_used(tmp_path):
     T = random_poses(5)
     T[2, 0, 0], T[3] = np.nan, np.diag([1, 1, -1, 1])
-    tusrec.write_scan(tmp_path / "a.h5", speckle(5), T)
-    scan = Scan.open(tmp_path / "a.h5")
+    write_scan(tmp_path / "a.h5", speckle(5), T)
+    calib.write_challenge(tmp_path / "c.csv", np.diag([0.2, 0.2, 1, 1]), np.eye(4))
+    scan = Scan.open(tmp_path / "a.h5", calib=tmp_path / "c.csv")
     assert scan.tracked_ok.tolist() == [True, True, False, False, True]
     assert "2 of 5 frames" in scan.warnings[0]
     assert np.isfinite(scan.T_first_frame_tracked).all(axis=(1, 2)).tolist() == scan.tracked_ok.tolist()
@@ -94,7 +95,7 @@ def test_unusable_tforms_are_flagged_not_used(tmp_path):
 def test_other_pixel_types_are_converted_and_said(tmp_path, dtype, factor, note):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["frames"] = (speckle(3) * factor).astype(dtype)
-    scan = Scan.open(tmp_path / "a.h5")
+    scan = Scan.open(tmp_path / "a.h5", pixel_mm=0.2)
     np.testing.assert_array_equal(scan.frames(), speckle(3))
     assert note in scan.warnings[0]
 
@@ -109,7 +110,7 @@ def test_frames_that_are_kept_are_read_once(monkeypatch):
             read.append((start, stop))
             return frames[start:stop]
 
-    scan = dataclasses.replace(Scan.from_arrays(frames), source=Counted())
+    scan = dataclasses.replace(Scan.from_arrays(frames, pixel_mm=0.2), source=Counted())
     kept = scan.kept()
     for start, stop in ((2, 5), (0, 9), (3, 9), (0, 2), (9, 9)):
         np.testing.assert_array_equal(kept.frames(start, stop), frames[start:stop])
@@ -126,7 +127,7 @@ def test_from_arrays():
     np.testing.assert_allclose(scan.T_first_frame_tracked, geometry.image_trajectory(random_poses(4), np.eye(4)),
                                atol=1e-12)
     with pytest.raises(InputError, match="rigid"):
-        Scan.from_arrays(speckle(2), T_tool_image=2 * np.eye(4))
+        Scan.from_arrays(speckle(2), T_tool_image=2 * np.eye(4), pixel_mm=0.2)
     with pytest.raises(InputError, match="NaN"):
         Scan.from_arrays(np.full((2, 48, 64), np.nan))
 
@@ -135,10 +136,10 @@ def test_reading_stays_within_a_block(tmp_path):
     """Frames come from the file by block: no array of the whole scan is made."""
     import tracemalloc
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("frames", (400, 128, 128), np.uint8, chunks=(1, 128, 128), compression=1)
+        file.create_dataset("frames", (400, 120, 128), np.uint8, chunks=(1, 120, 128), compression=1)
         file["frames"][:] = 7
     tracemalloc.start()
-    total = sum(int(block.sum()) for _, block in Scan.open(tmp_path / "a.h5").blocks(32))
+    total = sum(int(block.sum()) for _, block in Scan.open(tmp_path / "a.h5", pixel_mm=0.2).blocks(32))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert total == 7 * 400 * 128 * 128 and peak < 400 * 128 * 128 / 2
+    assert total == 7 * 400 * 120 * 128 and peak < 400 * 120 * 128 / 2

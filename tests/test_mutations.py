@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_scans import random_poses, speckle
+from small_scans import random_poses, speckle, write_scan
 
 from speckle_rec import config
 from speckle_rec.errors import InputError
-from speckle_rec.io import calib, plus, trajectory, tusrec
+from speckle_rec.io import calib, plus, trajectory
 from speckle_rec.scan import Scan
 from tools.reliability import fuzz
 from tools.reliability.mutations import cases, catalogue
@@ -88,7 +88,7 @@ def test_the_verdict_sees_what_is_wrong(tmp_path, outcome, expected):
 
 def test_the_sandbox_sees_writes_and_poses_that_are_not_rigid(tmp_path):
     (tmp_path / "out").mkdir()
-    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    write_scan(tmp_path / "a.h5", speckle(3))
     with Sandbox(60) as sandbox:
         elsewhere = sandbox.run(["reconstruct", "a.h5", "-o", "elsewhere", "--no-volume"], tmp_path, tmp_path / "out")
         inside = sandbox.run(["reconstruct", "a.h5", "-o", "out/r", "--no-volume"], tmp_path, tmp_path / "out")

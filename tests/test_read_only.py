@@ -46,7 +46,7 @@ def world():
         for free in ("tmp", "out"):
             (folder / free).mkdir()
             (folder / free).chmod(0o1777)
-        tusrec.write_scan(folder / "scan.h5", speckle(3), random_poses(3))
+        tusrec.write_scan(folder / "scan.h5", speckle(3), random_poses(3), pixel_mm=(0.23, 0.22))
         yield folder
 
 

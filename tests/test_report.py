@@ -68,8 +68,8 @@ def result_folder(path, n=120, *, tracked=True, rich=True):
         probe.plot(FAN, frames[0], path / "probe.png")
         made = volume.compound_scan([(0, frames)], T, FAN, 1.5, interpolation="NEAREST")
         nrrd.write(path / "volume.nrrd", made)
-        plots.sheet(path / "frames.jpg", Scan.from_arrays(frames))
-        plots.montage(path / "montage.png", Scan.from_arrays(frames), FAN, np.arange(n) / 20)
+        plots.sheet(path / "frames.jpg", Scan.from_arrays(frames, scale=FAN.scale))
+        plots.montage(path / "montage.png", Scan.from_arrays(frames, scale=FAN.scale), FAN, np.arange(n) / 20)
     return path
 
 

@@ -71,11 +71,10 @@ def test_every_range_has_two_ends():
 
 def test_a_reconstruction_opens_no_connection(tmp_path):
     """The sandbox of the fuzzer hears of every connection and process."""
-    from small_scans import speckle
+    from small_scans import speckle, write_scan
 
-    from speckle_rec.io import tusrec
     from tools.reliability.sandbox import Sandbox
-    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    write_scan(tmp_path / "a.h5", speckle(3))
     with Sandbox(120, figures=True) as sandbox:
         outcome = sandbox.run(["reconstruct", "a.h5", "-o", "out/r", "-q"], tmp_path, tmp_path / "out")
     assert outcome.status == 0 and outcome.alarms == () and outcome.changed == ()

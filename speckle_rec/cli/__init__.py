@@ -62,7 +62,7 @@ def build() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status; known errors are one line on stderr."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    arguments = common.joined_pixel_size(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     for note in caches.notes if {"-v", "--verbose"} & set(arguments) else ():
         common.complain(note)
     try:

@@ -28,7 +28,8 @@ def benchmark(dataset: Dataset, out: Out,
                                 ] = sys.executable,
               timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.1, help="Longest time of a submission for "
                                                        "one scan.")] = TIMEOUT_S,
-              calibration: Calibration = None, scans: Pattern = "*", scheduler: Scheduler = None,
+              calibration: Calibration = None, scans: Pattern = "*", pixel_mm: common.PixelMm = None,
+              scheduler: Scheduler = None,
               config: common.Config = None, device: common.Device = None, jobs: Processes = 1,
               seed: common.Seed = None, overwrite: common.Overwrite = False,
               no_progress: common.NoProgress = False, quiet: common.Quiet = False) -> int:
@@ -41,6 +42,7 @@ def benchmark(dataset: Dataset, out: Out,
     settings, jobs = processes(config, device, seed, jobs)
     chosen = choose(engines, python, settings.device, timeout_s)
     curves, calibration_hash = load_calibration(calibration)
+    size = common.pixel_size(pixel_mm)
     found: dict[str, Evaluation] = {}
     with common.progress_bar(not (no_progress or quiet)) as progress:
         for name, one in chosen.items():
@@ -51,7 +53,7 @@ def benchmark(dataset: Dataset, out: Out,
             found[name] = evaluate_dataset(
                 dataset, out / re.sub(r"[^\w.-]+", "_", name), engine=one, calibration=curves,
                 calibration_hash=calibration_hash, config=settings, scans=scans, jobs=jobs, scheduler=scheduler,
-                overwrite=overwrite, progress=ended)
+                overwrite=overwrite, pixel_mm=size, progress=ended)
     for file, content in (("benchmark.csv", report.csv(found)), ("benchmark.md", report.markdown(found))):
         with staged_file(out / file, overwrite=True) as partial:
             partial.write_text(content, encoding="utf-8")

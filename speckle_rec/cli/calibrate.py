@@ -22,6 +22,8 @@ from ..scan import Scan
 from ..workers import run_all
 from . import common
 
+Image = tuple[Path | None, tuple[float, float] | None]      # image calibration and pixel size that are given
+
 
 def calibrate(
     sources: Annotated[list[str], typer.Argument(metavar="DATASET", help="Tracked scans: a data set in the challenge's "
@@ -46,6 +48,7 @@ def calibrate(
                                                   "dask.distributed cluster (extra [cluster]).")] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Plots beside FILE, as .png.")] = True,
     calib: common.Calib = None,
+    pixel_mm: common.PixelMm = None,
     config: common.Config = None,
     jobs: common.Jobs = None,
     seed: common.Seed = None,
@@ -65,6 +68,7 @@ def calibrate(
     """
     settings = config_file.load(config, jobs=jobs, seed=seed)
     common.set_threads(settings.jobs)
+    size = common.pixel_size(pixel_mm)
     if shard and lens:
         raise InputError("--lens: expected where statistics are fitted, not with --shard")
     if merge and shard:
@@ -83,7 +87,7 @@ def calibrate(
     else:
         kept = out if shard else out.with_name(out.stem + ".statistics.h5")
         paths = _of_shard(common.find_scans(sources), shard)
-        records, failed = _collect(paths, kept, calib, settings, "tracked" if tracked_plane else "estimated",
+        records, failed = _collect(paths, kept, (calib, size), settings, "tracked" if tracked_plane else "estimated",
                                    overwrite, scheduler, not (no_progress or quiet))
         if shard:
             training.write(out, records)
@@ -97,7 +101,8 @@ def calibrate(
         few = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, gain).round().astype(int))]
         with common.progress_bar(not (no_progress or quiet)) as progress:
             done = count(1)
-            scans = [scan for path in few if (scan := Scan.open(path, calib=calib)).T_first_frame_tracked is not None]
+            opened = (Scan.open(path, calib=calib, pixel_mm=size) for path in few)
+            scans = [scan for scan in opened if scan.T_first_frame_tracked is not None]
             calibration = measured(calibration, scans, settings,
                                    lambda name, value: progress("gain", next(done), 2 * len(scans)))
     if report and (plots := available("report.calibration")):
@@ -121,7 +126,7 @@ def _of_shard(paths: list[Path], shard: str | None) -> list[Path]:
     return paths[i - 1::n]
 
 
-def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config_file.Config, planar: str,
+def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.Config, planar: str,
              overwrite: bool, scheduler: str | None, shown: bool) -> tuple[list[training.Record], list[str]]:
     done = [] if overwrite or not kept.exists() else training.read(kept)
     records = {r.name: r for r in done}
@@ -138,13 +143,13 @@ def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config
 
     for path in paths:
         try:
-            name = Scan.open(path, calib=calib).name
+            name = Scan.open(path, calib=image[0], pixel_mm=image[1]).name
         except (SpeckleRecError, OSError, MemoryError) as error:
             fails(path, error)
             continue
         wanted.add(name)
         if name not in records:
-            tasks.append((path.absolute(), calib, settings.seed, settings.jobs, planar))
+            tasks.append((path.absolute(), image, settings.seed, settings.jobs, planar))
     with common.progress_bar(shown) as progress:
         for number, (task, outcome) in enumerate(run_all(measure, tasks, scheduler=scheduler), 1):
             if isinstance(outcome, BaseException):
@@ -159,10 +164,10 @@ def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config
     return training.merge([chosen]), failed
 
 
-def measure(task: tuple[Path, Path | None, int, int, str]) -> training.Record:
+def measure(task: tuple[Path, Image, int, int, str]) -> training.Record:
     """Statistics of one scan; runs wherever its file can be read."""
-    path, calib, seed, jobs, planar = task
-    return training.collect(Scan.open(path, calib=calib), seed=seed, jobs=jobs, planar=planar)
+    path, (calib, size), seed, jobs, planar = task
+    return training.collect(Scan.open(path, calib=calib, pixel_mm=size), seed=seed, jobs=jobs, planar=planar)
 
 
 def _show(out: Path, c: Calibration) -> None:

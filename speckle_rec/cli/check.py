@@ -15,20 +15,21 @@ BYTES_A_FRAME_PIXEL = 0.25
 BASE_BYTES = 600e6
 
 
-def check(scans: common.Scans, calib: common.Calib = None, landmarks: common.Landmarks = None,
-          quiet: common.Quiet = False) -> int:
+def check(scans: common.Scans, calib: common.Calib = None, pixel_mm: common.PixelMm = None,
+          landmarks: common.Landmarks = None, quiet: common.Quiet = False) -> int:
     """Say what is in a scan or a data set, what is missing, and what a reconstruction will cost; writes nothing.
 
     \b
     speckle-rec check scan.h5
     speckle-rec check Freehand_US_data_val_2025
     """
+    size = common.pixel_size(pixel_mm)
     paths = common.find_scans(scans)
     bad, frames, seconds = 0, 0, 0.0
     console = Console(highlight=False)
     for path in paths:
         try:
-            scan = Scan.open(path, calib=calib, landmarks=landmarks)
+            scan = Scan.open(path, calib=calib, landmarks=landmarks, pixel_mm=size)
             scan.frames(scan.n_frames - 1)
         except InputError as error:
             if len(paths) == 1:

@@ -2,8 +2,9 @@
 
 import contextlib
 import glob
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from .. import device as devices
 from ..errors import InputError
-from ..io import tusrec
+from ..io import pixels, tusrec
 
 Report = Callable[[str, int, int], None]
 
@@ -31,10 +32,13 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print run times too, and tracebacks of defects.")]
 Calib = Annotated[Path | None, typer.Option("--calib", metavar="calib_matrix.csv", help="Pixel scale and image-to-tool "
                                             "transform: the challenge's CSV, a 4x4 of PLUS, or a PLUS .xml.")]
+PixelMm = Annotated[str | None, typer.Option("--pixel-mm", metavar="X [Y]", help="Width and height of a pixel in mm, "
+                                             "one number if they are equal, where no file tells.")]
 Landmarks = Annotated[Path | None, typer.Option("--landmarks", metavar="FILE", help="landmark_SSS.h5 of the scan.")]
-Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="TUS-REC .h5, PLUS .igs.mha, a folder or a glob.")]
+Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="TUS-REC .h5, PLUS .igs.mha (.mhd, .nrrd), "
+                                            "3D Slicer .seq.nrrd, a folder or a glob.")]
 
-SUFFIXES = (".h5", ".hdf5", ".mha")
+SUFFIXES = (".h5", ".hdf5", ".mha", ".mhd", ".igs.nrrd", ".seq.nrrd", ".igs.nhdr", ".seq.nhdr")
 NOT_SCANS = ("landmark_", "dataset_keys", "metrics", "poses.h5", "ddf.h5")
 
 
@@ -69,10 +73,9 @@ def find_scans(words: Iterable[str]) -> list[Path]:
         elif path.exists() or not glob.has_magic(word):
             paths = [path]
         else:
-            paths = [p for p in map(Path, sorted(glob.glob(word, recursive=True)))
-                     if p.is_file() and p.suffix.lower() in SUFFIXES]
+            paths = [p for p in map(Path, sorted(glob.glob(word, recursive=True))) if _is_scan(p)]
             if not paths:
-                raise InputError(f"{word}: no scan (.h5, .mha) matches")
+                raise InputError(f"{word}: no scan ({', '.join(SUFFIXES[:6])}) matches")
         found.update(dict.fromkeys(paths))
     return list(found)
 
@@ -81,11 +84,43 @@ def _in_folder(folder: Path) -> list[Path]:
     if tusrec.is_dataset(folder):
         return [entry.path for entry in tusrec.entries(folder)]
     for pattern in ("*", "*/*"):
-        paths = [p for p in sorted(folder.glob(pattern)) if p.is_file() and p.suffix.lower() in SUFFIXES
-                 and not p.name.startswith((".", *NOT_SCANS))]
+        paths = [p for p in sorted(folder.glob(pattern)) if _is_scan(p) and not p.name.startswith(NOT_SCANS)
+                 and not p.relative_to(folder).parts[0].startswith(".")]
         if paths:
             return paths
-    raise InputError(f"{folder}: expected a folder with scans (.h5, .mha), found none")
+    raise InputError(f"{folder}: expected a folder with scans ({', '.join(SUFFIXES[:6])}), found none")
+
+
+def _is_scan(path: Path) -> bool:
+    """By its name; macOS puts a ._ file beside each real one where the disk is another's."""
+    return path.is_file() and path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+
+
+def pixel_size(text: str | None) -> tuple[float, float] | None:
+    """Width and height of ``--pixel-mm``: one number or two, with a space or a comma between."""
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    return pixels.checked([float(word) if _is_number(word) else math.nan for word in words], f"--pixel-mm {text}")
+
+
+def joined_pixel_size(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the one or two numbers after ``--pixel-mm`` in one word: options take as many words every time."""
+    out: list[str] = []
+    for word in arguments:
+        if len(out) > 1 and out[-2] == "--pixel-mm" and _is_number(out[-1]) and _is_number(word):
+            out[-1] += f",{word}"
+        else:
+            out.append(word)
+    return out
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def max_threads() -> int:

@@ -26,6 +26,7 @@ def compound(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.nrrd", help="The volume; .mha, .nii, .nii.gz need "
                                       "the extra [itk].")],
     calib: common.Calib = None,
+    pixel_mm: common.PixelMm = None,
     spacing_mm: Annotated[float | None, typer.Option("--spacing-mm", min=0.02, max=10, help="Voxel size (default 0.5, "
                                                      "coarser where memory asks for it).")] = None,
     interpolation: Annotated[str, typer.Option("--interpolation", metavar="NEAREST|LINEAR", help="A pixel goes into "
@@ -61,7 +62,7 @@ def compound(
     chosen, warning = choose(Config(device=device or "auto").device)
     if warning:
         common.complain(f"warning: {warning}")
-    opened = Scan.open(scan, calib=calib)
+    opened = Scan.open(scan, calib=calib, pixel_mm=common.pixel_size(pixel_mm))
     T_first_frame = (found := given.for_scan(opened, poses)).T_first_frame
     for text in found.warnings:
         common.complain(f"warning: {text}")

@@ -29,9 +29,9 @@ WIDTH = 130
 
 
 def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans: Pattern = "*",
-             scheduler: Scheduler = None, config: common.Config = None, device: common.Device = None,
-             jobs: Processes = 1, seed: common.Seed = None, overwrite: common.Overwrite = False,
-             no_progress: common.NoProgress = False, quiet: common.Quiet = False,
+             pixel_mm: common.PixelMm = None, scheduler: Scheduler = None, config: common.Config = None,
+             device: common.Device = None, jobs: Processes = 1, seed: common.Seed = None,
+             overwrite: common.Overwrite = False, no_progress: common.NoProgress = False, quiet: common.Quiet = False,
              verbose: common.Verbose = False) -> int:
     """Reconstruct every scan of a data set, score it, and set the means beside the published leaderboard.
 
@@ -42,13 +42,15 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
     """
     settings, jobs = processes(config, device, seed, jobs)
     curves, calibration_hash = load_calibration(calibration)
+    size = common.pixel_size(pixel_mm)
     with common.progress_bar(not (no_progress or quiet)) as report:
         def ended(row: Row, done: int, total: int) -> None:
             report("scans", done, total)
             if row.error:
                 common.complain(f"{row.name}: {row.error}")
         found = evaluate_dataset(dataset, out, calibration=curves, calibration_hash=calibration_hash, config=settings,
-                                 scans=scans, jobs=jobs, scheduler=scheduler, overwrite=overwrite, progress=ended)
+                                 scans=scans, jobs=jobs, scheduler=scheduler, overwrite=overwrite,
+                                 pixel_mm=size, progress=ended)
     if not quiet:
         show(found, verbose)
     return 1 if found.failed else 0

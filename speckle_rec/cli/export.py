@@ -75,7 +75,7 @@ def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None,
         where = scan_path or stored.summary.get("path")
         if where is None:
             raise InputError(f"{stored.folder}: the result names no scan file; give --scan")
-        scan = Scan.open(where)
+        scan = Scan.open(where, pixel_mm=(stored.scale[0, 0], stored.scale[1, 1]))
         if scan.n_frames != len(stored.T_first_frame) or scan.shape != stored.shape:
             raise InputError(f"{where}: expected the scan of {stored.folder}: {len(stored.T_first_frame)} frames of "
                              f"{stored.shape}, found {scan.n_frames} of {scan.shape}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from .. import config as config_file
 from .. import geometry
@@ -28,6 +29,7 @@ def reconstruct(
         "-o", "--out", metavar="DIR", help="The result folder of a single scan, or the folder that holds those of "
         "several (default results/SCAN).")] = None,
     calib: common.Calib = None,
+    pixel_mm: common.PixelMm = None,
     calibration: Annotated[Path | None, typer.Option(
         "--calibration", metavar="FILE", help="Speckle calibration (default: the one shipped).")] = None,
     landmarks: common.Landmarks = None,
@@ -52,11 +54,13 @@ def reconstruct(
     speckle-rec reconstruct scan.h5
     speckle-rec reconstruct sweep.igs.mha -o out --sequence
     speckle-rec reconstruct scan.h5 --calibration calibration.h5 --ddf
+    speckle-rec reconstruct sweep.seq.nrrd --pixel-mm .12
     speckle-rec reconstruct 'scans/*.h5' -o results -c config.toml
     """
     settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None)
     common.check_device(settings.device)
     common.set_threads(settings.jobs)
+    size = common.pixel_size(pixel_mm)
     paths, notes = naming.each_once(common.find_scans(scans))
     for note in notes:
         common.complain(note)
@@ -67,7 +71,7 @@ def reconstruct(
     failed: list[str] = []
     for path in paths:
         try:
-            scan = Scan.open(path, calib=calib, landmarks=landmarks)
+            scan = Scan.open(path, calib=calib, landmarks=landmarks, pixel_mm=size)
             folder = (out or DEFAULT_OUT / scan.name) if single else (out or DEFAULT_OUT) / names[path]
             finished = is_finished(folder) and not overwrite
             check_free(folder, overwrite or finished)
@@ -152,24 +156,35 @@ def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
 
 
 def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
-    """Errors against the tracked poses: of steps where both ends are tracked, of the scan where all frames are."""
+    """Errors against the tracked poses: of steps where both ends are tracked, of the scan over the frames that are."""
     truth, score = scan.T_first_frame_tracked, results.available("score")
     if truth is None or score is None or scan.n_frames < 2:
         return None
-    tracked = np.isfinite(truth).all(axis=(1, 2))
+    tracked = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
     true_steps = geometry.steps(truth)
     both = tracked & np.roll(tracked, 1)
     out: dict[str, Any] = {}
     if both[1:].any():
         out["steps"] = vars(score.step_errors(result.T_prev_frame, true_steps, scan.scale, scan.shape, where=both))
-    if not tracked.all():
-        result.warnings.append(f"{int((~tracked).sum())} frames have no tracked pose: "
-                               "the scan as a whole is not scored")
-        return out
-    estimate = result.T_first_frame, result.T_prev_frame
-    true = truth, true_steps, scan.scale, scan.shape, scan.landmarks
+    if (n := int(tracked.sum())) < 2:
+        result.warnings.append(f"{n} of {scan.n_frames} frames have a tracked pose: the scan is not scored")
+        return out or None
+    if n < scan.n_frames:
+        result.warnings.append(f"{scan.n_frames - n} of {scan.n_frames} frames have no tracked pose: the score is that "
+                               f"of the others, from frame {np.argmax(tracked)} on")
+        out["frames_scored"] = n
+    estimate = geometry.among(result.T_first_frame, result.T_prev_frame, tracked)
+    true = *geometry.among(truth, true_steps, tracked), scan.scale, scan.shape, _marks_among(scan.landmarks, tracked)
     better, _ = score.with_mirror_given(*estimate, *true)
     return {**score.evaluate(*estimate, *true).as_dict(), "final_mirror_given": better.final, **out}
+
+
+def _marks_among(landmarks: NDArray[np.int64] | None, tracked: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """Landmarks [L, 3] on the tracked frames, counted among these."""
+    if landmarks is None:
+        return None
+    kept = landmarks[tracked[landmarks[:, 0]]]
+    return np.column_stack([np.cumsum(tracked)[kept[:, 0]] - 1, kept[:, 1:]]) if len(kept) else None
 
 
 def _told(error: Exception, path: Path) -> str:

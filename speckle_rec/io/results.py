@@ -22,7 +22,7 @@ from ..result import Reconstruction
 from ..scan import Scan
 from . import calib as calib_files
 from . import h5write, plus, trajectory
-from .source import attributes, open_h5, read_array, read_dataset
+from .source import attributes, open_h5, read_array, read_dataset, sampled
 from .staging import POSES, SUMMARY, is_complete, staged
 
 Array = NDArray[np.float64]
@@ -162,7 +162,7 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
         file["outline_mm"] = geometry.outline()
         file.create_group(FIELD).attrs.update(kind=geometry.kind, apex_mm=geometry.apex_mm, lateral=geometry.lateral,
                                               radius_mm=geometry.radius_mm, depth_mm=geometry.depth_mm)
-        if (tracked := scan.T_first_frame_tracked) is not None:
+        if (tracked := scan.tracked_beside(result.T_first_frame)) is not None:
             file["T_first_frame_tracked"] = tracked
         for name, values in result.evidence.items():
             file[f"evidence/{name}"] = values.astype(bytes) if values.dtype.kind == "U" else values
@@ -207,7 +207,8 @@ def write_sequence(path: Path, scan: Scan, T_first_frame: Array,
 
     T_tool_image = np.eye(4) if scan.T_tool_image is None else scan.T_tool_image
     plus.write(path, blocks(), (scan.n_frames, *scan.shape), T_first_frame @ inverse(T_tool_image),
-               image_to_probe=calib_files.to_plus(scan.scale, T_tool_image), timestamps_s=timestamps(scan))
+               image_to_probe=calib_files.to_plus(scan.scale, T_tool_image), timestamps_s=timestamps(scan),
+               image_ok=scan.image_ok)
 
 
 def read(folder: Path) -> Stored:
@@ -318,8 +319,7 @@ def probe_geometry(scan: Scan, result: Reconstruction | None = None) -> ProbeGeo
     """The field of view the reconstruction found, else the one that some of the frames show."""
     found = None if result is None else result.geometry
     if found is None:
-        chosen = np.unique(np.linspace(0, scan.n_frames - 1, 24).astype(int))
-        found = probe.find(np.concatenate([scan.frames(i, i + 1) for i in chosen]), scan.scale).geometry
+        found = probe.find(sampled(scan.filled().source), scan.scale).geometry
     return found
 
 
@@ -342,7 +342,7 @@ def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: Probe
     compounding, nrrd, plots = available("volume"), available("io.nrrd"), available("report.plots")
     if not (compounding and nrrd):
         return {}
-    T, truth = result.T_first_frame, scan.T_first_frame_tracked
+    T, truth = result.T_first_frame, scan.tracked_beside(result.T_first_frame)
     volume = compounding.compound_scan(scan, T, geometry, device=str(result.numbers.get("device", "cpu")),
                                        progress=lambda done, total: progress("writing volume", done, total))
     nrrd.write(out / FILES["volume"], volume, accumulation=out / "accumulation.nrrd")
@@ -363,9 +363,9 @@ def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeG
     if plots := available("report.plots"):
         plots.sheet(out / "frames.jpg", scan)
         plots.montage(out / "montage.png", scan, geometry, timestamps(scan))
-        plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.T_first_frame_tracked, result.confidence,
-                         geometry=geometry, covariance=result.covariance, timestamps_s=timestamps(scan),
-                         evidence=result.evidence)
+        plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.tracked_beside(result.T_first_frame),
+                         result.confidence, geometry=geometry, covariance=result.covariance,
+                         timestamps_s=timestamps(scan), evidence=result.evidence)
 
 
 def write_report(folder: Path) -> None:

@@ -47,6 +47,7 @@ class ScanContent:
     T_tool_image: Array | None = None
     T_world_tool: Array | None = None
     tracked_ok: NDArray[np.bool_] | None = None
+    image_ok: NDArray[np.bool_] | None = None
     timestamps_s: Array | None = None
     frame_rate_hz: float = 20.0
     landmarks: NDArray[np.int64] | None = None
@@ -86,6 +87,7 @@ class H5Frames:
             self._to_uint8, self.note = converter(data, what)
             self.n_frames = int(data.shape[0])
             self.shape = (int(data.shape[1]), int(data.shape[2]))
+            self.chunks: tuple[int, ...] | None = data.chunks
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         with open_h5(self._path) as file:
@@ -112,6 +114,31 @@ class KeptFrames:
             self._frames[wanted] = self._source.read(start, stop)
             self._read[wanted] = True
         return self._frames[wanted]
+
+
+class FilledFrames:
+    """Frames of another source; those that are no images (not `ok` [N]) show the last one before that is.
+
+    At the start, where there is none, they show the first.
+    """
+
+    def __init__(self, source: FrameSource, ok: NDArray[np.bool_]):
+        self._source = source
+        self.n_frames, self.shape = source.n_frames, source.shape
+        self._shown = np.maximum.accumulate(np.where(ok, np.arange(len(ok)), int(np.argmax(ok))))
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        frames = self._source.read(start, stop).copy()
+        for k, shown in enumerate(self._shown[start:stop], start):
+            if shown != k:
+                frames[k - start] = self._source.read(shown, shown + 1)[0]
+        return frames
+
+
+def sampled(source: FrameSource, n: int = 24) -> NDArray[np.uint8]:
+    """Up to `n` frames [n, rows, columns] spread evenly over a source."""
+    picks = np.unique(np.linspace(0, source.n_frames - 1, min(n, source.n_frames)).round().astype(int))
+    return np.concatenate([source.read(int(k), int(k) + 1) for k in picks])
 
 
 def one_line(error: BaseException, limit: int = 160) -> str:
@@ -267,8 +294,9 @@ def check_shape(shape: tuple[int, ...] | None, what: str) -> None:
     if shape[0] == 0:
         raise InputError(f"{what}: expected at least one frame, found none")
     if min(shape[1:]) < 16 or max(shape[1:]) > MAX_SIDE_PX:
-        raise InputError(f"{what}: expected images of 16 to {MAX_SIDE_PX} pixels a side, "
-                         f"found {shape[1]} rows x {shape[2]} columns")
+        last = f"; if the last axis counts the frames, store np.moveaxis(frames, 2, 0), {list(shape)}"
+        raise InputError(f"{what}: expected frames [N, rows, columns] of 16 to {MAX_SIDE_PX} pixels a side, "
+                         f"found {shape[1]} rows x {shape[2]} columns{last if shape[2] < 16 <= shape[0] else ''}")
 
 
 def _check_storage(data: h5py.Dataset, what: str) -> None:

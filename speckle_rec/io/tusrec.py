@@ -6,7 +6,7 @@ each NAME), ``calib_matrix.csv`` and ``dataset_keys.h5``, whose keys are ``subSS
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,19 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import check_rigid
+from . import axes, h5write, pixels
 from . import calib as calib_files
-from . import h5write
 from .calib import ImageCalibration
-from .source import H5_ERRORS, H5Frames, ScanContent, check_name, h5_dataset, one_line, open_h5, read_dataset
+from .source import (
+    H5_ERRORS,
+    H5Frames,
+    ScanContent,
+    check_name,
+    h5_dataset,
+    one_line,
+    open_h5,
+    read_dataset,
+)
 
 FRAME_RATE_HZ = 20.0
 CALIB_NAME = "calib_matrix.csv"
@@ -50,7 +59,8 @@ def entries(root: Path) -> list[Entry]:
     if not root.is_dir():
         raise InputError(f"{root}: expected the folder of a data set, found {'a file' if root.exists() else 'none'}")
     for folder in ("frames_transfs", "frames"):
-        paths = sorted((root / folder).glob("*/*.h5"))
+        paths = [path for path in sorted((root / folder).glob("*/*.h5"))
+                 if not path.name.startswith(".") and not path.parent.name.startswith(".")]
         if paths:
             return [Entry(scan_name(path), path) for path in paths]
     raise InputError(f"{root}: expected frames_transfs/SSS/NAME.h5 or frames/SSS/NAME.h5, found neither")
@@ -61,20 +71,25 @@ def is_dataset(root: Path) -> bool:
     return any((root / folder).is_dir() for folder in ("frames_transfs", "frames"))
 
 
-def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = None) -> ScanContent:
+def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = None,
+              pixel_mm: float | Sequence[float] | None = None) -> ScanContent:
     """Read what surrounds the frames of a TUS-REC scan; the frames stay in the file.
 
     Raises
     ------
     InputError
-        If the file is not HDF5, has no usable ``frames``, or a calibration or landmark file is damaged.
+        If the file is not HDF5, has no usable ``frames``, nothing tells the pixel size, or a calibration or landmark
+        file is damaged.
     """
     name = check_name(scan_name(path), path)
     _refuse_pose_file(path)
-    source = H5Frames(path)
-    warnings = [] if source.note is None else [source.note]
-    calibration = find_calibration(path, source.shape, calib)
-    warnings += calibration.warnings
+    stored = H5Frames(path)
+    warnings = [] if stored.note is None else [stored.note]
+    source, turned = axes.upright(path, stored, n_poses(path))
+    calibration = pixels.settled(
+        str(path), source, pixel_mm=pixel_mm, given=None if calib is None else calib_files.read(calib, source.shape),
+        found=(lambda: pixels.of_h5(path), lambda: beside(path, source.shape)))
+    warnings += [*turned, *calibration.warnings]
     T_world_tool, tracked_ok, notes = _tracked(path, source.n_frames)
     points, more = find_landmarks(path, source.n_frames, source.shape, landmarks)
     return ScanContent(
@@ -84,14 +99,12 @@ def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = No
         warnings=[*warnings, *notes, *more])
 
 
-def find_calibration(path: Path, shape: tuple[int, int], calib: Path | None = None) -> ImageCalibration:
-    """The calibration given, else ``calib_matrix.csv`` beside the scan or up to three parents, else built in."""
-    if calib is not None:
-        return calib_files.read(Path(calib), shape)
+def beside(path: Path, shape: tuple[int, int]) -> ImageCalibration | None:
+    """What ``calib_matrix.csv`` beside a scan or up to three parents says; None where there is none."""
     for folder in surroundings(path):
         if (folder / CALIB_NAME).is_file():
             return calib_files.read(folder / CALIB_NAME, shape)
-    return calib_files.built_in()
+    return None
 
 
 def surroundings(path: Path) -> Iterator[Path]:
@@ -171,16 +184,53 @@ def pose_file(path: Path) -> Path | None:
     return None
 
 
+def n_poses(path: Path) -> int | None:
+    """How many poses the ``tforms`` of a scan hold; None without, or where it is not [N, 4, 4]."""
+    found = pose_file(path)
+    if found is None:
+        return None
+    with open_h5(found) as file:
+        shape = h5_dataset(file, "tforms", found).shape
+    if shape is None or len(shape) != 3:
+        return None
+    return int(shape[0]) if shape[1:] == (4, 4) else int(shape[2]) if shape[:2] == (4, 4) else None
+
+
 def _tracked(path: Path, n_frames: int) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_] | None, list[str]]:
+    """Poses [N, 4, 4], which are usable [N], and warnings: poses judge a result, and bad ones stop none."""
     found = pose_file(path)
     if found is None:
         return None, None, []
     tforms = read_dataset(found, "tforms")
     what = f"{found}: dataset 'tforms'"
-    if tforms.shape != (n_frames, 4, 4) or tforms.dtype.kind not in "fiu":
-        raise InputError(f"{what}: expected numbers [{n_frames}, 4, 4], one pose a frame, "
-                         f"found {tforms.dtype} {tforms.shape}")
-    return validated_poses(tforms, what)
+    wanted = f"{what}: expected numbers [{n_frames}, 4, 4], one pose a frame, found {tforms.dtype} {tforms.shape}"
+    notes = []
+    if tforms.ndim == 3 and tforms.shape[:2] == (4, 4) and tforms.shape[2] != 4:
+        tforms = np.moveaxis(tforms, 2, 0)
+        notes.append(f"{wanted}: frames are taken from the last axis")
+    if tforms.ndim != 3 or tforms.shape[1:] != (4, 4) or not len(tforms) or tforms.dtype.kind not in "fiu":
+        return None, None, [f"{wanted}; the poses are not used"]
+    if _by_column(tforms):
+        tforms = tforms.transpose(0, 2, 1)
+        notes.append(f"{what}: matrices are stored by column, as MATLAB does, and were turned")
+    if len(tforms) > n_frames:
+        notes.append(f"{wanted}: the first {n_frames} are used")
+    elif len(tforms) < n_frames:
+        notes.append(f"{wanted}: the last {n_frames - len(tforms)} frames count as untracked")
+    there = np.arange(n_frames) < len(tforms)
+    filled = np.full((n_frames, 4, 4), np.nan)
+    filled[there] = tforms[:n_frames]
+    T, ok, more = validated_poses(filled, what, there)
+    return T, ok, [*notes, *more]
+
+
+def _by_column(tforms: NDArray) -> bool:
+    """Whether poses [N, 4, 4] are the transposes of what they should be."""
+    with np.errstate(invalid="ignore"):
+        last = np.abs(tforms[:, :, 3] - np.array([0, 0, 0, 1.0])).max(axis=1)
+        moved = np.abs(tforms[:, 3, :3]).max(axis=1)
+    told = np.isfinite(last) & np.isfinite(moved)
+    return bool(told.any() and last[told].max() < 1e-6 and moved[told].max() > 1e-3)
 
 
 def validated_poses(poses: NDArray, what: str, tracked_ok: NDArray[np.bool_] | None = None
@@ -204,9 +254,15 @@ def validated_poses(poses: NDArray, what: str, tracked_ok: NDArray[np.bool_] | N
     return out, ok, [f"{reason} ({int((~ok).sum())} of {len(ok)} frames); they are not used"]
 
 
-def write_scan(path: Path, frames: NDArray[np.uint8], T_world_tool: NDArray[np.float64] | None = None) -> None:
-    """Write a scan in the training layout's file format (``tforms`` as float32, as the challenge has it)."""
+def write_scan(path: Path, frames: NDArray[np.uint8], T_world_tool: NDArray[np.float64] | None = None, *,
+               pixel_mm: tuple[float, float] | None = None) -> None:
+    """Write a scan in the training layout's file format (``tforms`` as float32, as the challenge has it).
+
+    `pixel_mm` is written as an attribute of the frames, for scans without a ``calib_matrix.csv``.
+    """
     with h5write.create(path) as file:
-        file.create_dataset("frames", data=np.asarray(frames, np.uint8))
+        data = file.create_dataset("frames", data=np.asarray(frames, np.uint8))
+        if pixel_mm is not None:
+            data.attrs["pixel_mm"] = np.asarray(pixel_mm, np.float64)
         if T_world_tool is not None:
             file.create_dataset("tforms", data=np.asarray(T_world_tool, np.float32))

@@ -115,7 +115,7 @@ def build(root: Path) -> Path:
     (root / "plus.xml").write_text(f'<PlusConfiguration><CoordinateDefinitions><Transform From="Image" To="Probe" '
                                    f'Matrix="{text}"/></CoordinateDefinitions></PlusConfiguration>\n')
     shutil.copy(DEFAULT_FILE, root / "calibration.h5")
-    tusrec.write_scan(root / "curved.h5", _in_a_fan(frames()))
+    tusrec.write_scan(root / "curved.h5", _in_a_fan(frames()), pixel_mm=(0.23, 0.22))
     (root / "config.toml").write_text('device = "cpu"\njobs = 1\nseed = 3\nfusion = "revisits"\n')
     _write_result(root, T)
     training.write(root / "statistics.h5", [training.collect(Scan.open(root / SCAN), jobs=1)])
