@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # that they wait for where other programs run beside them: docs/BENCHMARKS.md, rate.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+__version__ = "0.1.0"
 __all__ = ["Calibration", "Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]
 
 _HOMES = {"Calibration": "calibration", "Config": "config", "Curves": "decorrelation", "reconstruct": "pipeline",

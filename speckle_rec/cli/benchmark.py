@@ -2,27 +2,27 @@
 
 import re
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from ..challenge import PREFIX, Submission
-from ..engines import ENGINES, engine
 from ..errors import InputError
-from ..evaluation import Evaluation, Row, evaluate_dataset
 from ..io.staging import staged_file
-from ..report import benchmark as report
-from . import common
-from .evaluate import Calibration, Dataset, Out, Pattern, Processes, Scheduler, processes, wide_console
-from .reconstruct import load_calibration
+from . import common, tables
+from .evaluate import Calibration, Dataset, Out, Pattern, Processes, Scheduler, processes
+
+if TYPE_CHECKING:
+    from ..challenge import Submission
+    from ..evaluation import Evaluation, Row
 
 HEADINGS = {"final_mirror_given": "mirror given", "runtime_s": "s/scan", "frames_per_s": "frames/s"}
+# What a narrow terminal does without, in this order.
+LAST = ("frames/s", "LLE", "GLE", "scans", "LPE", "GPE", "local", "global", "s/scan", "failed", "mirror given")
 
 
 def benchmark(dataset: Dataset, out: Out,
-              engines: Annotated[str, typer.Option("--engines", metavar="a,b,c", help=f"Of {', '.join(ENGINES)}, and "
-                                                   f"{PREFIX}PATH/predict_ddfs.py for anyone's submission.")],
+              engines: Annotated[str, typer.Option("--engines", metavar="a,b,c", help="Of identity, prior, inplane, "
+                                                   "speckle, and challenge:PATH/predict_ddfs.py for anyone's submission.")],
               python: Annotated[str, typer.Option("--python", metavar="FILE", help="Interpreter for the submissions.")
                                 ] = sys.executable,
               calibration: Calibration = None, scans: Pattern = "*", scheduler: Scheduler = None,
@@ -35,13 +35,16 @@ def benchmark(dataset: Dataset, out: Out,
     speckle-rec benchmark val --engines identity,prior,inplane,speckle -o benchmark
     speckle-rec benchmark val --engines speckle,challenge:entry/predict_ddfs.py --python entry/.venv/bin/python -o both
     """
+    from ..evaluation import evaluate_dataset
+    from ..report import benchmark as report
+    from .reconstruct import load_calibration
     settings, jobs = processes(config, device, seed, jobs)
     chosen = choose(engines, python, settings.device)
     curves, calibration_hash = load_calibration(calibration)
     found: dict[str, Evaluation] = {}
     with common.progress_bar(not (no_progress or quiet)) as progress:
         for name, one in chosen.items():
-            def ended(row: Row, done: int, total: int, name: str = name) -> None:
+            def ended(row: "Row", done: int, total: int, name: str = name) -> None:
                 progress(name, done, total)
                 if row.error:
                     common.complain(f"{name}: {row.name}: {row.error}")
@@ -60,7 +63,7 @@ def benchmark(dataset: Dataset, out: Out,
     return 1 if any(one.failed for one in found.values()) else 0
 
 
-def choose(words: str, python: str, device: str) -> dict[str, str | Submission]:
+def choose(words: str, python: str, device: str) -> "dict[str, str | Submission]":
     """Engines by the names they go by in tables; checked before any work is done.
 
     Raises
@@ -68,6 +71,8 @@ def choose(words: str, python: str, device: str) -> dict[str, str | Submission]:
     InputError
         For an unknown engine, or a submission that is not there.
     """
+    from ..challenge import PREFIX, Submission
+    from ..engines import ENGINES, engine
     chosen: dict[str, str | Submission] = {}
     for word in filter(None, map(str.strip, words.split(","))):
         one: str | Submission = Submission.of(word, python, device) if word.startswith(PREFIX) else word
@@ -82,13 +87,16 @@ def choose(words: str, python: str, device: str) -> dict[str, str | Submission]:
     return chosen
 
 
-def show(found: dict[str, Evaluation]) -> None:
+def show(found: "dict[str, Evaluation]") -> None:
     """Print the table."""
-    table = Table("engine", *(HEADINGS.get(column, column) for column in report.COLUMNS))
-    table.columns[0].no_wrap = True
-    for column in table.columns[1:]:
-        column.justify = "right"
+    from ..report import benchmark as report
+    screen = tables.console()
+    rows = []
     for name, evaluation in found.items():
         values = report.figures(evaluation)
-        table.add_row(name, *(report.text(values.get(column)) for column in report.COLUMNS))
-    wide_console().print(table)
+        rows.append((name, [tables.number(values.get(column)) for column in report.COLUMNS]))
+    headings = [HEADINGS.get(column, column) for column in report.COLUMNS]
+    table, left_out = tables.fitted("engine", headings, rows, screen.width, last=LAST)
+    screen.print(table)
+    screen.print("GPE, GLE, LPE, LLE: errors in mm" if not left_out else
+                 f"errors in mm; too narrow for {', '.join(left_out)}: benchmark.csv has all", soft_wrap=True)

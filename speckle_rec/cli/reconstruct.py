@@ -3,20 +3,21 @@
 import dataclasses
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from .. import config as config_file
-from .. import geometry
-from ..calibration import Calibration
 from ..errors import InputError, SpeckleRecError
-from ..io import results
 from ..io.staging import check_free, is_complete
-from ..result import Reconstruction
-from ..scan import Scan
-from . import common, tables
+from ..wording import counted
+from . import common, cost, tables
+
+if TYPE_CHECKING:
+    from ..calibration import Calibration
+    from ..io.results import Outputs
+    from ..result import Reconstruction
+    from ..scan import Scan
 
 DEFAULT_OUT = Path("results")
 
@@ -53,6 +54,8 @@ def reconstruct(
     speckle-rec reconstruct scan.h5 --calibration calibration.h5 --ddf
     speckle-rec reconstruct 'scans/*.h5' -o results -c config.toml
     """
+    from ..io import results
+    from ..scan import Scan
     settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None)
     common.check_device(settings.device)
     common.set_threads(settings.jobs)
@@ -72,7 +75,9 @@ def reconstruct(
             else:
                 check_free(folder, overwrite)
                 finished = False
-                with common.progress_bar(not (no_progress or quiet)) as report:
+                usual_s = cost.usual_s(scan.n_frames, scan.shape, outputs)
+                with common.progress_bar(not (no_progress or quiet), lines=scan.name if verbose else None,
+                                         usual_s=usual_s) as report:
                     summary = run_scan(scan, folder, settings, calibration=calibration, outputs=outputs,
                                        overwrite=overwrite, progress=report)
         except Exception as error:
@@ -92,8 +97,8 @@ def reconstruct(
     return 1 if failed else 0
 
 
-def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
-             outputs: results.Outputs | None = None, overwrite: bool = False,
+def run_scan(scan: "Scan", folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
+             outputs: "Outputs | None" = None, overwrite: bool = False,
              progress: common.Report | None = None) -> dict[str, Any]:
     """Reconstruct a scan, score it where it is tracked, write its folder, and return the summary.
 
@@ -102,6 +107,7 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
     InputError
         If the scan, the calibration or the folder will not do.
     """
+    from ..io import results
     from ..pipeline import reconstruct as estimate
     curves, calibration_hash = load_calibration(calibration)
     if scan.n_frames == 1:
@@ -118,15 +124,19 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
                          calibration_hash=calibration_hash, outputs=outputs, overwrite=overwrite, progress=progress)
 
 
-def single_frame() -> Reconstruction:
+def single_frame() -> "Reconstruction":
     """The result of a scan of one frame: the identity."""
+    import numpy as np
+
+    from ..result import Reconstruction
     eye = np.eye(4)[None]
     return Reconstruction(eye, eye.copy(), np.zeros((1, 6, 6)), np.zeros(1, np.float32),
                           warnings=["the scan has one frame: there is no motion to reconstruct"])
 
 
-def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
+def load_calibration(path: Path | None) -> "tuple[Calibration | None, str]":
     """The speckle calibration of a file (None: the one shipped) and what tells it from others."""
+    from ..calibration import Calibration
     if path is None:
         return None, Calibration.shipped().hash
     if not path.is_file():
@@ -135,8 +145,12 @@ def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
     return made, made.hash
 
 
-def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
+def score_of(scan: "Scan", result: "Reconstruction") -> dict[str, Any] | None:
     """Errors against the tracked poses: of steps where both ends are tracked, of the scan where all frames are."""
+    import numpy as np
+
+    from .. import geometry
+    from ..io import results
     truth, score = scan.T_first_frame_tracked, results.available("score")
     if truth is None or score is None or scan.n_frames < 2:
         return None
@@ -147,7 +161,7 @@ def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
     if both[1:].any():
         out["steps"] = vars(score.step_errors(result.T_prev_frame, true_steps, scan.scale, scan.shape, where=both))
     if not tracked.all():
-        result.warnings.append(f"{int((~tracked).sum())} frames have no tracked pose: "
+        result.warnings.append(f"{counted(int((~tracked).sum()), 'frame')} without a tracked pose: "
                                "the scan as a whole is not scored")
         return out
     estimate = result.T_first_frame, result.T_prev_frame
@@ -156,7 +170,8 @@ def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
     return {**score.evaluate(*estimate, *true).as_dict(), "final_mirror_given": better.final, **out}
 
 
-def _refuse_other(folder: Path, scan: Scan, settings: config_file.Config) -> None:
+def _refuse_other(folder: Path, scan: "Scan", settings: config_file.Config) -> None:
+    from ..io import results
     stored = results.read(folder).summary
     if stored.get("scan") != scan.name:
         raise InputError(f"{folder}: holds the result of another scan ({stored.get('scan')}); choose another --out")

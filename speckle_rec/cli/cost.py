@@ -1,0 +1,130 @@
+"""What a reconstruction costs on this machine: seconds by stage, for `check` and for the time left."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..io.results import Outputs
+
+PIXELS = 480 * 640
+# Processor seconds on the machine that docs/BENCHMARKS.md ("Rate") speaks of: of a stage as such, a frame of `PIXELS`,
+# and to compile its kernels, once. The stages stand in the order in which they run.
+STAGES_S: Mapping[str, tuple[float, float, float]] = {
+    "probe": (0.4, 0.0012, 0.0),
+    "in-plane motion": (0.1, 0.025, 13.0),
+    "speckle correlation": (0.1, 0.0145, 2.5),
+    "direction": (0.1, 0.0035, 45.0),
+    "revisits": (0.1, 0.015, 0.5),
+    "starts": (0.1, 0.0075, 6.0),
+    "mirror tests": (0.1, 0.0095, 6.0),
+    "orthogonal planes": (0.1, 0.009, 4.0),
+    "batch solve": (0.1, 0.001, 0.0),
+    "fusion": (0.1, 0.0006, 1.0),
+    "writing ddf": (0.1, 0.09, 0.0),
+    "writing sequence": (0.1, 0.004, 0.0),
+    "writing volume": (1.5, 0.02, 9.0),
+    "writing plots": (2.0, 0.001, 0.0),
+}
+# Those whose time is that of images: on all threads, and as long as there are pixels.
+IMAGES = ("in-plane motion", "speckle correlation", "revisits", "writing ddf", "writing sequence", "writing volume")
+START_S = 3.0           # imports, reading, and the report
+PROBE_S = 0.15          # of each of the two probes
+ROUND_S = 9e-5          # of the probe on one quiet core of the same machine
+# Files of kernels that a reconstruction needs, all of which keep what they compile on disk.
+KERNELS = ("cpu", "cells", "hypotheses", "multilaterate", "twists", "cpu_volume")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How fast this machine is just now, of the reference: one thread, and all that the kernels take.
+
+    Attributes
+    ----------
+    one, all : rounds of the probe in a second, in those of a quiet core of the reference.
+    threads : of the kernels.
+    to_compile : part of the kernels that has yet to be compiled, 0..1.
+    """
+
+    one: float = 1.0
+    all: float = 2.0
+    threads: int = 2
+    to_compile: float = 0.0
+
+
+def usual_s(n_frames: int, shape: tuple[int, int], outputs: "Outputs",
+            machine: Machine | None = None) -> dict[str, float]:
+    """Seconds by stage of the reconstruction of a scan, in the order of the stages.
+
+    Parameters
+    ----------
+    shape : rows and columns of the images.
+    outputs : what is to be written.
+    machine : the reference where none is given.
+    """
+    machine = machine or Machine()
+    left_out = {f"writing {name}" for name, wanted in (
+        ("ddf", outputs.ddf), ("sequence", outputs.sequence), ("volume", outputs.volume), ("plots", outputs.report)
+    ) if not wanted}
+    pixels = shape[0] * shape[1] / PIXELS
+    return {stage: (machine.to_compile * compile_s + fixed_s) / machine.one
+            + frame_s * n_frames * (pixels / machine.all if stage in IMAGES else 1 / machine.one)
+            for stage, (fixed_s, frame_s, compile_s) in STAGES_S.items() if stage not in left_out}
+
+
+def seconds(n_frames: int, shape: tuple[int, int], machine: Machine) -> tuple[float, float]:
+    """Seconds that a scan takes with the usual outputs, and those that the kernels take to compile before."""
+    from ..io.results import Outputs
+    whole = sum(usual_s(n_frames, shape, Outputs(), machine).values())
+    warm = sum(usual_s(n_frames, shape, Outputs(), replace(machine, to_compile=0.0)).values())
+    return warm, whole - warm
+
+
+def measured(threads: int) -> Machine:
+    """This machine, by some tenths of a second of the kind of work that reconstructions do."""
+    return Machine(max(_rounds_per_s(1), 1e-3), max(_rounds_per_s(threads), 1e-3), threads, 1 - _compiled())
+
+
+def _rounds_per_s(threads: int) -> float:
+    """Filtered images a second on so many threads, in those of one quiet core of the reference."""
+    import cv2
+    import numpy as np
+    image = np.random.default_rng(0).random((240, 320), np.float32)
+    done = [0] * threads
+    before, end = cv2.getNumThreads(), 0.0
+
+    def work(k: int) -> None:
+        out = np.empty_like(image)
+        while time.perf_counter() < end:
+            cv2.GaussianBlur(image, (9, 9), 2.0, dst=out)
+            done[k] += 1
+
+    cv2.setNumThreads(1)
+    try:
+        helpers = [threading.Thread(target=work, args=(k,)) for k in range(threads)]
+        started = time.perf_counter()
+        end = started + PROBE_S
+        for helper in helpers:
+            helper.start()
+        for helper in helpers:
+            helper.join()
+        return sum(done) * ROUND_S / (time.perf_counter() - started)
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _compiled() -> float:
+    """Part of the files of `KERNELS` whose compiled code lies on disk and is not older than the file."""
+    from numba.core.dispatcher import Dispatcher
+    found = 0
+    for name in KERNELS:
+        module = import_module(f"speckle_rec.kernels.{name}")
+        source = Path(str(module.__file__))
+        kept = {kernel.stats.cache_path for kernel in vars(module).values() if isinstance(kernel, Dispatcher)} - {None}
+        found += any(file.stat().st_mtime >= source.stat().st_mtime
+                     for folder in kept for file in Path(folder).glob(f"{source.stem}.*.nbi"))
+    return found / len(KERNELS)
