@@ -22,7 +22,8 @@ LAST = ("frames/s", "LLE", "GLE", "scans", "LPE", "GPE", "local", "global", "s/s
 
 def benchmark(dataset: Dataset, out: Out,
               engines: Annotated[str, typer.Option("--engines", metavar="a,b,c", help="Of identity, prior, inplane, "
-                                                   "speckle, and challenge:PATH/predict_ddfs.py for anyone's submission.")],
+                                                   "speckle-smooth, speckle, and challenge:PATH/predict_ddfs.py for "
+                                                   "anyone's submission.")],
               python: Annotated[str, typer.Option("--python", metavar="FILE", help="Interpreter for the submissions.")
                                 ] = sys.executable,
               calibration: Calibration = None, scans: Pattern = "*", scheduler: Scheduler = None,

@@ -27,13 +27,14 @@ STAGES_S: Mapping[str, tuple[float, float, float]] = {
     "fusion": (0.1, 0.0006, 1.0),
     "writing ddf": (0.1, 0.09, 0.0),
     "writing sequence": (0.1, 0.004, 0.0),
-    "writing volume": (1.5, 0.02, 9.0),
+    "writing volume": (1.0, 0.017, 9.0),
     "writing plots": (2.0, 0.001, 0.0),
 }
 # Those whose time is that of images: on all threads, and as long as there are pixels.
 IMAGES = ("in-plane motion", "speckle correlation", "revisits", "writing ddf", "writing sequence", "writing volume")
 START_S = 3.0           # imports, reading, and the report
-PROBE_S = 0.15          # of each of the two probes
+PROBE_S = 0.3
+LEAST = 0.2             # of a core: others that leave less will hardly do so all the time
 ROUND_S = 9e-5          # of the probe on one quiet core of the same machine
 # Files of kernels that a reconstruction needs, all of which keep what they compile on disk.
 KERNELS = ("cpu", "cells", "hypotheses", "multilaterate", "twists", "cpu_volume")
@@ -56,7 +57,7 @@ class Machine:
     to_compile: float = 0.0
 
 
-def usual_s(n_frames: int, shape: tuple[int, int], outputs: "Outputs",
+def usual_s(n_frames: int, shape: tuple[int, int], outputs: "Outputs", *, tracked: bool = False,
             machine: Machine | None = None) -> dict[str, float]:
     """Seconds by stage of the reconstruction of a scan, in the order of the stages.
 
@@ -64,6 +65,7 @@ def usual_s(n_frames: int, shape: tuple[int, int], outputs: "Outputs",
     ----------
     shape : rows and columns of the images.
     outputs : what is to be written.
+    tracked : whether the volume is compared with that of tracked poses, which is another one to make.
     machine : the reference where none is given.
     """
     machine = machine or Machine()
@@ -73,48 +75,46 @@ def usual_s(n_frames: int, shape: tuple[int, int], outputs: "Outputs",
     pixels = shape[0] * shape[1] / PIXELS
     return {stage: (machine.to_compile * compile_s + fixed_s) / machine.one
             + frame_s * n_frames * (pixels / machine.all if stage in IMAGES else 1 / machine.one)
+            * (2 if tracked and stage == "writing volume" else 1)
             for stage, (fixed_s, frame_s, compile_s) in STAGES_S.items() if stage not in left_out}
 
 
-def seconds(n_frames: int, shape: tuple[int, int], machine: Machine) -> tuple[float, float]:
+def seconds(n_frames: int, shape: tuple[int, int], machine: Machine, tracked: bool) -> tuple[float, float]:
     """Seconds that a scan takes with the usual outputs, and those that the kernels take to compile before."""
     from ..io.results import Outputs
-    whole = sum(usual_s(n_frames, shape, Outputs(), machine).values())
-    warm = sum(usual_s(n_frames, shape, Outputs(), replace(machine, to_compile=0.0)).values())
+    warm, whole = (sum(usual_s(n_frames, shape, Outputs(), tracked=tracked, machine=one).values())
+                   for one in (replace(machine, to_compile=0.0), machine))
     return warm, whole - warm
 
 
 def measured(threads: int) -> Machine:
-    """This machine, by some tenths of a second of the kind of work that reconstructions do."""
-    return Machine(max(_rounds_per_s(1), 1e-3), max(_rounds_per_s(threads), 1e-3), threads, 1 - _compiled())
-
-
-def _rounds_per_s(threads: int) -> float:
-    """Filtered images a second on so many threads, in those of one quiet core of the reference."""
+    """This machine, by some tenths of a second of work on all threads: what others leave of it counts too."""
     import cv2
     import numpy as np
     image = np.random.default_rng(0).random((240, 320), np.float32)
-    done = [0] * threads
-    before, end = cv2.getNumThreads(), 0.0
+    rounds, busy_s = [0] * threads, [0.0] * threads
 
     def work(k: int) -> None:
         out = np.empty_like(image)
+        started = time.thread_time()
         while time.perf_counter() < end:
             cv2.GaussianBlur(image, (9, 9), 2.0, dst=out)
-            done[k] += 1
+            rounds[k] += 1
+        busy_s[k] = time.thread_time() - started
 
+    before = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    try:
-        helpers = [threading.Thread(target=work, args=(k,)) for k in range(threads)]
-        started = time.perf_counter()
-        end = started + PROBE_S
-        for helper in helpers:
-            helper.start()
-        for helper in helpers:
-            helper.join()
-        return sum(done) * ROUND_S / (time.perf_counter() - started)
-    finally:
-        cv2.setNumThreads(before)
+    helpers = [threading.Thread(target=work, args=(k,)) for k in range(threads)]
+    began = time.perf_counter()
+    end = began + PROBE_S
+    for helper in helpers:
+        helper.start()
+    for helper in helpers:
+        helper.join()
+    cv2.setNumThreads(before)
+    cores = sum(busy_s) / (time.perf_counter() - began)
+    speed = ROUND_S * sum(rounds) / max(sum(busy_s), 1e-6)
+    return Machine(max(speed * cores / threads, LEAST), max(speed * cores, LEAST), threads, 1 - _compiled())
 
 
 def _compiled() -> float:
@@ -124,7 +124,7 @@ def _compiled() -> float:
     for name in KERNELS:
         module = import_module(f"speckle_rec.kernels.{name}")
         source = Path(str(module.__file__))
-        kept = {kernel.stats.cache_path for kernel in vars(module).values() if isinstance(kernel, Dispatcher)} - {None}
+        kept = {str(kernel.stats.cache_path) for kernel in vars(module).values() if isinstance(kernel, Dispatcher)}
         found += any(file.stat().st_mtime >= source.stat().st_mtime
                      for folder in kept for file in Path(folder).glob(f"{source.stem}.*.nbi"))
     return found / len(KERNELS)

@@ -69,7 +69,7 @@ def processes(config: Path | None, device: str | None, seed: int | None, jobs: i
 def show(evaluation: "Evaluation", verbose: bool = False) -> None:
     """Print means, the leaderboard beside them, and what failed."""
     screen = tables.console()
-    means = {"this run": evaluation.mean(), "with the mirror bit given": evaluation.mean("mirror_given")}
+    means = {"this run": evaluation.mean(), "mirror bit given": evaluation.mean("mirror_given")}
     published = {entry.name: {**vars(entry), "global": entry.global_} for entry in leaderboard.ENTRIES}
     shown: list[tuple[dict[str, Any], str, int | None]] = [({**means, **published}, "", len(means))]
     if verbose:
