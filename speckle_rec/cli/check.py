@@ -41,7 +41,7 @@ def check(scans: common.Scans, calib: common.Calib = None, landmarks: common.Lan
         if not quiet:
             if machine is None:
                 machine = cost.measured(common.max_threads())
-            scan_s, compile_s = cost.seconds(scan.n_frames, scan.shape, machine, scan.tracked_ok is not None)
+            scan_s, compile_s = cost.seconds(scan, machine)
             seconds += scan_s + (0 if seconds else compile_s + cost.START_S / machine.one)
             for line in describe(scan, path, scan_s + compile_s + cost.START_S / machine.one, compile_s, machine):
                 screen.print(line, soft_wrap=True)

@@ -1,5 +1,6 @@
 """What a reconstruction costs on this machine: seconds by stage, for `check` and for the time left."""
 
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..io.results import Outputs
+    from ..scan import Scan
 
 PIXELS = 480 * 640
 # Processor seconds on the machine that docs/BENCHMARKS.md ("Rate") speaks of: of a stage as such, a frame of `PIXELS`,
@@ -20,19 +22,23 @@ STAGES_S: Mapping[str, tuple[float, float, float]] = {
     "speckle correlation": (0.1, 0.0145, 2.5),
     "direction": (0.1, 0.0035, 45.0),
     "revisits": (0.1, 0.015, 0.5),
-    "starts": (0.1, 0.0075, 6.0),
-    "mirror tests": (0.1, 0.0095, 6.0),
+    "starts": (0.1, 0.0075, 13.0),
+    "mirror tests": (0.1, 0.0095, 3.0),
     "orthogonal planes": (0.1, 0.009, 4.0),
     "batch solve": (0.1, 0.001, 0.0),
     "fusion": (0.1, 0.0006, 1.0),
     "writing ddf": (0.1, 0.09, 0.0),
     "writing sequence": (0.1, 0.004, 0.0),
-    "writing volume": (1.0, 0.017, 9.0),
+    "writing volume": (0.5, 0.005, 9.0),
     "writing plots": (2.0, 0.001, 0.0),
 }
 # Those whose time is that of images: on all threads, and as long as there are pixels.
 IMAGES = ("in-plane motion", "speckle correlation", "revisits", "writing ddf", "writing sequence", "writing volume")
-START_S = 3.0           # imports, reading, and the report
+# The volume: of a voxel, and of a voxel of the comparison with tracked poses. How many there will be is a guess.
+VOXEL_S, COMPARED_VOXEL_S = 0.65e-6, 0.65e-6
+VOXEL_MM, MOST_VOXELS = 0.5, 200e6
+FRAME_MM, FURTHEST_MM = 0.45, 150.0     # a frame's share of the way across the planes, and all of it
+START_S = 2.5           # imports, reading, and the report
 PROBE_S = 0.3
 LEAST = 0.2             # of a core: others that leave less will hardly do so all the time
 ROUND_S = 9e-5          # of the probe on one quiet core of the same machine
@@ -57,33 +63,37 @@ class Machine:
     to_compile: float = 0.0
 
 
-def usual_s(n_frames: int, shape: tuple[int, int], outputs: "Outputs", *, tracked: bool = False,
-            machine: Machine | None = None) -> dict[str, float]:
+def usual_s(scan: "Scan", outputs: "Outputs", machine: Machine | None = None) -> dict[str, float]:
     """Seconds by stage of the reconstruction of a scan, in the order of the stages.
 
     Parameters
     ----------
-    shape : rows and columns of the images.
     outputs : what is to be written.
-    tracked : whether the volume is compared with that of tracked poses, which is another one to make.
     machine : the reference where none is given.
     """
     machine = machine or Machine()
     left_out = {f"writing {name}" for name, wanted in (
         ("ddf", outputs.ddf), ("sequence", outputs.sequence), ("volume", outputs.volume), ("plots", outputs.report)
     ) if not wanted}
-    pixels = shape[0] * shape[1] / PIXELS
-    return {stage: (machine.to_compile * compile_s + fixed_s) / machine.one
-            + frame_s * n_frames * (pixels / machine.all if stage in IMAGES else 1 / machine.one)
-            * (2 if tracked and stage == "writing volume" else 1)
-            for stage, (fixed_s, frame_s, compile_s) in STAGES_S.items() if stage not in left_out}
+    area_mm2 = math.prod(scan.shape) * abs(float(scan.scale[0, 0] * scan.scale[1, 1]))
+    across_mm = min(FRAME_MM * scan.n_frames, FURTHEST_MM)
+    voxels = min(area_mm2 * across_mm / VOXEL_MM**3, MOST_VOXELS)
+    of_voxels_s = voxels * (VOXEL_S + (scan.tracked_ok is not None) * COMPARED_VOXEL_S)
+    pixels = math.prod(scan.shape) / PIXELS
+    out = {}
+    for stage, (fixed_s, frame_s, compile_s) in STAGES_S.items():
+        if stage not in left_out:
+            alone_s, shared_s = fixed_s + machine.to_compile * compile_s, frame_s * scan.n_frames
+            if stage in IMAGES:
+                shared_s = pixels * shared_s + (of_voxels_s if stage == "writing volume" else 0)
+            out[stage] = alone_s / machine.one + shared_s / (machine.all if stage in IMAGES else machine.one)
+    return out
 
 
-def seconds(n_frames: int, shape: tuple[int, int], machine: Machine, tracked: bool) -> tuple[float, float]:
+def seconds(scan: "Scan", machine: Machine) -> tuple[float, float]:
     """Seconds that a scan takes with the usual outputs, and those that the kernels take to compile before."""
     from ..io.results import Outputs
-    warm, whole = (sum(usual_s(n_frames, shape, Outputs(), tracked=tracked, machine=one).values())
-                   for one in (replace(machine, to_compile=0.0), machine))
+    warm, whole = (sum(usual_s(scan, Outputs(), one).values()) for one in (replace(machine, to_compile=0.0), machine))
     return warm, whole - warm
 
 

@@ -75,9 +75,8 @@ def reconstruct(
             else:
                 check_free(folder, overwrite)
                 finished = False
-                usual_s = cost.usual_s(scan.n_frames, scan.shape, outputs, tracked=scan.tracked_ok is not None)
                 with common.progress_bar(not (no_progress or quiet), lines=scan.name if verbose else None,
-                                         usual_s=usual_s) as report:
+                                         usual_s=cost.usual_s(scan, outputs)) as report:
                     summary = run_scan(scan, folder, settings, calibration=calibration, outputs=outputs,
                                        overwrite=overwrite, progress=report)
         except Exception as error:
