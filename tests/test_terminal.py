@@ -147,7 +147,7 @@ def test_the_result_says_first_what_a_person_wants(monkeypatch, tmp_path, width)
     text = drawn.getvalue()
     assert text.startswith("RH_[bold]rotation:o:: 1 frame of 640 x 480\n")
     found = [text.index(word) for word in (
-        "doubtful", "+- 16.0 %", "assumed", "why", "path of the image centre [mm]", "123 +- 9.9", "98.8 +- 12",
+        "doubtful", "+- 16.0 %", "assumed", "why", "path of the image centre [mm]", "123 +- 9.9", "98.8 +- 12 ",
         "0.772", "error [mm]", str(folder / "poses.h5"))]
     assert found == sorted(found) and "[shipped]" in text
     assert text.splitlines()[-1] == str(folder)
@@ -291,6 +291,14 @@ def test_check_looks_whether_kernels_are_compiled(tmp_path, capsys):
     cold = run("cli.py", "check", str(tmp_path / "a.h5"),
                env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200"}).stdout
     assert re.search(r"estimate .*\(\d+ \w+ of it compiles kernels, once\)", cold)
+
+
+def test_evaluate_tells_each_scan_as_it_ends(tmp_path, capsys):
+    root = dataset(tmp_path / "data", ["007/RH_rotation"])
+    assert main(["evaluate", str(root), "-o", str(tmp_path / "e"), "-v"]) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"^speckle-rec: sub007__RH_rotation: final \S+, \S+ s \(1 of 1\)$", err, re.M)
+    assert "1 scan scored, 0 failed" in out
 
 
 @pytest.mark.parametrize("count, scans", [(1, "1 scan usable"), (2, "2 scans usable")])

@@ -93,7 +93,7 @@ def calibrate(
             if not quiet:
                 print(f"{out}: statistics of {counted(len(records), 'scan')}")
             return 1 if failed else 0
-    with common.progress_bar(not (no_progress or quiet)) as progress:
+    with common.progress_bar(not (no_progress or quiet), lines="" if verbose else None) as progress:
         calibration = fit(records, lens=lens, seed=settings.seed, name=name, compare=compare, progress=progress,
                           provenance={"version": __version__, "planar": "tracked" if tracked_plane else "estimated"})
     if gain:

@@ -34,7 +34,7 @@ NOT_SCANS = ("landmark_", "dataset_keys", "metrics", "poses.h5", "ddf.h5")
 def complain(text: str) -> None:
     """One line on stderr, whatever the text holds: file names may have control characters and worse."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-    print(f"speckle-rec: {line}", file=sys.stderr)
+    print(f"speckle-rec: {line}", file=sys.stderr, flush=True)
 
 
 def one_line_of(error: BaseException) -> str:

@@ -44,11 +44,14 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
     from .reconstruct import load_calibration
     settings, jobs = processes(config, device, seed, jobs)
     curves, calibration_hash = load_calibration(calibration)
-    with common.progress_bar(not (no_progress or quiet), lines="" if verbose else None) as report:
+    with common.progress_bar(not (no_progress or quiet)) as report:
         def ended(row: "Row", done: int, total: int) -> None:
             report("scans", done, total)
             if row.error:
                 common.complain(f"{row.name}: {row.error}")
+            elif verbose:
+                common.complain(f"{row.name}: final {text(row.score.get('final'))}, "
+                                f"{text(row.score.get('runtime_s'))} s ({done} of {total})")
         found = evaluate_dataset(dataset, out, calibration=curves, calibration_hash=calibration_hash, config=settings,
                                  scans=scans, jobs=jobs, scheduler=scheduler, overwrite=overwrite, progress=ended)
     if not quiet:

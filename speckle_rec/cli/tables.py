@@ -117,7 +117,7 @@ def show(summary: Mapping[str, Any], folder: Path, *, finished_before: bool = Fa
     agreed = (summary.get("volume") or {}).get("against_tracked")
     if agreed:
         screen.print(f"volume from estimated against tracked poses: NCC {number(agreed['ncc'])}, overlap "
-                     f"{number(agreed['overlap'])} at {number(agreed['spacing_mm'])} mm", soft_wrap=True)
+                     f"{number(agreed['overlap'])} at {agreed['spacing_mm']:g} mm", soft_wrap=True)
     for warning in summary["warnings"]:
         complain(f"warning: {warning}")
     for name, what in FILES.items():
@@ -176,7 +176,8 @@ def _with_spread(value: float | None, spread: float | None) -> str:
     """A figure and its standard deviation."""
     if not spread or not math.isfinite(spread):
         return number(value)
-    return f"{number(value)} +- {float(f'{spread:.2g}'):g}"
+    rounded = float(f"{spread:.2g}")
+    return f"{number(value)} +- {f'{rounded:.0f}' if rounded >= 10 else f'{rounded:#.2g}'}"
 
 
 def _table(*headings: str, title: str | None = None) -> "Table":
