@@ -117,11 +117,17 @@ def measured(threads: int) -> Machine:
     helpers = [threading.Thread(target=work, args=(k,)) for k in range(threads)]
     began = time.perf_counter()
     end = began + PROBE_S
-    for helper in helpers:
-        helper.start()
-    for helper in helpers:
-        helper.join()
-    cv2.setNumThreads(before)
+    try:
+        for helper in helpers:
+            helper.start()
+        for helper in helpers:
+            helper.join()
+    finally:        # none outlives a Ctrl-C
+        end = began
+        for helper in helpers:
+            if helper.ident is not None:
+                helper.join()
+        cv2.setNumThreads(before)
     cores = sum(busy_s) / (time.perf_counter() - began)
     speed = ROUND_S * sum(rounds) / max(sum(busy_s), 1e-6)
     return Machine(max(speed * cores / threads, LEAST), max(speed * cores, LEAST), threads, 1 - _compiled())

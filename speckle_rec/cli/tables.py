@@ -133,7 +133,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     if verdict:
         out["shape"] = number(verdict.get("shape"))
         if verdict.get("scale_percent") is not None:
-            out["scale of the out-of-plane motion"] = f"+- {number(float(verdict['scale_percent']))} %"
+            out["scale out of the plane"] = f"+- {number(float(verdict['scale_percent']))} %"
         out["handedness"] = number(verdict.get("handedness"))
         out["why"] = number(verdict.get("why"))
     path, across = summary.get("path_length_mm"), numbers.get("elevational_path_mm")
@@ -142,10 +142,10 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     share = min(1.0, across / path) if path and across is not None else None
     out["path of the image centre [mm]"] = _with_spread(path, sd * share if sd and share is not None else None)
     if across is not None:
-        out["out of the plane, at the field's centre [mm]"] = _with_spread(across, sd)
+        out["out-of-plane path [mm]"] = _with_spread(across, sd)
     score = summary.get("score") or {}
     if score.get("final") is not None:
-        out["score against the tracked poses"] = f"{number(score['final'])} (0: a probe held still, 1: no error)"
+        out["score against the tracked poses"] = f"{number(score['final'])} (1: no error)"
     return out
 
 
