@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 environment.default("OMP_WAIT_POLICY", "passive")
 caches.settle()
 
+__version__ = "0.1.0"
 __all__ = ["Calibration", "Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]
 
 _HOMES = {"Calibration": "calibration", "Config": "config", "Curves": "curves", "reconstruct": "pipeline",

@@ -11,6 +11,7 @@ from .probe import ProbeGeometry
 from .products import Measurements, View
 from .result import Reconstruction
 from .strengths import CellStrengths
+from .wording import counted
 
 Array = NDArray[np.float64]
 
@@ -97,14 +98,14 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
                         "calibrate on tracked scans of this machine")
     warnings.append(mirror_note)
     if duplicate.any():
-        warnings.append(f"{duplicate.sum()} frames repeat the one before (first: {np.argmax(duplicate)}): "
-                        "their motion is interpolated")
+        warnings.append(f"{counted(int(duplicate.sum()), 'frame')} repeat{'s' * (duplicate.sum() == 1)} the one before "
+                        f"(first: {np.argmax(duplicate)}): motion there is interpolated")
     pixel_mm = float(np.sqrt(found.geometry.scale[0, 0] * found.geometry.scale[1, 1]))
     if pixel_mm > COARSE_PX_MM:
         warnings.append(f"pixels of {pixel_mm:.2f} mm are coarser than speckle: motion is less accurate; export images "
                         "at full size")
     if n < FEW_FRAMES:
-        warnings.append(f"{n} frame{'s' * (n > 1)}: too few to tell which way the probe moved out of the plane")
+        warnings.append(f"{counted(n, 'frame')}: too few to tell which way the probe moved out of the plane")
     elif UNRELIABLE < (low_quartile := float(np.quantile(result.confidence[1:], 0.25))) < HURRIED:
         warnings.append(f"frames are far apart for speckle (confidence {low_quartile:.2f} or less in a quarter of "
                         "them): turns back may be missed; move more slowly or record more frames a second")

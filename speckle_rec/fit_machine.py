@@ -16,6 +16,7 @@ from .curves import USUAL_LENSES, Curves
 from .errors import InputError
 from .heldout import NAMES, PairErrors, judge_pairs, lag_one_excess
 from .training import Record, drawn
+from .wording import counted
 
 Array = NDArray[np.float64]
 Report = Callable[[str, int, int], None]
@@ -161,7 +162,8 @@ def calibrate(records: Sequence[Record], *, lens: tuple[float, float] | None = N
     curves = replace(f.curves, floor=float(np.mean([c[0].mean() for c in cells])),
                      slow_share=float(np.mean([c[1].mean() for c in cells])),
                      scale_uncertainty=scale_uncertainty(judged),
-                     source=name or f"calibrated on {len(records)} scans of {len(subjects)} subjects")
+                     source=name or f"calibrated on {counted(len(records), 'scan')} of "
+                                    f"{counted(len(subjects), 'subject')}")
     priors = protocol.gather([r.motion for r in records])
     return Calibration(curves, f.coefficients, kind, protocol.mirror_prior(priors), priors, figures,
                        {"scans": [r.name for r in records], "seed": seed, "numpy": np.__version__,

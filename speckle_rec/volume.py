@@ -27,7 +27,7 @@ COMPOUNDINGS = ("MEAN", "MAXIMUM", "LATEST")
 BYTES_PER_VOXEL = 4 + 4 + 1 + 1  # sum, weight, grey values, and their copy while holes are filled
 RESULT_BYTES_PER_VOXEL = 4 + 1
 DEFAULT_SPACING_MM = 0.5
-DEFAULT_BYTES = 2 * 1024**3
+DEFAULT_BYTES = 2_000_000_000
 MOST_SLABS = 32
 
 

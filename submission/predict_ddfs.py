@@ -68,7 +68,7 @@ def _estimate(scan):
 
 def speckle_calibration():
     """The fitted calibration that is shipped along, or None: the curves built into the package."""
-    from speckle_rec.cli.reconstruct import load_calibration
+    from speckle_rec.cli.running import load_calibration
     beside = sorted(path for path in HERE.glob("calibration.*") if path.is_file())
     path = Path(CALIBRATION) if CALIBRATION else next(iter(beside), None)
     return load_calibration(path)[0]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_reconstruct_to_the_default_place(tmp_path, scan_file, capsys):
     assert main(["reconstruct", str(scan_file), *QUICK]) == 0
     folder = tmp_path / "results" / "sub007__RH_rotation"
     out = capsys.readouterr().out
-    assert str(folder) in out.splitlines() and "path_length_mm" in out
+    assert str(folder) in out.splitlines() and "path of the image centre [mm]" in out
     assert {"poses.h5", "summary.json", "config.toml", "poses_tum.txt", "poses_kitti.txt"} <= {
         p.name for p in folder.iterdir()}
     summary = json.loads((folder / "summary.json").read_text())
@@ -201,14 +202,15 @@ def test_shell_completion_knows_the_verbs():
 
 
 def test_progress_tells_rate_and_time_left_on_a_terminal_only(monkeypatch, capsys):
-    from rich.console import Console
+    import rich.console
 
     from speckle_rec.cli import common
     with common.progress_bar(True) as report:
         report("matching", 5, 10)
     assert capsys.readouterr().err == ""
     screen = io.StringIO()
-    monkeypatch.setattr(common, "Console", lambda **_: Console(file=screen, force_terminal=True, width=120))
+    monkeypatch.setattr(rich.console, "Console", partial(rich.console.Console, file=screen, force_terminal=True,
+                                                         width=120))
     with common.progress_bar(True) as report:
         report("mirror tests", 0, 1)
         for done in (0, 400, 800):

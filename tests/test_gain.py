@@ -7,7 +7,7 @@ import pytest
 from scenes import SECTOR, trajectory
 from small_scans import dataset
 
-from speckle_rec import gain, mirror
+from speckle_rec import fit_machine, gain, mirror
 from speckle_rec import geometry as se3
 from speckle_rec.calibration import Calibration
 from speckle_rec.cli import main
@@ -169,9 +169,9 @@ def records_of_noise(tmp_path, monkeypatch):
     fitted = replace(Calibration.shipped(), gain=1.0, fan=1.0)
     monkeypatch.setattr(gain, "LEAST_MM", 0.3)           # the images are small
     monkeypatch.setattr(verb, "_collect", lambda *a, **k: ([], []))
-    monkeypatch.setattr(verb, "fit", lambda *a, **k: fitted)
+    monkeypatch.setattr(fit_machine, "calibrate", lambda *a, **k: fitted)
     T = fan_and_turn(240)
-    monkeypatch.setattr(verb.Scan, "T_first_frame_tracked", property(lambda self: T))
+    monkeypatch.setattr(Scan, "T_first_frame_tracked", property(lambda self: T))
     return root
 
 

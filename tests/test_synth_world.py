@@ -380,6 +380,6 @@ def test_duplicates_repeat_the_picture_and_poses_move_on():
 def test_command_writes_what_it_was_asked_for(tmp_path, capsys):
     from speckle_rec.cli.simulate import simulate
     simulate(tmp_path / "set", frames=10, scans="LH*", tissue="phantom", noise_db=-12.0, jitter=0.1, quiet=False)
-    assert "1 scans made" in capsys.readouterr().out
+    assert "1 scan made" in capsys.readouterr().out
     with h5py.File(tmp_path / "set/truth/000/LH_rotation.h5") as file:
         assert '"noise_db": -12.0' in file.attrs["settings"] and '"tracker_jitter_mm": 0.1' in file.attrs["settings"]

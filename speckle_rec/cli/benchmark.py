@@ -2,32 +2,33 @@
 
 import re
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from ..challenge import PREFIX, TIMEOUT_S, Submission
-from ..engines import ENGINES, engine
 from ..errors import InputError
-from ..evaluation import Evaluation, Row, evaluate_dataset
 from ..io.staging import staged_file
-from ..report import benchmark as report
-from . import common
-from .evaluate import Calibration, Dataset, Out, Pattern, Processes, Scheduler, processes, wide_console
-from .reconstruct import load_calibration
+from . import common, tables
+from .evaluate import Calibration, Dataset, Out, Pattern, Processes, Scheduler, processes
+
+if TYPE_CHECKING:
+    from ..challenge import Submission
+    from ..evaluation import Evaluation, Row
 
 HEADINGS = {"final_mirror_given": "mirror given", "runtime_s": "s/scan", "frames_per_s": "frames/s"}
+# What a narrow terminal does without, in this order.
+LAST = ("frames/s", "LLE", "GLE", "scans", "LPE", "GPE", "local", "global", "s/scan", "failed", "mirror given")
 
 
 def benchmark(dataset: Dataset, out: Out,
-              engines: Annotated[str, typer.Option("--engines", metavar="a,b,c", help=f"Of {', '.join(ENGINES)}, and "
-                                                   f"{PREFIX}PATH/predict_ddfs.py (or any name) for "
+              engines: Annotated[str, typer.Option("--engines", metavar="a,b,c", help="Of identity, prior, inplane, "
+                                                   "speckle-smooth, speckle, and challenge:PATH/predict_ddfs.py (or "
+                                                   "any name) for "
                                                    "anyone's submission.")],
               python: Annotated[str, typer.Option("--python", metavar="FILE", help="Interpreter for the submissions.")
                                 ] = sys.executable,
               timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.1, help="Longest time of a submission for "
-                                                       "one scan.")] = TIMEOUT_S,
+                                                       "one scan.")] = 3600.0,
               calibration: Calibration = None, scans: Pattern = "*", pixel_mm: common.PixelMm = None,
               scheduler: Scheduler = None,
               config: common.Config = None, device: common.Device = None, jobs: Processes = 1,
@@ -39,6 +40,9 @@ def benchmark(dataset: Dataset, out: Out,
     speckle-rec benchmark val --engines identity,prior,inplane,speckle -o benchmark
     speckle-rec benchmark val --engines speckle,challenge:entry/predict_ddfs.py --python entry/.venv/bin/python -o both
     """
+    from ..evaluation import evaluate_dataset
+    from ..report import benchmark as report
+    from .running import load_calibration
     settings, jobs = processes(config, device, seed, jobs)
     chosen = choose(engines, python, settings.device, timeout_s)
     curves, calibration_hash = load_calibration(calibration)
@@ -46,7 +50,7 @@ def benchmark(dataset: Dataset, out: Out,
     found: dict[str, Evaluation] = {}
     with common.progress_bar(not (no_progress or quiet)) as progress:
         for name, one in chosen.items():
-            def ended(row: Row, done: int, total: int, name: str = name) -> None:
+            def ended(row: "Row", done: int, total: int, name: str = name) -> None:
                 progress(name, done, total)
                 if row.error:
                     common.complain(f"{name}: {row.name}: {row.error}")
@@ -70,7 +74,7 @@ def benchmark(dataset: Dataset, out: Out,
     return 1 if any(one.failed for one in found.values()) else 0
 
 
-def choose(words: str, python: str, device: str, timeout_s: float = TIMEOUT_S) -> dict[str, str | Submission]:
+def choose(words: str, python: str, device: str, timeout_s: float = 3600.0) -> "dict[str, str | Submission]":
     """Engines by the names they go by in tables; checked before any work is done.
 
     Raises
@@ -78,6 +82,8 @@ def choose(words: str, python: str, device: str, timeout_s: float = TIMEOUT_S) -
     InputError
         For an unknown engine, or a submission that is not there.
     """
+    from ..challenge import PREFIX, Submission
+    from ..engines import ENGINES, engine
     chosen: dict[str, str | Submission] = {}
     for word in filter(None, map(str.strip, words.split(","))):
         one: str | Submission = (Submission.of(word, python, device, timeout_s) if word.startswith(PREFIX)
@@ -93,13 +99,16 @@ def choose(words: str, python: str, device: str, timeout_s: float = TIMEOUT_S) -
     return chosen
 
 
-def show(found: dict[str, Evaluation]) -> None:
+def show(found: "dict[str, Evaluation]") -> None:
     """Print the table."""
-    table = Table("engine", *(HEADINGS.get(column, column) for column in report.COLUMNS))
-    table.columns[0].no_wrap = True
-    for column in table.columns[1:]:
-        column.justify = "right"
+    from ..report import benchmark as report
+    screen = tables.console()
+    rows = []
     for name, evaluation in found.items():
         values = report.figures(evaluation)
-        table.add_row(name, *(report.text(values.get(column)) for column in report.COLUMNS))
-    wide_console().print(table)
+        rows.append((name, [tables.number(values.get(column)) for column in report.COLUMNS]))
+    headings = [HEADINGS.get(column, column) for column in report.COLUMNS]
+    table, left_out = tables.fitted("engine", headings, rows, screen.width, last=LAST)
+    screen.print(table)
+    screen.print("GPE, GLE, LPE, LLE: errors in mm" if not left_out else
+                 f"errors in mm; too narrow for {', '.join(left_out)}: benchmark.csv has all", soft_wrap=True)

@@ -4,23 +4,20 @@ import math
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
+from .. import __version__
 from .. import config as config_file
-from .. import training
-from ..calibration import Calibration
 from ..errors import InputError, SpeckleRecError
-from ..fit_machine import calibrate as fit
-from ..gain import measured
-from ..heldout import NAMES
-from ..io.results import available, version
 from ..io.staging import staged_file
-from ..scan import Scan
-from ..workers import run_all
+from ..wording import counted
 from . import common
+
+if TYPE_CHECKING:
+    from ..calibration import Calibration
+    from ..training import Record
 
 Image = tuple[Path | None, tuple[float, float] | None]      # image calibration and pixel size that are given
 
@@ -66,6 +63,12 @@ def calibrate(
     speckle-rec calibrate train -o part1.h5 --shard 1/2
     speckle-rec calibrate --merge part1.h5 part2.h5 -o calibration.h5
     """
+    import numpy as np
+
+    from .. import training
+    from ..fit_machine import calibrate as fit
+    from ..gain import measured
+    from ..scan import Scan
     settings = config_file.load(config, jobs=jobs, seed=seed)
     common.set_threads(settings.jobs)
     size = common.pixel_size(pixel_mm)
@@ -92,11 +95,11 @@ def calibrate(
         if shard:
             training.write(out, records)
             if not quiet:
-                print(f"{out}: statistics of {len(records)} scans")
+                print(f"{out}: statistics of {counted(len(records), 'scan')}")
             return 1 if failed else 0
-    with common.progress_bar(not (no_progress or quiet)) as progress:
+    with common.progress_bar(not (no_progress or quiet), lines="" if verbose else None) as progress:
         calibration = fit(records, lens=lens, seed=settings.seed, name=name, compare=compare, progress=progress,
-                          provenance={"version": version(), "planar": "tracked" if tracked_plane else "estimated"})
+                          provenance={"version": __version__, "planar": "tracked" if tracked_plane else "estimated"})
     if gain:
         few = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, gain).round().astype(int))]
         with common.progress_bar(not (no_progress or quiet)) as progress:
@@ -105,7 +108,8 @@ def calibrate(
             scans = [scan for scan in opened if scan.T_first_frame_tracked is not None]
             calibration = measured(calibration, scans, settings,
                                    lambda name, value: progress("gain", next(done), 2 * len(scans)))
-    if report and (plots := available("report.calibration")):
+    if report:
+        from ..report import calibration as plots
         with staged_file(out.with_suffix(".png"), overwrite=True) as partial:
             plots.write(partial, calibration, records)
     saved = calibration.save(out)      # last: a calibration that is there is a run that ended
@@ -127,7 +131,10 @@ def _of_shard(paths: list[Path], shard: str | None) -> list[Path]:
 
 
 def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.Config, planar: str,
-             overwrite: bool, scheduler: str | None, shown: bool) -> tuple[list[training.Record], list[str]]:
+             overwrite: bool, scheduler: str | None, shown: bool) -> "tuple[list[Record], list[str]]":
+    from .. import training
+    from ..scan import Scan
+    from ..workers import run_all
     done = [] if overwrite or not kept.exists() else training.read(kept)
     records = {r.name: r for r in done}
     wanted, failed, tasks = set(), [], []
@@ -164,13 +171,16 @@ def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.
     return training.merge([chosen]), failed
 
 
-def measure(task: tuple[Path, Image, int, int, str]) -> training.Record:
+def measure(task: tuple[Path, Image, int, int, str]) -> "Record":
     """Statistics of one scan; runs wherever its file can be read."""
+    from .. import training
+    from ..scan import Scan
     path, (calib, size), seed, jobs, planar = task
     return training.collect(Scan.open(path, calib=calib, pixel_mm=size), seed=seed, jobs=jobs, planar=planar)
 
 
-def _show(out: Path, c: Calibration) -> None:
+def _show(out: Path, c: "Calibration") -> None:
+    from ..heldout import NAMES
     k = c.curves
     print(f"{out}: {k.source}")
     print(f"  lens           waist {k.waist_mm:.2f} mm at {k.focus_mm:.1f} mm")
@@ -186,7 +196,7 @@ def _show(out: Path, c: Calibration) -> None:
     print(f"  hash           {c.hash[:16]}")
 
 
-def of_lens(calibration: Calibration, uncertainty: float) -> Calibration:
+def of_lens(calibration: "Calibration", uncertainty: float) -> "Calibration":
     """The same calibration with the uncertainty of an assumed lens added."""
     joint = math.hypot(calibration.curves.scale_uncertainty, uncertainty)
     return replace(calibration, curves=replace(calibration.curves, scale_uncertainty=joint))

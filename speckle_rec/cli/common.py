@@ -1,25 +1,17 @@
 """What the verbs share: options, the list of scans, progress, complaints."""
 
-import contextlib
 import glob
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import cv2
-import numba
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
-from .. import device as devices
 from ..errors import InputError
-from ..io import pixels, tusrec
-
-Report = Callable[[str, int, int], None]
+from .progress import Report as Report
+from .progress import progress_bar as progress_bar
 
 Config = Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE.toml", help="Parameters; see config.toml "
                                              "of any result.")]
@@ -29,7 +21,8 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Of whatever draws rand
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do finished work again (default: skip it).")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print run times too, and tracebacks of defects.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print the method's own figures and run times too, "
+                                       "a line as each stage ends where no bar is drawn, and tracebacks of defects.")]
 Calib = Annotated[Path | None, typer.Option("--calib", metavar="calib_matrix.csv", help="Pixel scale and image-to-tool "
                                             "transform: the challenge's CSV, a 4x4 of PLUS, or a PLUS .xml.")]
 PixelMm = Annotated[str | None, typer.Option("--pixel-mm", metavar="X [Y]", help="Width and height of a pixel in mm, "
@@ -45,7 +38,7 @@ NOT_SCANS = ("landmark_", "dataset_keys", "metrics", "poses.h5", "ddf.h5")
 def complain(text: str) -> None:
     """One line on stderr, whatever the text holds: file names may have control characters and worse."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-    print(f"speckle-rec: {line}", file=sys.stderr)
+    print(f"speckle-rec: {line}", file=sys.stderr, flush=True)
 
 
 def one_line_of(error: BaseException) -> str:
@@ -81,6 +74,7 @@ def find_scans(words: Iterable[str]) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
+    from ..io import tusrec
     if tusrec.is_dataset(folder):
         return [entry.path for entry in tusrec.entries(folder)]
     for pattern in ("*", "*/*"):
@@ -101,6 +95,7 @@ def pixel_size(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
     words = text.replace(",", " ").split()
+    from ..io import pixels
     return pixels.checked([float(word) if _is_number(word) else math.nan for word in words], f"--pixel-mm {text}")
 
 
@@ -125,53 +120,18 @@ def _is_number(word: str) -> bool:
 
 def max_threads() -> int:
     """Threads that the kernels can use."""
+    import numba
     return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 def set_threads(jobs: int) -> None:
     """Let the kernels use `jobs` threads (0: all cores)."""
-    threads = min(jobs or max_threads(), max_threads())
-    numba.set_num_threads(threads)
-    cv2.setNumThreads(threads)
+    from .. import workers
+    workers.set_threads(jobs)
 
 
 def check_device(device: str) -> None:
     """Raise `InputError` if a GPU is demanded and none works."""
     if device == "gpu":
-        devices.choose(device)
-
-
-class Rate(ProgressColumn):
-    """What is done of what is to be done, and how much a second; nothing for stages that cannot count."""
-
-    def render(self, task: Task) -> Text:
-        if task.total is None or task.total <= 1:
-            return Text("")
-        speed = task.finished_speed or task.speed
-        rate = "" if speed is None else f"  {speed:.0f}/s" if speed >= 10 else f"  {speed:.2g}/s"
-        return Text(f"{int(task.completed)}/{int(task.total)}{rate}", style="progress.download")
-
-
-@contextlib.contextmanager
-def progress_bar(shown: bool) -> Iterator[Report]:
-    """A callable (stage, done, total) that draws a bar on stderr where that is a terminal.
-
-    A stage of one step is shown as busy, with the time it takes; others with rate and time left.
-    """
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
-        yield lambda stage, done, total: None
-        return
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), Rate(), TimeElapsedColumn(), TextColumn("left"),
-               TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, int] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=None)
-            busy = total == 1 and done == 0 and bar.tasks[tasks[stage]].total is None
-            if not busy:
-                bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield report
+        from ..device import choose
+        choose(device)

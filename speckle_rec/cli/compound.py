@@ -1,22 +1,18 @@
 """``compound SCAN --poses FILE``: a volume from frames and any poses."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from .. import volume
 from ..config import Config
-from ..device import choose
 from ..errors import InputError
-from ..io import given, made_of, nrrd, volumes
-from ..io.results import probe_geometry
 from ..io.staging import staged_file
-from ..scan import Scan
-from ..volume import DEFAULT_BYTES
 from . import common
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def compound(
@@ -39,7 +35,7 @@ def compound(
     roi: Annotated[str | None, typer.Option("--roi", metavar="x0,y0,z0,x1,y1,z1", help="Only this box, mm in the image "
                                             "of frame 0.")] = None,
     memory_gb: Annotated[float, typer.Option("--memory-gb", min=0.05, help="Working memory; a finer volume is made in "
-                                             "parts.")] = DEFAULT_BYTES / 1e9,
+                                             "parts.")] = 2,
     accumulation: Annotated[Path | None, typer.Option("--accumulation", metavar="FILE.nrrd", help="Write how much went "
                                                       "into each voxel.")] = None,
     device: common.Device = None,
@@ -56,6 +52,11 @@ def compound(
     speckle-rec compound scan.igs.mha --poses tracked -o tracked.nrrd
     speckle-rec compound scan.h5 --poses results/scan -o part.mha --roi 0,0,-5,60,40,5 --compounding MAXIMUM
     """
+    from .. import volume
+    from ..device import choose
+    from ..io import given, made_of, nrrd, volumes
+    from ..io.results import probe_geometry
+    from ..scan import Scan
     common.set_threads(jobs or 0)
     volumes.check_name(out)
     box = None if roi is None else _box(roi)
@@ -87,7 +88,8 @@ def compound(
     return 0
 
 
-def _box(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _box(text: str) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+    import numpy as np
     try:
         corners = np.array([float(word) for word in text.split(",")]).reshape(2, 3)
     except ValueError:

@@ -7,10 +7,7 @@ import typer
 
 from .. import config as config_file
 from ..errors import SpeckleRecError
-from ..io import results, tusrec
-from ..scan import Scan
 from . import common, tables
-from .reconstruct import run_scan
 
 
 def demo(
@@ -26,8 +23,11 @@ def demo(
     speckle-rec demo
     speckle-rec demo --frames 1600 --seed 3 -o long-demo
     """
+    from ..io import results, tusrec
+    from ..scan import Scan
     from ..synth.dataset import simulate_dataset
     from ..synth.scan import ScanSettings
+    from .running import run_scan
     common.set_threads(jobs or 0)
     root = out / f"frames_{frames}_seed_{seed}"
     with common.progress_bar(not no_progress) as report:

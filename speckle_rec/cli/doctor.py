@@ -4,11 +4,9 @@ import os
 import platform
 from importlib import metadata
 
-from rich.console import Console
-
-from .. import caches, device
-from ..io.results import version
+from .. import __version__, caches
 from .common import max_threads
+from .tables import console
 
 PACKAGES = ("numpy", "scipy", "numba", "opencv-python-headless", "scikit-image", "h5py", "matplotlib", "typer", "rich",
             "pynrrd", "tomli-w")
@@ -20,7 +18,7 @@ def doctor() -> int:
     \b
     speckle-rec doctor
     """
-    lines = [f"speckle-rec {version()}", f"python {platform.python_version()} on {platform.platform()}"]
+    lines = [f"speckle-rec {__version__}", f"python {platform.python_version()} on {platform.platform()}"]
     missing = []
     for name in PACKAGES:
         try:
@@ -32,13 +30,14 @@ def doctor() -> int:
     lines.append(f"CPU: {os.cpu_count()} threads, {usable} usable, the kernels take {max_threads()}")
     lines.append(f"GPU: {gpu()}")
     lines += caches.notes
-    console = Console(highlight=False)
+    screen = console()
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        screen.print(line, soft_wrap=True)
     return 1 if missing else 0
 
 
 def gpu() -> str:
     """Whether the GPU is used, and why not."""
+    from .. import device
     reason = device.why_not()
     return f"used: {device.name()}" if reason is None else f"not used: {reason}"

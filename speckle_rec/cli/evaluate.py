@@ -1,18 +1,17 @@
 """``evaluate DATASET``: every scan of a data set, reconstructed and scored as the challenge does."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from .. import config as config_file
 from .. import leaderboard
-from ..evaluation import Evaluation, Row, evaluate_dataset
-from ..workers import set_threads
-from . import common
-from .reconstruct import load_calibration
+from ..wording import counted
+from . import common, tables
+
+if TYPE_CHECKING:
+    from ..evaluation import Evaluation, Row
 
 Calibration = Annotated[Path | None, typer.Option("--calibration", metavar="FILE",
                                                   help="Speckle calibration (default: the one shipped).")]
@@ -24,8 +23,9 @@ Pattern = Annotated[str, typer.Option("--scans", metavar="PATTERN", help="Only s
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A data set in the challenge's train or val layout.")]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where scans/SCAN/ and the tables go.")]
 
-HEADINGS = ("final", "global", "local", "GPE", "GLE", "LPE", "LLE", "runtime_s")
-WIDTH = 130
+HEADINGS = {"final": "final", "global": "global", "local": "local", "GPE": "GPE", "GLE": "GLE", "LPE": "LPE",
+            "LLE": "LLE", "runtime_s": "s/scan"}
+LAST = ("LLE", "GLE", "LPE", "GPE", "s/scan", "local", "global")      # what a narrow terminal does without, in order
 
 
 def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans: Pattern = "*",
@@ -40,14 +40,19 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
     speckle-rec evaluate val --calibration calibration.h5 -o evaluation -j 0
     speckle-rec evaluate val -o evaluation --scans '*rotation' -v
     """
+    from ..evaluation import evaluate_dataset
+    from .running import load_calibration
     settings, jobs = processes(config, device, seed, jobs)
     curves, calibration_hash = load_calibration(calibration)
     size = common.pixel_size(pixel_mm)
     with common.progress_bar(not (no_progress or quiet)) as report:
-        def ended(row: Row, done: int, total: int) -> None:
+        def ended(row: "Row", done: int, total: int) -> None:
             report("scans", done, total)
             if row.error:
                 common.complain(f"{row.name}: {row.error}")
+            elif verbose:
+                common.complain(f"{row.name}: final {text(row.score.get('final'))}, "
+                                f"{text(row.score.get('runtime_s'))} s ({done} of {total})")
         found = evaluate_dataset(dataset, out, calibration=curves, calibration_hash=calibration_hash, config=settings,
                                  scans=scans, jobs=jobs, scheduler=scheduler, overwrite=overwrite,
                                  pixel_mm=size, progress=ended)
@@ -58,6 +63,7 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
 
 def processes(config: Path | None, device: str | None, seed: int | None, jobs: int) -> tuple[config_file.Config, int]:
     """Parameters of a run whose `jobs` are processes: each takes its share of the threads."""
+    from ..workers import set_threads
     settings = config_file.load(config, device=device, seed=seed)
     common.check_device(settings.device)
     threads = set_threads(0)
@@ -65,35 +71,29 @@ def processes(config: Path | None, device: str | None, seed: int | None, jobs: i
     return config_file.load(config, device=device, seed=seed, jobs=max(1, threads // jobs)), jobs
 
 
-def show(evaluation: Evaluation, verbose: bool = False) -> None:
+def show(evaluation: "Evaluation", verbose: bool = False) -> None:
     """Print means, the leaderboard beside them, and what failed."""
-    console = wide_console()
-    if verbose:
-        console.print(table({row.name: row.score for row in evaluation.rows}))
-    means = {"this run": evaluation.mean(), "with the mirror bit given": evaluation.mean("mirror_given")}
+    screen = tables.console()
+    means = {"this run": evaluation.mean(), "mirror bit given": evaluation.mean("mirror_given")}
     published = {entry.name: {**vars(entry), "global": entry.global_} for entry in leaderboard.ENTRIES}
-    console.print(table({**means, **published}, rule=len(means)))
-    console.print(f"{len(evaluation.scored)} scans scored, {len(evaluation.failed)} failed. Below the line, on other "
-                  f"data: {leaderboard.SOURCE}", soft_wrap=True)
+    shown: list[tuple[dict[str, Any], str, int | None]] = [({**means, **published}, "", len(means))]
+    if verbose:
+        shown.insert(0, ({row.name: row.score for row in evaluation.rows}, "scan", None))
+    left_out: dict[str, None] = {}
+    for rows, title, rule in shown:
+        texts = [(name, [text(values.get(key)) for key in HEADINGS]) for name, values in rows.items()]
+        table, dropped = tables.fitted(title, list(HEADINGS.values()), texts, screen.width, last=LAST, rule=rule)
+        left_out |= dict.fromkeys(dropped)
+        screen.print(table)
+    screen.print("GPE, GLE, LPE, LLE: errors in mm" if not left_out else
+                 f"errors in mm; too narrow for {', '.join(left_out)}: metrics.csv has all")
+    screen.print(f"{counted(len(evaluation.scored), 'scan')} scored, {len(evaluation.failed)} failed. Below the line, "
+                 f"on other data: {leaderboard.SOURCE}", soft_wrap=True)
     for name, why in evaluation.failed.items():
-        console.print(f"failed  {name}: {why}", markup=False, soft_wrap=True)
-    console.print(str(evaluation.out.absolute()), markup=False, soft_wrap=True)
+        screen.print(f"failed  {name}: {why}", soft_wrap=True)
+    screen.print(str(evaluation.out.absolute()), soft_wrap=True)
 
 
-def wide_console() -> Console:
-    """A console that keeps the columns of a table whole where it does not know its width."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=max(console.width, WIDTH))
-
-
-def table(rows: dict[str, dict], rule: int | None = None) -> Table:
-    """A table of named rows of scores; a line is drawn after `rule` rows."""
-    out = Table("", *HEADINGS)
-    out.columns[0].no_wrap = True
-    for column in out.columns[1:]:
-        column.justify = "right"
-    for i, (name, values) in enumerate(rows.items(), 1):
-        out.add_row(name, *("" if values.get(h) is None else f"{values[h]:.3g}" for h in HEADINGS))
-        if i == rule:
-            out.add_section()
-    return out
+def text(value: Any) -> str:
+    """A figure of a table; nothing where it is not known."""
+    return "" if value is None else tables.number(value)

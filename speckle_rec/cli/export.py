@@ -3,16 +3,17 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..config import did_you_mean
 from ..errors import InputError
-from ..io import made_of, nrrd, ply, results, trajectory, volumes
 from ..io.staging import staged_file
-from ..scan import Scan
 from . import common
+
+if TYPE_CHECKING:
+    from ..io.results import Stored
 
 NAMES = {"tum": "poses_tum.txt", "kitti": "poses_kitti.txt", "csv": "poses.csv", "igs.mha": "scan.igs.mha",
          "ply": "frames.ply", "nrrd": "volume.nrrd", "mha": "volume.mha", "nii.gz": "volume.nii.gz"}
@@ -37,6 +38,7 @@ def export(
     speckle-rec export results/scan --to nii.gz     # volume as NIfTI (extra [itk]); mha, nrrd likewise
     speckle-rec export results/scan --to csv        # a row a frame, every parametrisation
     """
+    from ..io import results
     if to not in NAMES:
         raise InputError(f"--to: expected one of {', '.join(NAMES)}, found '{to}'{did_you_mean(to, NAMES)}")
     stored = results.read(result)
@@ -52,8 +54,10 @@ def export(
     return 0
 
 
-def _write(path: Path, to: str, stored: results.Stored, scan_path: Path | None,
+def _write(path: Path, to: str, stored: "Stored", scan_path: Path | None,
            progress: Callable[[int, int], None]) -> None:
+    from ..io import made_of, nrrd, ply, results, trajectory, volumes
+    from ..scan import Scan
     if to == "tum":
         trajectory.write_tum(path, stored.T_first_frame, stored.timestamps_s)
     elif to == "kitti":

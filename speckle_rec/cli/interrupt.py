@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ..io import staging
 
@@ -16,11 +17,20 @@ STATUS = 130
 
 
 @contextmanager
-def prompt() -> Iterator[None]:
-    """Within the block SIGINT raises KeyboardInterrupt, and ends the process if that takes longer than `GRACE_S`."""
+def prompt() -> Iterator[threading.Event]:
+    """Within the block SIGINT raises KeyboardInterrupt, and ends the process if that takes longer than `GRACE_S`.
+
+    The event tells whether there was one, whatever became of the exception.
+    """
+    interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield interrupted
         return
+
+    def hear(*_: Any) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
     heard, wake = socket.socketpair()
     wake.setblocking(False)
     ended = threading.Event()
@@ -33,10 +43,14 @@ def prompt() -> Iterator[None]:
     listener = threading.Thread(target=listen, daemon=True)
     before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     listener.start()
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:       # else it is ignored, or someone else's
+        signal.signal(signal.SIGINT, hear)
     try:
-        yield
+        yield interrupted
     finally:
         ended.set()
+        signal.signal(signal.SIGINT, handler)
         signal.set_wakeup_fd(before)
         wake.close()
         listener.join(GRACE_S)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ..io import results
 from . import common
 
 
@@ -16,6 +15,7 @@ def report(result: Annotated[Path, typer.Argument(metavar="RESULT", help="A resu
     \b
     speckle-rec report results/scan
     """
+    from ..io import results
     results.read(result)
     results.write_report(result)
     if not quiet:

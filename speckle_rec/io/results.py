@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from .. import probe
+from .. import __version__, probe
 from ..errors import InputError
 from ..geometry import check_rigid, inverse, pixel_points
 from ..probe import ProbeGeometry
@@ -64,11 +64,8 @@ class Stored:
 
 
 def version() -> str:
-    """Version of the installed package."""
-    try:
-        return metadata.version("speckle-rec")
-    except metadata.PackageNotFoundError:
-        return "0+checkout"
+    """Version of this package."""
+    return __version__
 
 
 def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str, Any],

@@ -1,0 +1,109 @@
+"""A scan reconstructed, scored and written; a finished result taken over."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import config as config_file
+from .. import geometry
+from ..calibration import Calibration
+from ..device import choose
+from ..errors import InputError
+from ..io import adding, made_of, results
+from ..pipeline import reconstruct as estimate
+from ..result import Reconstruction
+from ..scan import Scan
+from .progress import Report
+
+
+def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
+             outputs: results.Outputs | None = None, overwrite: bool = False,
+             progress: Report | None = None) -> dict[str, Any]:
+    """Reconstruct a scan, score it where it is tracked, write its folder, and return the summary.
+
+    Raises
+    ------
+    InputError
+        If the scan, the calibration or the folder will not do.
+    """
+    curves, calibration_hash = load_calibration(calibration)
+    made = _made_of(scan, calibration, calibration_hash, settings, progress)
+    result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
+    if settings.mirrored:
+        result.numbers["mirrored"] = True
+    calibration_hash = str(result.numbers.pop("calibration_hash", calibration_hash))
+    resolved = {**settings.resolved(), "scan": scan.path, "image_calibration": scan.calibration_source,
+                "calibration": calibration or "built-in", "calibration_hash": calibration_hash,
+                "outputs": dataclasses.asdict(outputs or results.Outputs())}
+    return results.write(folder, scan, result, config=resolved, score=score_of(scan, result), made_of=made,
+                         calibration_hash=calibration_hash, outputs=outputs, overwrite=overwrite, progress=progress)
+
+
+def resume(scan: Scan, folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
+           outputs: results.Outputs | None = None, overwrite: bool = False,
+           progress: Report | None = None) -> dict[str, Any]:
+    """The summary of a finished result of the same scan and settings, after the outputs it lacks are made.
+
+    Raises
+    ------
+    InputError
+        If the result was made of something else, or is damaged.
+    """
+    _, calibration_hash = load_calibration(calibration)
+    stored = made_of.taken_over(folder, _made_of(scan, calibration, calibration_hash, settings, progress))
+    lacks = adding.missing(stored, scan, outputs or results.Outputs())
+    if lacks == adding.NOTHING:
+        return stored.summary
+    return adding.add(stored, scan, lacks, device=choose(settings.device)[0], progress=progress)
+
+
+def _made_of(scan: Scan, calibration: Path | None, calibration_hash: str, settings: config_file.Config,
+             progress: Report | None) -> made_of.MadeOf:
+    report = progress or (lambda stage, done, total: None)
+    return made_of.of_scan(scan, made_of.of_run(calibration_hash, settings, given=calibration is not None),
+                           lambda done, total: report("reading frames", done, total))
+
+
+def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
+    """The speckle calibration of a file (None: the one shipped) and what tells it from others."""
+    if path is None:
+        return None, Calibration.shipped().hash
+    if not path.is_file():
+        raise InputError(f"{path}: no such calibration file")
+    made = Calibration.load(path)
+    return made, made.hash
+
+
+def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
+    """Errors against the tracked poses: of steps where both ends are tracked, of the scan over the frames that are."""
+    truth, score = scan.T_first_frame_tracked, results.available("score")
+    if truth is None or score is None or scan.n_frames < 2:
+        return None
+    tracked = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
+    true_steps = geometry.steps(truth)
+    both = tracked & np.roll(tracked, 1)
+    out: dict[str, Any] = {}
+    if both[1:].any():
+        out["steps"] = vars(score.step_errors(result.T_prev_frame, true_steps, scan.scale, scan.shape, where=both))
+    if (n := int(tracked.sum())) < 2:
+        result.warnings.append(f"{n} of {scan.n_frames} frames have a tracked pose: the scan is not scored")
+        return out or None
+    if n < scan.n_frames:
+        result.warnings.append(f"{scan.n_frames - n} of {scan.n_frames} frames have no tracked pose: the score is that "
+                               f"of the others, from frame {np.argmax(tracked)} on")
+        out["frames_scored"] = n
+    estimate = geometry.among(result.T_first_frame, result.T_prev_frame, tracked)
+    true = *geometry.among(truth, true_steps, tracked), scan.scale, scan.shape, _marks_among(scan.landmarks, tracked)
+    better, _ = score.with_mirror_given(*estimate, *true)
+    return {**score.evaluate(*estimate, *true).as_dict(), "final_mirror_given": better.final, **out}
+
+
+def _marks_among(landmarks: NDArray[np.int64] | None, tracked: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """Landmarks [L, 3] on the tracked frames, counted among these."""
+    if landmarks is None:
+        return None
+    kept = landmarks[tracked[landmarks[:, 0]]]
+    return np.column_stack([np.cumsum(tracked)[kept[:, 0]] - 1, kept[:, 1:]]) if len(kept) else None
