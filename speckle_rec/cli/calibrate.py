@@ -66,6 +66,7 @@ def calibrate(
     import numpy as np
 
     from .. import training
+    from ..calibration import Calibration
     from ..fit_machine import calibrate as fit
     from ..gain import measured
     from ..scan import Scan
