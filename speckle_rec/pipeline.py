@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import brightness, contact, leaps, lost_frames, orthogonal, persistence
+from . import brightness, contact, leaps, lost_frames, orthogonal, persistence, static
 from . import geometry as se3
 from .adaptation import adapt
 from .calibration import Calibration, Uncalibrated
-from .confidence import judge
+from .confidence import TOO_LITTLE, judge
 from .config import Config
 from .decorrelation import Curves
 from .direction import choose_mirror, other_starts, search, sequential
@@ -30,6 +30,8 @@ from .protocol import phase_precision, two_rocks
 from .result import Reconstruction
 from .revisit import NO_LOOPS
 from .scan import Scan
+from .speckled import speckled
+from .verdict import verdict
 from .working import WorkingImages, sample_frames
 
 Progress = Callable[[str, int, int], None]
@@ -62,20 +64,23 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     scan = scan.kept()
     clock = Clock(progress)
     with clock.stage("probe"):
-        found = find(sample_frames(scan), scan.scale)
+        found, static_share, samples = static.taken_out(scan, find(sample_frames(scan), scan.scale))        # (2.8)
         images = WorkingImages.of(scan, found.geometry)
         grid = cells(images.geometry)
+        alive = speckled(*samples, images, grid)                                                            # (6.1)
+        fusion = config.fusion if alive.mean() >= TOO_LITTLE else "smooth"
         if isinstance(calibration, Curves):
             calibration = Uncalibrated.of(calibration)
         calibration = calibration or Calibration.default(found.geometry.kind)
-        curves = calibration.curves
+        curves = calibration.curves if calibration.of_this_machine else calibration.curves.guessed()
         hand = Hand.of(found.geometry.kind, calibration.priors)
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))
         lost = contact.lost_in(images, grid)                                                                # (3.12)
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
-        if blended := persistence.share(images, planar, config.jobs):                                       # (2.7)
+        seen = persistence.seen(planar, images.geometry)                                                    # (2.7)
+        if blended := persistence.share(images, planar, config.jobs) if config.undo_persistence else 0.0:
             images = persistence.undone(images, blended)
             pairs = measuring(images, device, config.jobs)
             planar, duplicate = pairs.planar_motion(progress=report)
@@ -94,12 +99,12 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         T, _, _ = sequential(planar_step, speckle, forms, strengths, curves, hand)
         strengths = adapt(strengths_of(T), T, speckle, forms, curves)
         T, _, step_covariance = search(planar_step, speckle, forms, strengths, curves, hand)
-    loops, mended, crossed, solved = NO_LOOPS, Mended(T), Calibrated(T), config.fusion == "batch"
+    loops, mended, crossed, solved = NO_LOOPS, Mended(T), Calibrated(T), fusion == "batch"
     missing, leapt = NONE_LOST, 0
-    if config.fusion == "batch":
+    if fusion == "batch":
         with clock.stage("batch solve"):
             T = solve(T, Factors.of(planar, speckle, forms, strengths, curves, hand, acceleration=acceleration))
-    elif config.fusion == "revisits":
+    elif fusion == "revisits":
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(grid, planar_step, duplicate, progress=report)
             loops = replace(loops, speckle=curves.resampled(loops.speckle.without(lost)))
@@ -149,12 +154,14 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
                             np.zeros(scan.n_frames, np.float32), run_times_s=clock.times_s,
                             geometry=found.geometry,
                             warnings=[*pairs.warnings, *bright, *contact.warnings_of(lost),
-                                      *persistence.warnings_of(blended), *lost_frames.warnings_of(missing),
+                                      *static.warnings_of(static_share), *persistence.warnings_of(seen, blended),
+                                      *lost_frames.warnings_of(missing),
                                       *orthogonal.warnings_of(crossed)])
     result.numbers["device"] = pairs.name
     result.numbers["motion"] = "about a contact point" if hand.pivot else "swept along"
     if hand.pivot:
         result.numbers["pivot_mm"] = round(pivot_depth(T), 2)
+    result.numbers["static_share"] = round(static_share, 4)
     result.numbers["persistence"] = blended
     result.numbers["lost_frames"] = round(missing.share, 4)
     result.numbers["revisits"] = len(loops)
@@ -168,7 +175,11 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     result.evidence.update(gather(increment, found.geometry, curves))
     result.evidence.update(measured(T, speckle, forms, strengths, curves))
     result.numbers["calibration_hash"] = calibration.hash
-    return judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note)
+    result = judge(result, found, planar, speckle, strengths, duplicate, curves, increment, covariance, mirror_note,
+                   alive, calibration.of_this_machine)
+    result.verdict = verdict(result.confidence, crossed.similarity[1] if crossed.crossings else None,
+                             curves.scale_uncertainty, handed=config.mirrored, speckled=float(alive.mean()))
+    return result
 
 
 class Clock:

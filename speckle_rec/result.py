@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .probe import ProbeGeometry
+from .verdict import Verdict, unjudged
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Reconstruction:
     covariance : float64 [N, 6, 6] of T_first_frame, as a twist (tx, ty, tz, rx, ry, rz) in mm and rad about
         the centre of the probe face of frame 0.
     confidence : float32 [N], 0..1, of the step into frame i.
+    verdict : whether the shape can be trusted, how sure its scale is, and which way round it is (see `Verdict`).
     warnings : one line each.
     numbers : figures of the summary by name; the unit is in the name.
     evidence : arrays behind the result (phases, signs, per-frame in-plane motion), for the report.
@@ -37,3 +39,4 @@ class Reconstruction:
     evidence: dict[str, NDArray[Any]] = field(default_factory=dict)
     run_times_s: dict[str, float] = field(default_factory=dict)
     geometry: ProbeGeometry | None = None
+    verdict: Verdict = field(default_factory=unjudged)

@@ -144,7 +144,7 @@ def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config
             continue
         wanted.add(name)
         if name not in records:
-            tasks.append((path.absolute(), calib, settings.seed, settings.jobs, planar))
+            tasks.append((path.absolute(), calib, settings.seed, settings.jobs, planar, settings.undo_persistence))
     with common.progress_bar(shown) as progress:
         for number, (task, outcome) in enumerate(run_all(measure, tasks, scheduler=scheduler), 1):
             if isinstance(outcome, BaseException):
@@ -159,10 +159,11 @@ def _collect(paths: list[Path], kept: Path, calib: Path | None, settings: config
     return training.merge([chosen]), failed
 
 
-def measure(task: tuple[Path, Path | None, int, int, str]) -> training.Record:
+def measure(task: tuple[Path, Path | None, int, int, str, bool]) -> training.Record:
     """Statistics of one scan; runs wherever its file can be read."""
-    path, calib, seed, jobs, planar = task
-    return training.collect(Scan.open(path, calib=calib), seed=seed, jobs=jobs, planar=planar)
+    path, calib, seed, jobs, planar, undo_persistence = task
+    return training.collect(Scan.open(path, calib=calib), seed=seed, jobs=jobs, planar=planar,
+                            undo_persistence=undo_persistence)
 
 
 def _show(out: Path, c: Calibration) -> None:

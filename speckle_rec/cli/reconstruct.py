@@ -16,6 +16,7 @@ from ..io import results
 from ..io.staging import check_free, is_complete
 from ..result import Reconstruction
 from ..scan import Scan
+from ..verdict import unmeasured
 from . import common, tables
 
 DEFAULT_OUT = Path("results")
@@ -121,8 +122,9 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
 def single_frame() -> Reconstruction:
     """The result of a scan of one frame: the identity."""
     eye = np.eye(4)[None]
-    return Reconstruction(eye, eye.copy(), np.zeros((1, 6, 6)), np.zeros(1, np.float32),
-                          warnings=["the scan has one frame: there is no motion to reconstruct"])
+    why = "the scan has one frame: there is no motion to reconstruct"
+    return Reconstruction(eye, eye.copy(), np.zeros((1, 6, 6)), np.zeros(1, np.float32), warnings=[why],
+                          verdict=unmeasured(why))
 
 
 def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
