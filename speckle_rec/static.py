@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .errors import InputError
+from .features import LocalMean
 from .probe import Found, ProbeGeometry, cells
 from .scan import Scan
 
@@ -21,7 +22,7 @@ Mask = NDArray[np.bool_]
 Frames = NDArray[np.uint8]
 
 SAMPLES = 40            # frames, each with the one after it
-FEWEST = 8              # of them, from which a pixel can be called static
+FEWEST = 16             # of them, from which a pixel can be called static
 LIT = 30                # grey levels that a pixel that shows something reaches at some time
 FLICKER = 4.0           # grey levels by which anything flickers that a codec has passed through
 STEADY_SHARE = 0.2      # of the change of tissue: what changes by less does not change ...
@@ -29,8 +30,12 @@ STEADY = (2.0, 12.0)    # ... and grey levels that are steady, and unsteady, wha
 PATCH_PX = 16           # edge of a patch whose change is looked at as one
 CONTINUES = 0.8         # change from a frame to the next over that of frames far apart: noise changes by as much, 1
 MOVING = 0.05           # share of the lit pixels that must move for the others to be static
-STEP = 20.0             # grey levels by which the mean picture changes within two pixels where something is drawn
+STEP = 20.0             # grey levels by which the mean picture changes within two pixels where something is drawn ...
+CUT_OFF, STEP_CUT_OFF = (5.0, 250.0), 50.0      # ... at levels beside black and white, and at those: tissue is cut off
 BOUNDED = 0.6           # share of the rim of a plain area that is drawn
+AROUND_PX = 9.0         # of the mean that a pixel stands out of ...
+STANDS_OUT, FLICKERS = 40.0, 6.0    # ... by so many grey levels, and by so many times what it flickers (rms): tissue .5
+CALM = 0.6              # of the flicker of tissue, which what is drawn does not reach behind a codec
 DARK, RIM_MM = 20.0, 2.0    # dark pixels so near to the edge of the field are what lies outside
 SPECK_PX = 3            # fewer pixels than these are chance
 NOTABLE = 0.005         # share of the field from which a user is told
@@ -66,17 +71,31 @@ def still(frames: Frames, following: Frames, geometry: ProbeGeometry) -> Mask:
     tissue = moving(frames, following, change) & field
     if tissue.sum() < MOVING * max((field & (frames.max(0) > LIT)).sum(), 1):
         return none
-    steady = field & (change <= np.clip(STEADY_SHARE * np.median(change[tissue]), *STEADY))
     mean = frames.mean(0, dtype=np.float32)
-    steady &= (mean > DARK) | _inner(field, geometry)
-    about = np.ones((5, 5), np.uint8)
-    drawn = steady & (cv2.dilate(mean, about) - cv2.erode(mean, about) >= STEP)
-    boxes = _enclosed(steady & ~drawn, drawn)
-    found = drawn & ((mean > DARK) | (cv2.dilate(boxes.astype(np.uint8), about) > 0)) | boxes
+    found = _drawn(change, mean, field, tissue, geometry) | _standing(
+        frames.std(0, dtype=np.float32), mean, field, tissue)
     label, n = ndimage.label(found, np.ones((3, 3)))
     found &= (np.bincount(label.ravel(), minlength=n + 1) >= SPECK_PX)[label]
     blurred = cv2.dilate(found.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0     # by a codec, or by smooth letters
     return np.asarray(blurred & field)
+
+
+def _drawn(change: Array, mean: Array, field: Mask, tissue: Mask, geometry: ProbeGeometry) -> Mask:
+    """Pixels that keep their level, at steps of the mean picture, and plain areas that such steps enclose."""
+    steady = field & (change <= np.clip(STEADY_SHARE * np.median(change[tissue]), *STEADY))
+    steady &= (mean > DARK) | _inner(field, geometry)
+    about = np.ones((5, 5), np.uint8)
+    step = cv2.dilate(mean, about) - cv2.erode(mean, about)
+    drawn = steady & (step >= np.where((mean > CUT_OFF[0]) & (mean < CUT_OFF[1]), STEP, STEP_CUT_OFF))
+    boxes = _enclosed(steady & ~drawn, drawn)
+    return np.asarray(drawn & ((mean > DARK) | (cv2.dilate(boxes.astype(np.uint8), about) > 0)) | boxes)
+
+
+def _standing(spread: Array, mean: Array, field: Mask, tissue: Mask) -> Mask:
+    """Pixels that stand out of what is about them by far more than they flicker, as what a codec has blurred does."""
+    out = np.abs(mean - LocalMean(field, AROUND_PX)(mean))
+    return np.asarray(field & (out >= np.maximum(STANDS_OUT, FLICKERS * spread))
+                      & (spread <= CALM * np.median(spread[tissue])))
 
 
 def moving(frames: Frames, following: Frames, change: Array) -> Mask:
