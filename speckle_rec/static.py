@@ -85,7 +85,7 @@ def _drawn(change: Array, mean: Array, field: Mask, tissue: Mask, geometry: Prob
     steady = field & (change <= np.clip(STEADY_SHARE * np.median(change[tissue]), *STEADY))
     steady &= (mean > DARK) | _inner(field, geometry)
     about = np.ones((5, 5), np.uint8)
-    step = cv2.dilate(mean, about) - cv2.erode(mean, about)
+    step = cv2.dilate(np.where(field, mean, 0), about) - cv2.erode(np.where(field, mean, 255), about)
     drawn = steady & (step >= np.where((mean > CUT_OFF[0]) & (mean < CUT_OFF[1]), STEP, STEP_CUT_OFF))
     boxes = _enclosed(steady & ~drawn, drawn)
     return np.asarray(drawn & ((mean > DARK) | (cv2.dilate(boxes.astype(np.uint8), about) > 0)) | boxes)

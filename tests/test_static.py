@@ -92,7 +92,8 @@ def alive(frames, geometry=SECTOR):
 
 # -- what is masked
 
-@pytest.mark.parametrize("draw", [text, box(0), box(255), lines, ruler], ids=["text", "black", "white", "lines", "ruler"])
+@pytest.mark.parametrize("draw", [text, box(0), box(255), lines, ruler],
+                         ids=["text", "black", "white", "lines", "ruler"])
 @pytest.mark.parametrize("through", [lambda f: f, lambda f: jpeg(f, 90)], ids=["as it is", "jpeg"])
 def test_what_is_drawn_over_moving_tissue_is_found(moved, draw, through):
     blank = np.zeros_like(moved[:1])
