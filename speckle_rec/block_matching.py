@@ -28,6 +28,7 @@ AGREEMENT_PX = 0.5   # largest disagreement of forward and backward matches
 MIN_NCC = 0.15
 MIN_BLOCKS = 8
 ENOUGH_BLOCKS = 80
+CLEAR = 0.6          # share of a block that must not be static
 SAME = 1e-3          # share of pixels that differ, below which a picture was shown twice
 
 
@@ -176,8 +177,8 @@ class Matcher:
 
     def __init__(self, geometry: ProbeGeometry, block_mm: float = BLOCK_MM):
         self.geometry = geometry
-        mask = geometry.mask()
-        coarse_mask = shrink(mask.astype(np.float32), COARSE) > 0.5
+        mask, field = geometry.mask(), geometry.field()
+        coarse_mask, coarse_field = (shrink(part.astype(np.float32), COARSE) > 0.5 for part in (mask, field))
         self.features, self.coarse_features = GreyFeatures(mask), GreyFeatures(coarse_mask)
         S = geometry.scale
         self.mm_px = geometry.mm_px
@@ -185,9 +186,10 @@ class Matcher:
         pixel = np.sqrt(S[0, 0] * S[1, 1])
         coarse, fine = (round(mm / px) for mm, px in ((COARSE_BLOCK_MM, COARSE * pixel), (block_mm, pixel)))
         self.levels = [
-            _Level(self.mm_px @ to_full, _blocks(coarse_mask, coarse, 3), coarse, 3, coarse_mask.shape, cubic=False),
-            _Level(self.mm_px, _blocks(mask, fine, 2), fine, 2, mask.shape),
-            _Level(self.mm_px, _blocks(mask, fine, 1), fine, 1, mask.shape)]
+            _Level(self.mm_px @ to_full, _blocks(coarse_field, coarse_mask, coarse, 3), coarse, 3, coarse_mask.shape,
+                   cubic=False),
+            _Level(self.mm_px, _blocks(field, mask, fine, 2), fine, 2, mask.shape),
+            _Level(self.mm_px, _blocks(field, mask, fine, 1), fine, 1, mask.shape)]
 
     def pyramid(self, frame: NDArray[np.uint8]) -> tuple[FloatImage, FloatImage]:
         """Coarse and full-resolution features of a frame, as `match` takes them."""
@@ -267,21 +269,22 @@ class _Level:
                 float(inlier.sum() / len(tops)))
 
 
-def _blocks(mask, size, radius):
+def _blocks(field, mask, size, radius):
     """First rows and columns of the blocks whose every px, shifts included, lies in the field of view.
 
-    Blocks stand side by side; where that gives few of them they overlap by half.
+    Blocks stand side by side; where that gives few of them they overlap by half. A part of a block may be none of
+    `mask`, as static px are.
     """
-    rows, columns = mask.shape
-    filled = cv2.integral(mask.astype(np.uint8))
+    rows, columns = field.shape
+    filled, clear = (cv2.integral(part.astype(np.uint8)) for part in (field, mask))
     for stride in (size, max(size // 2, 1)):
         grid = np.meshgrid(np.arange(radius, rows - size - radius + 1, stride),
                                   np.arange(radius, columns - size - radius + 1, stride), indexing="ij")
         tops, lefts = (g.ravel() for g in grid)
         t, lo = tops - radius, lefts - radius
         b, r = tops + size + radius, lefts + size + radius
-        share = (filled[b, r] - filled[t, r] - filled[b, lo] + filled[t, lo]) / (size + 2 * radius) ** 2
-        keep = share > 0.9
+        share, told = ((n[b, r] - n[t, r] - n[b, lo] + n[t, lo]) / (size + 2 * radius) ** 2 for n in (filled, clear))
+        keep = (share > 0.9) & (told > CLEAR)
         if keep.sum() >= ENOUGH_BLOCKS:
             break
     return tops[keep].astype(np.int64), lefts[keep].astype(np.int64)

@@ -33,6 +33,7 @@ from .working import WorkingImages
 Array = NDArray[np.float64]
 
 VERSION = 5
+PHYSICAL = "physical"       # stands for the hash of bare curves
 FORMAT = "speckle_rec calibration"
 DEFAULT_FILE = Path(__file__).parent / "data" / "default_calibration.h5"
 SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's curve; all about 0 +- 1
@@ -94,6 +95,11 @@ class Calibration:
     crossed_fans: FanError = NO_FAN_ERROR
     spread: tuple[float, ...] = (1.0,) * 6
     hash: str = ""
+
+    @property
+    def of_this_machine(self) -> bool:
+        """Whether it was made for the machine: neither the one shipped nor bare curves."""
+        return self.hash not in (PHYSICAL, Calibration.shipped().hash)
 
     def strengths(self, signs: Array, n_frames: int) -> CellStrengths:
         """Floor, slow share and stretch of every cell, predicted from its signs [W, P, F] (METHOD.md (7.2))."""
@@ -201,8 +207,8 @@ class Uncalibrated(Calibration):
 
     @classmethod
     def of(cls, curves: Curves) -> "Uncalibrated":
-        """Curves as a calibration; its hash is "physical"."""
-        return cls(curves, np.zeros((len(PARTS), 1 + 2 * len(SIGNS))), hash="physical")
+        """Curves as a calibration; its hash is `PHYSICAL`."""
+        return cls(curves, np.zeros((len(PARTS), 1 + 2 * len(SIGNS))), hash=PHYSICAL)
 
     def judge(self, speckle: Correlations, images: WorkingImages, cells: Cells,
               jobs: int = 0) -> Callable[[Array | None], CellStrengths]:

@@ -15,6 +15,7 @@ from .fan import pivot_depth
 from .products import Measurements, SpeckleModel, Trajectory, View
 from .result import Reconstruction
 from .smoother import chained_covariance, smooth, step_measurements
+from .verdict import verdict
 
 Array = NDArray[np.float64]
 
@@ -38,12 +39,17 @@ def conclude(view: View, measurements: Measurements, model: SpeckleModel, trajec
     chained = chained_covariance(T, covariance, uncertain) * np.outer(spread, spread)
     result = Reconstruction(first, previous, chained, np.zeros(len(T), np.float32), run_times_s=clock.times_s,
                             geometry=view.found.geometry, warnings=warnings_of(view, measurements, trajectory))
-    result.numbers.update(numbers_of(measurements, t, pivot_depth(T)), calibration_hash=calibration.hash)
+    result.numbers.update(numbers_of(measurements, t, pivot_depth(T)), static_share=round(view.static_share, 4),
+                          calibration_hash=calibration.hash)
     result.evidence["revisit_pairs"] = np.stack([measurements.loops.planar.i, measurements.loops.planar.j], 1)
     result.evidence.update(gather(increment, view.found.geometry, model.curves))
     result.evidence.update(measured(T, measurements.speckle, model.forms, t.strengths, model.curves))
-    return judge(result, view, measurements, t.strengths, model.curves.source, uncertain, increment, covariance,
-                 mirror_note)
+    judge(result, view, measurements, t.strengths, model.curves.source, uncertain, increment, covariance, mirror_note,
+          calibration.of_this_machine)
+    similarity = crossed.similarity[1] if crossed and crossed.crossings else None
+    result.verdict = verdict(result.confidence, similarity, uncertain, handed=config.mirrored,
+                             speckled=float(view.speckled.mean()))
+    return result
 
 
 def in_image(T: Array, step: Array, face_mm: tuple[float, float]) -> tuple[Array, Array]:

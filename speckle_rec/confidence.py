@@ -11,6 +11,7 @@ from .probe import ProbeGeometry
 from .products import Measurements, View
 from .result import Reconstruction
 from .strengths import CellStrengths
+from .verdict import FEW_FRAMES
 from .wording import counted
 
 Array = NDArray[np.float64]
@@ -19,21 +20,22 @@ CLEAR, LOST = 0.75, 0.30       # lag-1 correlation of the clearest cells: full c
 UNRELIABLE = 0.3               # confidence below which out-of-plane motion is not believed
 FEW_CELLS = 0.05               # share of the cells that must carry signal
 HURRIED = 0.9                  # lower quartile of confidence below which frames are too far apart to follow a turn back
-FEW_FRAMES = 10
 COARSE_PX_MM = 0.35            # pixels of which hold several speckles
 
 
 def step_confidence(speckle: Correlations, planar: PlanarMotion, strengths: CellStrengths,
-                    n_frames: int) -> NDArray[np.float32]:
+                    n_frames: int, speckled: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """Confidence [N] in 0..1 of the step into each frame.
 
     The correlation of the clearest fifth of the cells at lag 1, between the level at which speckle is lost and
     the one at which distances are sharp, times the share of cells that carry signal where they are few; 0 for
-    repeated frames and where block matching failed.
+    repeated frames and where block matching failed. Cells that are not `speckled` [P] (by default all are) count as
+    lost: water, wires and text correlate, and tell nothing.
     """
     out = np.zeros(n_frames)
     single = speckle.j - speckle.i == 1
-    clear = np.nanquantile(np.nan_to_num(speckle.rho[single]), 0.8, axis=1) if single.any() else np.zeros(0)
+    rho = np.nan_to_num(speckle.rho[single]) * (1 if speckled is None else speckled)
+    clear = np.quantile(rho, 0.8, axis=1) if single.any() else np.zeros(0)
     out[speckle.j[single]] = np.clip((clear - LOST) / (CLEAR - LOST), 0, 1)
     active = (strengths.fast[strengths.window] > 0).mean(1)
     matched = np.zeros(n_frames)
@@ -67,7 +69,8 @@ def elevational_path(increment: Array, covariance: Array, geometry: ProbeGeometr
 
 
 def judge(result: Reconstruction, view: View, measurements: Measurements, strengths: CellStrengths, curves: str,
-          scale_uncertainty: float, increment: Array, covariance: Array, mirror_note: str) -> Reconstruction:
+          scale_uncertainty: float, increment: Array, covariance: Array, mirror_note: str, of_this_machine: bool
+          ) -> Reconstruction:
     """Fill in confidence, warnings, numbers and evidence of a result.
 
     Parameters
@@ -76,7 +79,7 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
     """
     found, planar, duplicate = view.found, measurements.planar, measurements.duplicate
     n = len(result.T_first_frame)
-    result.confidence = step_confidence(measurements.speckle, planar, strengths, n)
+    result.confidence = step_confidence(measurements.speckle, planar, strengths, n, view.speckled)
     path = elevational_path(increment, covariance, found.geometry, scale_uncertainty, result.confidence)
     result.numbers.update(
         probe=f"{found.geometry.kind}, from {found.source}",
@@ -86,16 +89,24 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
         elevational_path_mm=path.length_mm,
         elevational_path_sd_mm=path.deviation_mm,
         cells=int(strengths.fast.shape[1]),
-        cells_with_signal=float((strengths.fast > 0).mean()))
+        cells_with_signal=float((strengths.fast > 0).mean()),
+        cells_with_speckle=float(view.speckled.mean()))
     result.evidence.update(in_plane=increment[:, [0, 1, 5]], out_of_plane=increment[:, [2, 3, 4]],
                            duplicate=duplicate)
     warnings = result.warnings
     if found.source != "frames":
         warnings.append(f"the frames do not show the field of view ({found.reason}): the built-in probe is assumed")
     warnings.extend(found.notes)
-    if scale_uncertainty > 0.1:
+    if not of_this_machine:
+        warnings.append("no calibration of this machine was given: how far the probe moved out of the image plane "
+                        f"rests on a guess about its beam and the tissue ({curves}), uncertain by "
+                        f"{scale_uncertainty:.0%}; calibrate on tracked scans of this machine")
+    elif scale_uncertainty > 0.1:
         warnings.append(f"out-of-plane scale is uncertain by {scale_uncertainty:.0%}: {curves}; "
                         "calibrate on tracked scans of this machine")
+    if not view.measurable:
+        warnings.append(f"{view.speckled.mean():.0%} of the field of view shows speckle that moves: nothing can be "
+                        "measured (water, wires, text, shadow, a frozen picture, or a probe that rests)")
     warnings.append(mirror_note)
     if duplicate.any():
         warnings.append(f"{counted(int(duplicate.sum()), 'frame')} repeat{'s' * (duplicate.sum() == 1)} the one before "

@@ -29,6 +29,8 @@ class Config:
         docs/BENCHMARKS.md says what each measures.
     mirrored : take the mirror image of what the usual directions decide, where the probe is known to have gone the
         other way: images cannot tell.
+    undo_persistence : take out of each picture what the scanner blended in of the one before, where matches tell of it
+        (docs/METHOD.md, section 2). Lines coarser than pixels look alike, and to take out what is not there does harm.
     """
 
     device: str = "auto"
@@ -36,6 +38,7 @@ class Config:
     seed: int = 0
     fusion: str = "revisits"
     mirrored: bool = False
+    undo_persistence: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("device", DEVICES), ("fusion", FUSIONS)):

@@ -43,8 +43,11 @@ class Calibrated:
     mirrored: tuple[int, ...] = ()
 
     def scale_uncertainty(self, before: float) -> float:
-        """Relative standard deviation of the scale out of the plane, of curves that had `before`."""
-        return min(before, SCALE_SD) if self.crossings else before
+        """Relative standard deviation of the scale out of the plane, of curves that had `before`.
+
+        Planes that cross and do not show the same tell nothing of it.
+        """
+        return min(before, SCALE_SD) if self.crossings and self.similarity[1] >= DOUBTFUL else before
 
     def applied(self, f: Factors) -> Factors:
         """Factors with the crossings, and curves stretched by the scan's own gain.

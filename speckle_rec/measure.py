@@ -22,7 +22,8 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
     pairs = measuring(view.images, device, config.jobs)
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
-        if blended := persistence.share(view.images, planar, config.jobs):                                  # (2.7)
+        seen = persistence.seen(planar, view.images.geometry)                                               # (2.7)
+        if blended := persistence.share(view.images, planar, config.jobs) if config.undo_persistence else 0.0:
             pairs = measuring(persistence.undone(view.images, blended), device, config.jobs)
             planar, duplicate = pairs.planar_motion(progress=report)
         step, covariance = planar_chain(planar, view.scan.n_frames)
@@ -34,4 +35,4 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
             loops = pairs.find_loops(view.cells, step, duplicate, progress=report)
             loops = replace(loops, speckle=loops.speckle.without(view.lost))
     return Measurements(planar, step, covariance, duplicate, speckle, loops, pairs.name, blended,
-                        (*pairs.warnings, *persistence.warnings_of(blended)))
+                        (*pairs.warnings, *persistence.warnings_of(seen, blended)))

@@ -20,7 +20,7 @@ def model(calibration: Calibration | Curves | None, view: View, measurements: Me
     if isinstance(calibration, Curves):
         calibration = Uncalibrated.of(calibration)
     calibration = calibration or Calibration.default(view.found.geometry.kind)
-    curves = calibration.curves
+    curves = calibration.curves if calibration.of_this_machine else calibration.curves.guessed()
     strengths_of = calibration.judge(measurements.speckle, view.images, view.cells, config.jobs)
     forms = calibration.forms(view.images.geometry, view.cells)
     loops = replace(measurements.loops, speckle=curves.resampled(measurements.loops.speckle))

@@ -1,7 +1,8 @@
-"""Persistence: scanners that blend each picture with the one shown before, found and undone (METHOD.md, section 2).
+"""Persistence: scanners that blend each picture with the one shown before, found, and undone where that is asked for.
 
 What the picture before adds has not moved with the probe. It pulls matches of neighbours towards no motion, those of
-frames further apart hardly, and makes neighbours more alike than their distance says.
+frames further apart hardly, and makes neighbours more alike than their distance says. Lines coarser than pixels pull
+them as well, so that nothing is taken out unasked (METHOD.md, section 2).
 """
 
 from dataclasses import dataclass, replace
@@ -41,14 +42,10 @@ def share(images: WorkingImages, motion: PlanarMotion, jobs: int = 0) -> float:
     ----------
     motion : of the frames as they are shown, at lags 1 and `FAR`.
     """
+    if seen(motion, images.geometry) > BLENDED:
+        return 0.0
     shape = image_shape(images.geometry)
-    first, near, far = over_far(motion)
-    begins = stretches(first, tells(near, far, shape))
-    if len(begins) < FEWEST:
-        return 0.0
-    parts = [np.isin(first, np.arange(begin, begin + STRETCH)) for begin in begins]
-    if np.median([neighbours_see(near[part], far[part], shape) for part in parts]) > BLENDED:
-        return 0.0
+    begins = telling(motion, shape)
     matcher = Matcher(images.geometry)
     low, high = 0.0, MOST
     with threads(jobs) as pool:
@@ -56,15 +53,37 @@ def share(images: WorkingImages, motion: PlanarMotion, jobs: int = 0) -> float:
             middle = (low + high) / 2
             without = undone(images, middle)
             found = pool.map(lambda begin, seen=without: _again(matcher, seen, begin), begins)
-            seen = np.median([neighbours_see(near, far, shape) for near, far in found])
-            low, high = (middle, high) if seen < CLEAN else (low, middle)
+            enough = np.median([neighbours_see(near, far, shape) for near, far in found]) >= CLEAN
+            low, high = (low, middle) if enough else (middle, high)
     return round((low + high) / 2, 2)
 
 
-def warnings_of(share: float) -> list[str]:
-    """What a user should know of a share that was found."""
-    return [f"each picture holds some {share:.0%} of the one before (persistence): it is taken out before motion is "
-            "measured, but noise grows; switch it off on the scanner"] if share else []
+def seen(motion: PlanarMotion, geometry: ProbeGeometry) -> float:
+    """Share of the motion over `FAR` frames that neighbours add up to, in the median stretch; 1 where nothing tells."""
+    shape = image_shape(geometry)
+    first, near, far = over_far(motion)
+    begins = telling(motion, shape)
+    if len(begins) < FEWEST:
+        return 1.0
+    parts = [np.isin(first, np.arange(begin, begin + STRETCH)) for begin in begins]
+    return float(np.median([neighbours_see(near[part], far[part], shape) for part in parts]))
+
+
+def telling(motion: PlanarMotion, shape: Array) -> list[int]:
+    """First frames of the stretches in which the probe moved in the image plane so that persistence shows."""
+    first, near, far = over_far(motion)
+    return stretches(first, tells(near, far, shape))
+
+
+def warnings_of(seen: float, share: float) -> list[str]:
+    """What a user should know of the share of the motion that neighbours see, and of the share that was taken out."""
+    if share:
+        return [f"each picture holds some {share:.0%} of the one before (persistence): it is taken out before motion "
+                "is measured, as was asked for, but noise grows; switch it off on the scanner"]
+    return [f"neighbouring frames see {seen:.0%} of the motion in the image plane that frames {FAR} apart see: the "
+            "scanner may blend each picture with the one before (persistence: switch it off), or its lines be coarser "
+            "than pixels. Nothing was taken out; undo_persistence = true in a configuration takes it for persistence"
+            ] if seen <= BLENDED else []
 
 
 def undone(images: WorkingImages, share: float) -> WorkingImages:

@@ -1,5 +1,7 @@
 """From frames to poses: the method on one screen (docs/METHOD.md tells it as a paper would)."""
 
+from dataclasses import replace
+
 from .calibration import Calibration
 from .clock import Clock, Progress
 from .conclude import conclude
@@ -41,6 +43,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     clock = Clock(progress)
     with clock.stage("probe"):
         view = look(scan.filled().kept())
+    if not view.measurable:
+        config = replace(config, fusion="smooth")
     measurements = measure(view, config, device, clock)
     with clock.stage("speckle model"):
         speckle, measurements = model(calibration, view, measurements, config)

@@ -30,6 +30,7 @@ class ProbeGeometry:
     radius_mm: float              # radius of the face about the apex; 0 for linear
     depth_mm: tuple[float, float]     # first and last range that carries echoes
     lateral: tuple[float, float]      # first and last u
+    static: NDArray[np.bool_] | None = None     # [rows, columns] pixels that show no tissue (`static`); None: all do
 
     @property
     def face_mm(self) -> tuple[float, float]:
@@ -57,6 +58,10 @@ class ProbeGeometry:
         return np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - x], [0, S[1, 1], S[1, 3] + S[1, 1] - y], [0, 0, 1.0]])
 
     def mask(self) -> NDArray[np.bool_]:
+        """True [rows, columns] where a pixel lies inside the field of view and is not static."""
+        return self.field() if self.static is None else self.field() & ~self.static
+
+    def field(self) -> NDArray[np.bool_]:
         """True [rows, columns] where a pixel lies inside the field of view."""
         rows, columns = self.shape
         x = self.scale[0, 0] * np.arange(1, columns + 1) + self.scale[0, 3]
@@ -197,7 +202,7 @@ def _upside_down(frames: NDArray[np.uint8], scale: NDArray[np.float64]) -> str:
 
 
 def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *, near_mm: float = 3.0,
-          edge_mm: float = 1.0, min_fill: float = 0.7) -> Cells:
+          edge_mm: float = 1.0, min_fill: float = 0.7, min_clear: float = 0.4) -> Cells:
     """Divide the field of view into cells of about `r_mm` by `lateral_mm`.
 
     Rings of equal depth are divided into as many cells as fit, so that cells keep their size in mm while a
@@ -207,6 +212,7 @@ def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *
     ----------
     near_mm : range that is left out at the probe face (reverberation).
     edge_mm : margin to the sides, the far end and the image border.
+    min_clear : share of a full cell that must be left without static pixels, which belong to no cell.
     """
     rows, columns = geometry.shape
     sx, sy = geometry.scale[0, 0], geometry.scale[1, 1]
@@ -234,15 +240,18 @@ def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *
     n_px = np.bincount(labels[inside], minlength=start[-1])
     full_px = np.repeat(ring_mm * width * arm / per_ring, per_ring) / (sx * sy)
     kept = n_px >= min_fill * full_px
+    if geometry.static is not None:
+        labels[geometry.static] = -1
+        kept &= np.bincount(labels[labels >= 0], minlength=start[-1]) >= min_clear * full_px
     if not kept.any():
         raise InputError(f"images of {rows} rows x {columns} columns: expected a field of view with room for a cell of "
                          f"{r_mm:g} x {lateral_mm:g} mm, found {sy * rows:.3g} x {sx * columns:.3g} mm in all; is the "
                          "pixel size right?")
     index = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)
     labels = index[labels].astype(np.int32)
-    n_px = n_px[kept]
     inside = labels >= 0
     at = labels[inside]
+    n_px = np.bincount(at, minlength=int(kept.sum()))
     centres = np.stack([np.bincount(at, a[inside], minlength=len(n_px)) / n_px for a in (r, u)], -1)
     centres_mm = np.stack(geometry.cartesian(centres[:, 0], centres[:, 1]), -1)
     off = u[inside] - centres[at, 1]
@@ -254,7 +263,7 @@ def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *
 
 def plot(geometry: ProbeGeometry, frame: NDArray[np.uint8], path: str | Path, *,
          cells: Cells | None = None) -> None:
-    """Write a PNG of `frame` with the outline of the field of view (and of the cells) over it."""
+    """Write a PNG of `frame` with the outline of the field of view (and of the cells) over it, static pixels in red."""
     from matplotlib.figure import Figure
 
     sx, sy = geometry.scale[0, 0], geometry.scale[1, 1]
@@ -271,6 +280,8 @@ def plot(geometry: ProbeGeometry, frame: NDArray[np.uint8], path: str | Path, *,
         overlay = np.zeros((rows, columns, 4))
         overlay[boundary] = (0.3, 0.8, 1, 0.5)
         axes.imshow(overlay, extent=extent)
+    if geometry.static is not None:
+        axes.imshow(geometry.static[..., None] * np.array([1, 0.15, 0.15, 0.6]), extent=extent)
     axes.plot(*geometry.outline().T, color="tab:orange", lw=1.2)
     axes.plot(*geometry.face_mm, "o", color="tab:orange", ms=4)
     axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="x (mm)", ylabel="y, depth (mm)",

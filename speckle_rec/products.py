@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+LEAST_SPECKLED = 0.2    # share of the cells that must show moving speckle: confidence judges the clearest fifth
+
 
 @dataclass(frozen=True)
 class View:
@@ -41,6 +43,7 @@ class View:
     scan : the scan.   found : field of view at full resolution, and whether the frames show it.
     images : frames at the resolution that is measured at.   cells : P parts of the field of view.
     lost : bool [N, P], cells under a side of the probe that has no contact.
+    speckled : bool [P], cells that show speckle that moves.   static_share : of the field of view that never changes.
     warnings : one line each.
     """
 
@@ -49,7 +52,14 @@ class View:
     images: "WorkingImages"
     cells: "Cells"
     lost: NDArray[np.bool_]
+    speckled: NDArray[np.bool_]
+    static_share: float = 0.0
     warnings: tuple[str, ...] = ()
+
+    @property
+    def measurable(self) -> bool:
+        """Whether enough of the field of view shows speckle that moves."""
+        return bool(self.speckled.mean() >= LEAST_SPECKLED)
 
 
 @dataclass(frozen=True)

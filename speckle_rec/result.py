@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from . import checks
 from .probe import ProbeGeometry
+from .verdict import Verdict, unjudged, unmeasured
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Reconstruction:
     covariance : float64 [N, 6, 6] of T_first_frame, as a twist (tx, ty, tz, rx, ry, rz) in mm and rad about
         the centre of the probe face of frame 0.
     confidence : float32 [N], 0..1, of the step into frame i.
+    verdict : whether the shape can be trusted, how sure its scale is, and which way round it is (see `Verdict`).
     warnings : one line each.
     numbers : figures of the summary by name; the unit is in the name.
     evidence : arrays behind the result (phases, signs, per-frame in-plane motion), for the report.
@@ -38,6 +40,7 @@ class Reconstruction:
     evidence: dict[str, NDArray[Any]] = field(default_factory=dict)
     run_times_s: dict[str, float] = field(default_factory=dict)
     geometry: ProbeGeometry | None = None
+    verdict: Verdict = field(default_factory=unjudged)
 
     def __post_init__(self) -> None:
         checks.numbers(self.T_first_frame, "Reconstruction: T_first_frame", ("N", 4, 4), finite=False)
@@ -49,5 +52,6 @@ class Reconstruction:
 def still() -> Reconstruction:
     """The result of a scan of one frame: the identity."""
     eye = np.eye(4)[None]
-    return Reconstruction(eye, eye.copy(), np.zeros((1, 6, 6)), np.zeros(1, np.float32),
-                          warnings=["the scan has one frame: there is no motion to reconstruct"])
+    why = "the scan has one frame: there is no motion to reconstruct"
+    return Reconstruction(eye, eye.copy(), np.zeros((1, 6, 6)), np.zeros(1, np.float32), warnings=[why],
+                          verdict=unmeasured(why))

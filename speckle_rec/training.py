@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from . import contact, persistence, protocol
+from . import contact, persistence, protocol, static
 from . import geometry as se3
 from .beam_lines import lines_of
 from .block_matching import planar_motion
@@ -86,12 +86,13 @@ def subject_of(name: str) -> str:
 
 
 def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimated",
-            progress: Callable[[str, int, int], None] | None = None) -> Record:
+            undo_persistence: bool = False, progress: Callable[[str, int, int], None] | None = None) -> Record:
     """Statistics of a tracked scan, its correlations aligned as `reconstruct` aligns them.
 
     Parameters
     ----------
     planar : "estimated" aligns by block matching, "tracked" by the tracker's poses.
+    undo_persistence : as in `Config`.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
         raise InputError(f"{scan.path or scan.name}: expected tracked poses (tforms and an image calibration) from the "
                          "first frame on, found none; calibrate on tracked scans")
     report = progress or (lambda stage, done, total: None)
-    found = find(sample_frames(scan), scan.scale)
+    found, _, _ = static.taken_out(scan, find(sample_frames(scan), scan.scale))
     images = WorkingImages.of(scan, found.geometry)
     grid = cells(images.geometry)
     face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
@@ -116,7 +117,7 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     steps = np.zeros((len(T), 6))
     steps[both] = se3.log(se3.inverse(T[np.flatnonzero(both) - 1]) @ T[both])
     motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
-    if blended := persistence.share(images, motion, jobs):
+    if blended := persistence.share(images, motion, jobs) if undo_persistence else 0.0:
         images = persistence.undone(images, blended)
         motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
     chain = planar_chain(motion, scan.n_frames)[0]

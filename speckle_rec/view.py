@@ -1,17 +1,20 @@
 """What the frames of a scan show, each for itself: field of view, cells, contact, brightness."""
 
-from . import brightness, contact
+from . import brightness, contact, static
 from .probe import cells, find
 from .products import View
 from .scan import Scan
+from .speckled import speckled
 from .working import WorkingImages, sample_frames
 
 
 def look(scan: Scan) -> View:
     """The view of a scan: where in the frames tissue is shown, and which cells of it are to be measured."""
-    found = find(sample_frames(scan), scan.scale)
+    found, static_share, samples = static.taken_out(scan, find(sample_frames(scan), scan.scale))            # (2.8)
     images = WorkingImages.of(scan, found.geometry)
     grid = cells(images.geometry)
     lost = contact.lost_in(images, grid)                                                                    # (3.12)
-    warnings = (*brightness.warnings_of(brightness.measure(images)), *contact.warnings_of(lost))
-    return View(scan, found, images, grid, lost, warnings)
+    moving = speckled(*samples, images, grid)                                                               # (6.1)
+    warnings = (*brightness.warnings_of(brightness.measure(images)), *contact.warnings_of(lost),
+                *static.warnings_of(static_share))
+    return View(scan, found, images, grid, lost, moving, static_share, warnings)

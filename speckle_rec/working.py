@@ -35,7 +35,10 @@ class WorkingImages:
         centre = np.diag([factor, factor, 1.0, 1.0])
         centre[:2, 3] = (1 - factor) / 2
         shape = (scan.shape[0] // factor, scan.shape[1] // factor)
-        return cls(scan, replace(geometry, shape=shape, scale=geometry.scale @ centre), factor)
+        static = geometry.static
+        if static is not None:      # all of the pixels that have a part in one
+            static = shrink(static.astype(np.float32), factor) > 0
+        return cls(scan, replace(geometry, shape=shape, scale=geometry.scale @ centre, static=static), factor)
 
     def frames(self, start: int, stop: int) -> list[NDArray[np.uint8]]:
         """Frames start..stop-1."""

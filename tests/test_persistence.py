@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from speckle_rec import persistence, pipeline
 from speckle_rec.block_matching import PlanarMotion, planar_motion
+from speckle_rec.config import Config
 from speckle_rec.io.source import ArrayFrames
 from speckle_rec.persistence import Unblended
 from speckle_rec.scan import Scan
@@ -104,7 +105,8 @@ def test_a_reconstruction_measures_pictures_before_blending(rocked, monkeypatch)
     scan = Scan.from_arrays(rocked[:24], scale=scenes.SCALE)
     plain = pipeline.reconstruct(scan)
     monkeypatch.setattr(persistence, "share", lambda *_: 0.3)
-    told = pipeline.reconstruct(Scan.from_arrays(blended(rocked[:24], 0.3), scale=scenes.SCALE))
+    told = pipeline.reconstruct(Scan.from_arrays(blended(rocked[:24], 0.3), scale=scenes.SCALE),
+                                config=Config(undo_persistence=True))
     assert told.numbers["persistence"] == 0.3 and any("persistence" in line for line in told.warnings)
     assert plain.numbers["persistence"] == 0 and not any("persistence" in line for line in plain.warnings)
     np.testing.assert_allclose(told.T_first_frame[:, :2, 3], plain.T_first_frame[:, :2, 3], atol=0.15)

@@ -157,7 +157,7 @@ def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.
             continue
         wanted.add(name)
         if name not in records:
-            tasks.append((path.absolute(), image, settings.seed, settings.jobs, planar))
+            tasks.append((path.absolute(), image, settings.seed, settings.jobs, planar, settings.undo_persistence))
     with common.progress_bar(shown) as progress:
         for number, (task, outcome) in enumerate(run_all(measure, tasks, scheduler=scheduler), 1):
             if isinstance(outcome, BaseException):
@@ -172,12 +172,13 @@ def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.
     return training.merge([chosen]), failed
 
 
-def measure(task: tuple[Path, Image, int, int, str]) -> "Record":
+def measure(task: tuple[Path, Image, int, int, str, bool]) -> "Record":
     """Statistics of one scan; runs wherever its file can be read."""
     from .. import training
     from ..scan import Scan
-    path, (calib, size), seed, jobs, planar = task
-    return training.collect(Scan.open(path, calib=calib, pixel_mm=size), seed=seed, jobs=jobs, planar=planar)
+    path, (calib, size), seed, jobs, planar, undo_persistence = task
+    return training.collect(Scan.open(path, calib=calib, pixel_mm=size), seed=seed, jobs=jobs, planar=planar,
+                            undo_persistence=undo_persistence)
 
 
 def _show(out: Path, c: "Calibration") -> None:

@@ -50,7 +50,7 @@ def distinct(paths: Sequence[Path]) -> dict[Path, str]:
 
 def scan_name(path: Path) -> str:
     """The name a scan goes by, from the name of its file."""
-    return plus.scan_name(path) if path.suffix.lower() == ".mha" else tusrec.scan_name(path)
+    return plus.scan_name(path) if plus.is_sequence(path) else tusrec.scan_name(path)
 
 
 def _told_apart(group: list[Path]) -> dict[Path, str]:

@@ -157,8 +157,11 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
         file["scale"] = scan.scale
         file["timestamps_s"] = timestamps(scan)
         file["outline_mm"] = geometry.outline()
-        file.create_group(FIELD).attrs.update(kind=geometry.kind, apex_mm=geometry.apex_mm, lateral=geometry.lateral,
-                                              radius_mm=geometry.radius_mm, depth_mm=geometry.depth_mm)
+        field = file.create_group(FIELD)
+        field.attrs.update(kind=geometry.kind, apex_mm=geometry.apex_mm, lateral=geometry.lateral,
+                           radius_mm=geometry.radius_mm, depth_mm=geometry.depth_mm)
+        if geometry.static is not None:
+            field.create_dataset("static", data=geometry.static, compression="gzip")
         if (tracked := scan.tracked_beside(result.T_first_frame)) is not None:
             file["T_first_frame_tracked"] = tracked
         for name, values in result.evidence.items():
@@ -183,6 +186,7 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
         "n_frames": scan.n_frames, "rows": scan.shape[0], "columns": scan.shape[1],
         "frame_rate_hz": scan.frame_rate_hz, "pixel_mm": [scan.scale[0, 0], scan.scale[1, 1]],
         "image_calibration": scan.calibration_source, "calibration_hash": calibration_hash,
+        "verdict": result.verdict,
         "path_length_mm": float(steps_mm.sum()),
         "confidence_mean": float(np.mean(result.confidence[1:])) if len(steps_mm) else None,
         "numbers": result.numbers, "score": score, "run_times_s": run_times_s,
@@ -262,10 +266,12 @@ def field_of_view(stored: Stored) -> ProbeGeometry:
     path = stored.folder / POSES
     with open_h5(path) as file:
         found = attributes(file[FIELD], path) if FIELD in file else {}
+        static = read_array(file[FIELD], "static", path) if FIELD in file and "static" in file[FIELD] else None
     try:
-        pairs = {name: (float(found[name][0]), float(found[name][1])) for name in ("apex_mm", "depth_mm", "lateral")}
-        geometry = ProbeGeometry(kind=str(found["kind"]), shape=stored.shape, scale=stored.scale,
-                                 radius_mm=float(found["radius_mm"]), **pairs)
+        apex, depth, lateral = ((float(found[name][0]), float(found[name][1]))
+                                for name in ("apex_mm", "depth_mm", "lateral"))
+        geometry = ProbeGeometry(str(found["kind"]), stored.shape, stored.scale, apex, float(found["radius_mm"]), depth,
+                                 lateral, None if static is None else static.astype(bool).reshape(stored.shape))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path}: expected '{FIELD}', the field of view ({type(error).__name__}); the result is "
                          "damaged: --overwrite makes it anew") from error

@@ -1,0 +1,136 @@
+"""The first verdict: what can be measured, what was checked, and what was guessed."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import small_scans
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speckle_rec import persistence
+from speckle_rec.calibration import PHYSICAL, Calibration, Uncalibrated
+from speckle_rec.cli.reconstruct import single_frame
+from speckle_rec.config import Config, load
+from speckle_rec.crossing_planes import SCALE_SD, Calibrated
+from speckle_rec.curves import GUESSED, Curves
+from speckle_rec.errors import InputError
+from speckle_rec.factors import Crossings
+from speckle_rec.io import results
+from speckle_rec.pipeline import reconstruct
+from speckle_rec.result import Reconstruction
+from speckle_rec.scan import Scan
+from speckle_rec.verdict import ALIKE, MEASURABLE, verdict
+
+KEYS = {"shape", "scale_percent", "handedness", "why"}
+
+
+@given(st.integers(0, 60), st.floats(0, 1), st.none() | st.floats(0, 1), st.floats(0, 2), st.booleans(),
+       st.floats(0, 1))
+def test_a_verdict_is_whole_and_reliable_only_where_planes_cross_and_agree(n, level, similarity, scale, handed, share):
+    told = verdict(np.full(n, level), similarity, scale, handed=handed, speckled=share)
+    assert set(told) == KEYS and "\n" not in told["why"] and told["why"]
+    assert json.loads(json.dumps(told)) == told
+    assert told["handedness"] == ("known" if handed else "assumed")
+    if told["shape"] == "reliable":
+        assert similarity is not None and similarity >= ALIKE and level >= 0.5 and n >= 10
+    if level < MEASURABLE - 1e-6:
+        assert told["shape"] == "not measurable"
+    assert told["scale_percent"] >= 0
+
+
+@pytest.mark.parametrize("n, level, similarity, shape, why", [
+    (60, 0.9, 0.6, "reliable", "cross"), (60, 0.9, 0.2, "doubtful", "0.20"), (60, 0.9, None, "doubtful", "no planes"),
+    (60, 0.4, 0.6, "doubtful", "0.40"), (60, 0.1, 0.6, "not measurable", "0.10"), (5, 0.9, 0.6, "not measurable", "5")])
+def test_what_is_said_of_each_kind(n, level, similarity, shape, why):
+    told = verdict(np.full(n, level), similarity, 0.16, handed=False)
+    assert told["shape"] == shape and why in told["why"]
+
+
+def some_scan(n=12):
+    return Scan.from_arrays(small_scans.speckle(n))
+
+
+@pytest.fixture(scope="module")
+def guessed():
+    return reconstruct(some_scan(), calibration=Calibration.shipped(), config=Config(jobs=1))
+
+
+def test_a_result_says_that_it_rests_on_a_guess(guessed):
+    assert guessed.numbers["calibration_hash"] == Calibration.shipped().hash
+    assert any("no calibration of this machine was given" in line and f"{GUESSED:.0%}" in line
+               for line in guessed.warnings)
+
+
+def test_a_calibration_file_is_trusted_and_poses_do_not_depend_on_what_is_told(guessed, tmp_path):
+    """The same numbers under another hash: the file of somebody who calibrated the machine."""
+    file = dataclasses.replace(Calibration.shipped(), provenance={"by": "its owner"})
+    file.save(tmp_path / "own.h5")
+    own = Calibration.load(tmp_path / "own.h5")
+    assert own.of_this_machine and not Calibration.shipped().of_this_machine
+    trusted = reconstruct(some_scan(), calibration=own, config=Config(jobs=1))
+    assert not any("no calibration of this machine" in line for line in trusted.warnings)
+    np.testing.assert_array_equal(trusted.T_first_frame, guessed.T_first_frame)
+    np.testing.assert_array_equal(trusted.T_prev_frame, guessed.T_prev_frame)
+    assert trusted.covariance[-1].trace() < guessed.covariance[-1].trace()
+
+
+def test_bare_curves_are_a_guess_too():
+    assert not Uncalibrated.of(Curves()).of_this_machine and Uncalibrated.of(Curves()).hash == PHYSICAL
+    assert Curves().guessed().scale_uncertainty == GUESSED
+    assert Curves(scale_uncertainty=0.8).guessed().scale_uncertainty == 0.8
+
+
+@pytest.mark.parametrize("similarity, told", [(0.6, SCALE_SD), (0.1, GUESSED)])
+def test_crossing_planes_tell_the_scale_only_where_they_agree(similarity, told):
+    none = np.zeros((0, 6))
+    crossings = Crossings(*[none] * len(Crossings.__dataclass_fields__))
+    found = Calibrated(np.eye(4)[None], crossings=crossings, similarity=(0.0, similarity))
+    assert found.scale_uncertainty(GUESSED) == told
+
+
+def test_the_summary_holds_the_verdict_and_folders_without_one_can_be_read(guessed, tmp_path):
+    scan = some_scan()
+    summary = results.write(tmp_path / "out", scan, guessed, config={}, outputs=results.Outputs(volume=False))
+    assert summary["verdict"] == guessed.verdict and set(summary["verdict"]) == KEYS
+    path = tmp_path / "out" / "summary.json"
+    old = json.loads(path.read_text())
+    del old["verdict"]
+    path.write_text(json.dumps(old))
+    assert "verdict" not in results.read(tmp_path / "out").summary
+    results.write_report(tmp_path / "out")
+
+
+def test_results_without_evidence_have_a_verdict():
+    eye = np.eye(4)[None]
+    assert Reconstruction(eye, eye, np.zeros((1, 6, 6)), np.zeros(1, np.float32)).verdict["shape"] == "doubtful"
+    assert single_frame().verdict["shape"] == "not measurable"
+
+
+def test_the_mirror_image_that_was_asked_for_is_known():
+    assert reconstruct(some_scan(), config=Config(jobs=1, mirrored=True)).verdict["handedness"] == "known"
+
+
+# -- persistence: seen, told, and left alone
+
+def test_persistence_is_left_alone_unless_asked_for(monkeypatch):
+    monkeypatch.setattr(persistence, "seen", lambda *_: 0.84)
+    asked = []
+    monkeypatch.setattr(persistence, "share", lambda *_: asked.append(1) or 0.3)
+    plain = reconstruct(some_scan(), config=Config(jobs=1))
+    assert not asked and plain.numbers["persistence"] == 0
+    told = [line for line in plain.warnings if "persistence" in line]
+    assert len(told) == 1 and "84%" in told[0] and "coarser" in told[0] and "undo_persistence" in told[0]
+    undone = reconstruct(some_scan(), config=Config(jobs=1, undo_persistence=True))
+    assert asked and undone.numbers["persistence"] == 0.3
+    assert any("taken out" in line and "30%" in line for line in undone.warnings)
+
+
+def test_the_setting_is_read_from_a_file(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("undo_persistence = true\n")
+    assert load(path).undo_persistence and not Config().undo_persistence
+    path.write_text("undo_persistence = 1\n")
+    with pytest.raises(InputError, match="expected bool"):
+        load(path)
