@@ -125,7 +125,7 @@ def _ransac(points: Array, model: type, sample: int, tolerance_mm: float, valid:
     if len(points) < 20:
         return None
     with warnings.catch_warnings():      # that nothing was found is an answer
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", UserWarning)
         found, _ = measure.ransac(points, model, sample, tolerance_mm, is_model_valid=valid, max_trials=500,
                                   stop_probability=CERTAINTY, rng=0)
     return found or None
@@ -159,6 +159,8 @@ def _side_line(points: Array, sign: float, tolerance_mm: float):
 def _circle(points: Array, tolerance_mm: float):
     """Lower half of a circle through top edge points by RANSAC: (x, y, radius), or None."""
     def valid(circle, sample) -> bool:
+        if not circle:                   # the points lie on a line
+            return False
         (_, y), radius = circle.center, circle.radius
         return 3 < radius < 150 and y < min(points[:, 1].min() + radius, sample[:, 1].min())
 
