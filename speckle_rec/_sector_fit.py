@@ -3,12 +3,16 @@
 Works in image mm throughout. The edge of a mask lies half a pixel outside its outermost pixel centre.
 """
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
+from skimage import measure, morphology
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -18,6 +22,11 @@ MAX_FLICKER = 12       # grey levels; an image border that varies more is conten
 LINEAR_SLOPE = 0.02    # side edges steeper than this (about 1 degree off the vertical) make a sector
 SYMMETRY_RAD = np.deg2rad(2.0)  # soft prior: probes open as far to the left as to the right
 MIN_FACE = 0.3         # share of the columns at the face whose first lit pixel lies on its arc
+MAX_BEYOND = (0.05, 0.3)  # share of the rows with content beyond a side edge (text); the second if the first finds none
+MIN_SIDE = 0.1         # share of the rows in which a side edge must be seen
+MIN_ARC = 0.2          # share of the columns whose first lit pixel must lie on a face's circle
+MAX_ERROR = 0.8        # of the tolerance: edges of real fields take up to .55, lines along a round blob .95 and more
+CERTAINTY = 1 - 1e-6   # with which RANSAC is to have drawn one sample without outliers
 
 
 class NoFit(Exception):
@@ -68,33 +77,30 @@ def lit_mask(frames: NDArray[np.uint8]) -> Mask:
         moving = bright
     if border_spread > 0:
         moving = cv2.medianBlur(moving.astype(np.uint8), 3).astype(bool)
-    lit = moving | _open(bright & ~moving, 4)
-    body = _open(_close(lit, 9), 5)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(body.astype(np.uint8), connectivity=4)
-    if count < 2:
+    lit = moving | morphology.opening(bright & ~moving, _square(4))
+    body = morphology.opening(_close(lit, 9), _square(5))
+    labels = measure.label(body, connectivity=1)
+    parts = measure.regionprops_table(labels, moving, ("label", "area", "intensity_mean"))
+    if not len(parts["label"]):
         raise NoFit("no image content found")
-    area = stats[1:, cv2.CC_STAT_AREA]
-    if area.max() < 0.03 * lit.size:
+    area, largest = parts["area"], parts["area"].max()
+    if largest < 0.03 * lit.size:
         raise NoFit("image content covers less than 3% of the frame")
-    changing = np.bincount(labels[moving], minlength=count)[1:]
-    main = np.append(False, (area > 0.1 * area.max()) & (changing > 0.3 * area))
-    near = cv2.dilate(main[labels].astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-    return lit & near
+    main = np.isin(labels, parts["label"][(area > 0.1 * largest) & (parts["intensity_mean"] > 0.3)])
+    return lit & morphology.dilation(main, _square(5))
 
 
 def _border(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
 
 
-def _open(mask: Mask, size: int) -> Mask:
-    kernel = np.ones((size, size), np.uint8)
-    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool)
+def _square(size: int) -> Any:
+    return morphology.footprint_rectangle((size, size))
 
 
 def _close(mask: Mask, size: int) -> Mask:
-    padded = np.pad(mask.astype(np.uint8), size)
-    kernel = np.ones((size, size), np.uint8)
-    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[size:-size, size:-size].astype(bool)
+    """Closing with black beyond the border: content on the border does not close what lies between."""
+    return morphology.closing(np.pad(mask, size), _square(size))[size:-size, size:-size]
 
 
 def find_edges(mask: Mask, scale: Array) -> Edges:
@@ -114,55 +120,54 @@ def find_edges(mask: Mask, scale: Array) -> Edges:
                  len(y), 1 - free_left.mean(), 1 - free_right.mean())
 
 
-def _side_line(points: Array, sign: float, tolerance_mm: float, rng: np.random.Generator):
-    """Outer envelope x = a + b y of side points by RANSAC: (a, b, inliers).
-
-    Shadows and the far arc pull points inwards only, so that points outside a line count against it.
-    """
-    n = len(points)
-    if n < 20:
-        return None
-    i, j = rng.integers(0, n, (2, 1500))
-    keep = np.abs(points[i, 1] - points[j, 1]) > 0.1 * np.ptp(points[:, 1])
-    i, j = i[keep], j[keep]
-    if not len(i):
-        return None
-    b = (points[j, 0] - points[i, 0]) / (points[j, 1] - points[i, 1])
-    a = points[i, 0] - b * points[i, 1]
-    outward = sign * (points[None, :, 0] - a[:, None] - b[:, None] * points[None, :, 1])
-    gain = np.exp(-((outward / tolerance_mm) ** 2)).sum(1) - 0.5 * (outward > 3 * tolerance_mm).sum(1)
-    gain[sign * b < -LINEAR_SLOPE] = -np.inf  # no probe narrows with depth
-    best = int(np.argmax(gain))
-    inliers = np.abs(outward[best]) < 2.5 * tolerance_mm
-    if not np.isfinite(gain[best]) or inliers.sum() < max(20, 0.15 * n):
-        return None
-    b1, a1 = np.polyfit(points[inliers, 1], points[inliers, 0], 1)
-    return a1, b1, np.abs(points[:, 0] - a1 - b1 * points[:, 1]) < 2.5 * tolerance_mm
-
-
-def _circle(points: Array, tolerance_mm: float, rng: np.random.Generator):
-    """Lower half of a circle through top edge points by RANSAC: (x, y, radius), or None."""
+def _ransac(points: Array, model: type, sample: int, tolerance_mm: float, valid: Callable[..., bool]) -> Any:
+    """The model that most of the points [n, 2] lie on within the tolerance, or None; equal from run to run."""
     if len(points) < 20:
         return None
-    p = points[rng.integers(0, len(points), (3000, 3))]
-    d1, d2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
-    det = 2 * (d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0])
-    ok = np.abs(det) > 1.0
-    d1, d2, det, base = d1[ok], d2[ok], det[ok], p[ok, 0]
-    s1, s2 = (d1**2).sum(1), (d2**2).sum(1)
-    offset = np.stack([d2[:, 1] * s1 - d1[:, 1] * s2, d1[:, 0] * s2 - d2[:, 0] * s1], -1) / det[:, None]
-    centre = base + offset
-    radius = np.hypot(*(centre - base).T)
-    ok = (centre[:, 1] < points[:, 1].min() + radius) & (radius > 3) & (radius < 150)
-    centre, radius = centre[ok], radius[ok]
-    if not len(radius):
+    with warnings.catch_warnings():      # that nothing was found is an answer
+        warnings.simplefilter("ignore", UserWarning)
+        found, _ = measure.ransac(points, model, sample, tolerance_mm, is_model_valid=valid, max_trials=500,
+                                  stop_probability=CERTAINTY, rng=0)
+    return found or None
+
+
+def _side_line(points: Array, sign: float, tolerance_mm: float):
+    """Outer envelope x = a + b y of side points by RANSAC: (a, b, inliers), or None.
+
+    Shadows and the far arc pull points inwards only, so that a line with many points outside is none.
+    """
+    def slope(line) -> float:
+        return line.direction[0] / (line.direction[1] or 1e-9)
+
+    def found(most_beyond: float):
+        def valid(line, _) -> bool:
+            b = slope(line)
+            beyond = sign * (points[:, 0] - line.origin[0] - b * (points[:, 1] - line.origin[1])) > 3 * tolerance_mm
+            return sign * b > -LINEAR_SLOPE and beyond.mean() < most_beyond      # no probe narrows with depth
+
+        line = _ransac(points, measure.LineModelND, 2, tolerance_mm, valid)
+        if line is None:
+            return None
+        inliers = line.residuals(points) < 2.5 * tolerance_mm
+        if inliers.sum() < max(20, MIN_SIDE * len(points)):
+            return None
+        return line.origin[0] - slope(line) * line.origin[1], slope(line), inliers
+
+    return found(MAX_BEYOND[0]) or found(MAX_BEYOND[1])
+
+
+def _circle(points: Array, tolerance_mm: float):
+    """Lower half of a circle through top edge points by RANSAC: (x, y, radius), or None."""
+    def valid(circle, sample) -> bool:
+        if not circle:                   # the points lie on a line
+            return False
+        (_, y), radius = circle.center, circle.radius
+        return 3 < radius < 150 and y < min(points[:, 1].min() + radius, sample[:, 1].min())
+
+    circle = _ransac(points, measure.CircleModel, 3, tolerance_mm, valid)
+    if circle is None or (np.abs(circle.residuals(points)) < tolerance_mm).mean() < MIN_ARC:
         return None
-    error = np.hypot(points[:, 0] - centre[:, :1], points[:, 1] - centre[:, 1:]) - radius[:, None]
-    gain = np.where(points[:, 1] > centre[:, 1:], np.exp(-((error / tolerance_mm) ** 2)), 0).sum(1)
-    best = int(np.argmax(gain))
-    if gain[best] < 0.2 * len(points):
-        return None
-    return centre[best, 0], centre[best, 1], radius[best]
+    return *circle.center, circle.radius
 
 
 def fit(mask: Mask, scale: Array) -> Fit:
@@ -171,19 +176,22 @@ def fit(mask: Mask, scale: Array) -> Fit:
     Raises
     ------
     NoFit
-        If neither straight sides nor a curved face can be seen.
+        If neither straight sides nor a curved face can be seen, or the edges do not lie on them.
     """
     pixel_mm = float(np.sqrt(abs(scale[0, 0] * scale[1, 1])))
     tolerance = max(1.5 * pixel_mm, 0.15)
-    rng = np.random.default_rng(0)
     edges = find_edges(mask, scale)
-    left = _side_line(edges.left, -1.0, tolerance, rng)
-    right = _side_line(edges.right, 1.0, tolerance, rng)
+    left = _side_line(edges.left, -1.0, tolerance)
+    right = _side_line(edges.right, 1.0, tolerance)
     upright = [line is None or abs(line[1]) < LINEAR_SLOPE for line in (left, right)]
     if all(upright) and (left is not None or edges.left_clipped > 0.5) \
             and (right is not None or edges.right_clipped > 0.5):
-        return _fit_rectangle(mask, scale, edges, left, right)
-    return _fit_sector(mask, scale, edges, left, right, tolerance, rng)
+        found = _fit_rectangle(mask, scale, edges, left, right)
+    else:
+        found = _fit_sector(mask, scale, edges, left, right, tolerance)
+    if found.error_mm > MAX_ERROR * tolerance:
+        raise NoFit(f"edges are neither straight nor arcs (error {found.error_mm:.2f} mm)")
+    return found
 
 
 def _fit_rectangle(mask, scale, edges, left, right) -> Fit:
@@ -206,8 +214,7 @@ def _fit_rectangle(mask, scale, edges, left, right) -> Fit:
                _spread(np.concatenate(spread)) if spread else 0.0, sides)
 
 
-def _fit_sector(mask, scale, edges, left, right, tolerance, rng) -> Fit:
-    circle = _circle(edges.top, tolerance, rng)
+def _fit_sector(mask, scale, edges, left, right, tolerance) -> Fit:
     use_left, use_right = (line is not None and abs(line[1]) >= LINEAR_SLOPE for line in (left, right))
     if use_left and use_right:
         u0, u1 = np.arctan(left[1]), np.arctan(right[1])
@@ -218,8 +225,8 @@ def _fit_sector(mask, scale, edges, left, right, tolerance, rng) -> Fit:
         apex = np.array([left[0] + left[1] * apex_y, apex_y])
         tops = edges.top - apex
         wedge = np.abs(np.arctan2(tops[:, 0], tops[:, 1])) < 0.8 * min(-u0, u1)
-        start = [*apex, float(np.median(np.hypot(*tops[wedge].T))) if wedge.sum() > 10 else 0.0, u0, u1]
-    elif circle is not None and (use_left or use_right):
+        start = [*apex, _densest(np.hypot(*tops[wedge].T), 2 * tolerance) if wedge.sum() > 10 else 0.0, u0, u1]
+    elif (use_left or use_right) and (circle := _circle(edges.top, tolerance)) is not None:
         angle = abs(np.arctan((left if use_left else right)[1]))
         start = [*circle, -angle, angle]
     else:
@@ -266,6 +273,13 @@ def _fit_sector(mask, scale, edges, left, right, tolerance, rng) -> Fit:
         radius = first
     return Fit("curvilinear", (float(ax), float(ay)), float(radius), (0.0, float(last - radius)),
                (float(u0), float(u1)), _spread(error), int(use_left) + int(use_right), face_seen)
+
+
+def _densest(values: Array, width: float) -> float:
+    """Middle of the interval of a width that holds most of the values."""
+    ascending = np.sort(values)
+    inside = np.searchsorted(ascending, ascending + width) - np.arange(len(ascending))
+    return float(ascending[np.argmax(inside)] + width / 2)
 
 
 def _range_of(share: Array, place_mm: Array, step_mm: float) -> tuple[float, float]:

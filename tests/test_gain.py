@@ -175,19 +175,24 @@ def records_of_noise(tmp_path, monkeypatch):
     return root
 
 
-def test_what_crossing_planes_made_up_for_is_part_of_the_gain(tmp_path, monkeypatch, records_of_noise):
+def calibrated(monkeypatch, dataset, engine):
+    """What `calibrate --gain` writes where `engine` stands for the reconstruction."""
+    monkeypatch.setattr(gain, "reconstruct", engine)
+    path = dataset.parent / "calibration.h5"
+    assert main(["calibrate", str(dataset), "-o", str(path), "--gain", "2", "-q", "--no-report"]) == 0
+    return Calibration.load(path)
+
+
+def test_what_crossing_planes_made_up_for_is_part_of_the_gain(monkeypatch, records_of_noise):
     def engine(scan, **_):
         made = result(short(scan.T_first_frame_tracked, 1.02), 0.01)
         made.numbers["orthogonal_gain"] = 0.8
         return made
 
-    monkeypatch.setattr(gain, "reconstruct", engine)
-    assert main(["calibrate", str(records_of_noise), "-o", str(tmp_path / "c.h5"), "--gain", "2", "-q",
-                 "--no-report"]) == 0
-    assert np.isclose(Calibration.load(tmp_path / "c.h5").gain, 0.8 * 1.02, rtol=0.02)
+    assert np.isclose(calibrated(monkeypatch, records_of_noise, engine).gain, 0.8 * 1.02, rtol=0.02)
 
 
-def test_what_fans_lose_where_planes_cross_is_undone_before_the_spread(tmp_path, monkeypatch, records_of_noise):
+def test_what_fans_lose_where_planes_cross_is_undone_before_the_spread(monkeypatch, records_of_noise):
     A = se3.translation(np.array([*SECTOR.face_mm, 0.0]))
 
     def engine(scan, calibration, **_):
@@ -196,10 +201,7 @@ def test_what_fans_lose_where_planes_cross_is_undone_before_the_spread(tmp_path,
         made.numbers["orthogonal_similarity"] = 0.6
         return made
 
-    monkeypatch.setattr(gain, "reconstruct", engine)
-    assert main(["calibrate", str(records_of_noise), "-o", str(tmp_path / "c.h5"), "--gain", "2", "-q",
-                 "--no-report"]) == 0
-    made = Calibration.load(tmp_path / "c.h5")
+    made = calibrated(monkeypatch, records_of_noise, engine)
     assert np.allclose([made.crossed_fans.share, made.crossed_fans.slide_mm], [0.92, 3.0], atol=[0.01, 0.1])
     assert made.spread == (gain.LEAST_SPREAD,) * 6      # nothing is left
 

@@ -2,46 +2,15 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.field_of_view import draw
 from speckle_rec import probe
 
 SCALE = np.diag([0.22447, 0.23554, 1.0, 1.0])
-
-
-def draw(geometry, *, n=16, seed=0, dark_from_mm=None, shadow=None, overlay=True, saturated_mm=0.0,
-         flicker=0.0):
-    """uint8 [n, rows, columns] frames: log-compressed speckle in the field, text and ticks outside."""
-    rng = np.random.default_rng(seed)
-    rows, columns = geometry.shape
-    s = geometry.scale
-    x, y = np.meshgrid(s[0, 0] * np.arange(1, columns + 1), s[1, 1] * np.arange(1, rows + 1))
-    r, u = geometry.polar(x, y)
-    gain = np.full(geometry.shape, 90.0)
-    if dark_from_mm is not None:
-        gain -= np.clip(r - dark_from_mm, 0, None) * 4
-    if shadow is not None:
-        gain -= 150.0 * ((u > shadow[0]) & (u < shadow[1]) & (r > shadow[2]))
-    gain += 400.0 * (r < saturated_mm)
-    frames = np.empty((n, rows, columns), np.uint8)
-    for frame in frames:
-        field = rng.standard_normal((2, rows, columns)).astype(np.float32)
-        amplitude = np.hypot(*(cv2.GaussianBlur(f, (0, 0), 1.5) for f in field))
-        grey = gain + 26.7 * np.log(amplitude / amplitude.mean() + 1e-6)
-        frame[...] = np.where(geometry.mask(), np.clip(grey, 0, 255), 0)
-        if flicker:
-            frame[...] = np.clip(frame.astype(float) + 12 + rng.normal(0, flicker, frame.shape), 0, 255)
-        if overlay:
-            for i in range(20, rows, 40):
-                frame[i : i + 2, columns - 8 :] = 200
-            cv2.putText(frame, "4DC7 Abdomen", (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1)
-            clock, at = str(rng.integers(1000)), (columns - 90, rows - 6)
-            cv2.putText(frame, clock, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255)
-    return frames
 
 
 def sector(apex=(72.0, -31.0), radius=40.0, depth=90.0, half_deg=34.0, shape=(480, 640)):
@@ -73,7 +42,7 @@ def test_sector_is_recovered(x, radius, half, depth, top, seed):
 
 
 @pytest.mark.parametrize("options", [
-    {"dark_from_mm": 45}, {"shadow": (-0.7, -0.3, 5.0)}, {"shadow": (0.1, 0.3, 0.0)}, {"saturated_mm": 4.0},
+    {"dark_from_mm": 45}, {"shadows": [(-0.7, -0.3, 5.0)]}, {"shadows": [(0.1, 0.3, 0.0)]}, {"saturated_mm": 4.0},
     {"n": 1, "overlay": False}, {"n": 3}, {"flicker": 1.0}, {"flicker": 2.0, "dark_from_mm": 60},
     {"dark_from_mm": 30, "saturated_mm": 3.0}])
 def test_sector_with_dark_depth_shadow_or_saturated_face(options):
@@ -114,11 +83,29 @@ def test_built_in_where_frames_show_nothing(frames):
     assert found.geometry.radius_mm == 40.0
 
 
-def test_blob_is_not_a_sector():
-    rng = np.random.default_rng(1)
-    disc = np.hypot(*np.mgrid[-240:240, -320:320]) < 180
-    found = probe.find((rng.integers(0, 255, (6, 480, 640)) * disc).astype(np.uint8), SCALE)
-    assert found.source == "built-in"
+@pytest.mark.parametrize(("wide", "high"), [(60, 60), (100, 100), (180, 180), (230, 230), (100, 200), (200, 100)])
+def test_blob_is_not_a_field_of_view(wide, high):
+    y, x = np.mgrid[-240:240, -320:320]
+    frames = np.random.default_rng(1).integers(0, 255, (6, 480, 640)) * (np.hypot(x / wide, y / high) < 1)
+    found = probe.find(frames.astype(np.uint8), SCALE)
+    assert found.source == "built-in" and found.reason
+
+
+def test_side_edge_is_not_that_of_a_shadow_beside_it():
+    """The content reaches the true edge in two rows of five only."""
+    true = probe.ProbeGeometry("linear", (480, 640), SCALE, (70.0, 6.0), 0.0, (0.0, 60.0), (-22.0, 22.0))
+    assert_close(probe.find(draw(true, shadows=[(-22.5, -19.0, 24.0)]), SCALE), true)
+
+
+def test_face_is_found_where_most_columns_begin_at_a_shadow():
+    true = sector((94.0, -20.0), radius=31.0, half_deg=31, depth=85.0)
+    assert_close(probe.find(draw(true, shadows=[(-0.6, -0.35, 25.0), (0.35, 0.6, 25.0)]), SCALE), true)
+
+
+def test_geometry_is_equal_from_run_to_run():
+    frames = draw(sector(), shadows=[(-0.7, -0.3, 5.0)], n=3)
+    a, b = (probe.find(frames, SCALE).geometry for _ in range(2))
+    assert (a.apex_mm, a.radius_mm, a.depth_mm, a.lateral) == (b.apex_mm, b.radius_mm, b.depth_mm, b.lateral)
 
 
 @pytest.mark.parametrize("geometry", [
@@ -140,7 +127,7 @@ def test_cells_tile_the_field_in_equal_sizes(geometry):
 
 def test_notes_tell_what_was_not_seen():
     assert probe.find(draw(sector()), SCALE).notes == ()
-    shadowed = probe.find(draw(sector(), shadow=(-0.7, -0.3, 5.0)), SCALE)
+    shadowed = probe.find(draw(sector(), shadows=[(-0.7, -0.3, 5.0)]), SCALE)
     assert any("1 of 2 side edges" in note for note in shadowed.notes)
     small = probe.find(draw(sector((72.0, -6.0), radius=14.0)), SCALE)
     assert any("not the 40 mm" in note for note in small.notes)
