@@ -53,6 +53,34 @@ class Likeness(NamedTuple):
     share: float
 
 
+@njit
+def _extend_one(b, k, found, planar, measured, prior, ways):
+    """`extend` of hypothesis b; measured : pairs, cells and loss."""
+    pairs, cells, loss = measured
+    last = found.last[b]
+    before = np.empty((pairs.i.size, 3, 4))
+    expected = outlook(found.poses[b], k, pairs.i, planar, last, prior, before)
+    seen = Seen(before, pairs, of_window(cells, cells.window[k]), loss)
+    starts = np.empty((4, 3))
+    starts[0] = last
+    starts[1] = 0.3 * last + prior.start
+    starts[2] = 0.3 * last - prior.start
+    starts[3] = 2.0 * last
+    best = np.inf
+    x = starts[0].copy()
+    for n in range(4):
+        d = starts[n] - expected.mean
+        cost = standing_cost(starts[n], seen) + 0.5 * d @ expected.precision @ d
+        if cost < best:
+            best = cost
+            x[:] = starts[n]
+    held = x.copy()
+    for way in range(2):
+        ways.costs[b, way] = minimum(x, held, expected, seen, 8, ways.covariances[b, way])
+        ways.steps[b, way] = x
+        x = -x
+
+
 @numba.njit(nogil=True, cache=True, parallel=True)
 def extend(k, found, planar, pairs, cells, loss, prior, ways):
     """The steps by which each hypothesis may go on to frame k.
@@ -63,32 +91,9 @@ def extend(k, found, planar, pairs, cells, loss, prior, ways):
     cells, loss, prior : `CellModel` of all windows, `Loss`, `StepPrior`.
     ways : `Ways`, filled.
     """
-    # Taken out here: what a prange writes to an array inside a bundle is lost.
-    poses, steps, costs, covariances = found.poses, ways.steps, ways.costs, ways.covariances
-    for b in numba.prange(poses.shape[0]):
-        last, start_step = found.last[b], prior.start
-        before = np.empty((pairs.i.size, 3, 4))
-        expected = outlook(poses[b], k, pairs.i, planar, last, prior, before)
-        seen = Seen(before, pairs, of_window(cells, cells.window[k]), loss)
-        starts = np.empty((4, 3))
-        starts[0] = last
-        starts[1] = 0.3 * last + start_step
-        starts[2] = 0.3 * last - start_step
-        starts[3] = 2.0 * last
-        best = np.inf
-        x = starts[0].copy()
-        for n in range(4):
-            d = starts[n] - expected.mean
-            cost = standing_cost(starts[n], seen) + 0.5 * d @ expected.precision @ d
-            if cost < best:
-                best = cost
-                x[:] = starts[n]
-        held = x.copy()
-        costs[b, 0] = minimum(x, held, expected, seen, 8, covariances[b, 0])
-        steps[b, 0] = x
-        x = -x
-        costs[b, 1] = minimum(x, held, expected, seen, 8, covariances[b, 1])
-        steps[b, 1] = x
+    for b in numba.prange(found.poses.shape[0]):
+        # In a function of its own: numba drops what a prange itself writes to arrays within a bundle.
+        _extend_one(b, k, found, planar, (pairs, cells, loss), prior, ways)
 
 
 @njit
