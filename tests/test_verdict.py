@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from speckle_rec import persistence
 from speckle_rec.calibration import PHYSICAL, Calibration, Uncalibrated
-from speckle_rec.cli.reconstruct import single_frame
 from speckle_rec.config import Config, load
 from speckle_rec.crossing_planes import SCALE_SD, Calibrated
 from speckle_rec.curves import GUESSED, Curves
@@ -19,7 +18,7 @@ from speckle_rec.errors import InputError
 from speckle_rec.factors import Crossings
 from speckle_rec.io import results
 from speckle_rec.pipeline import reconstruct
-from speckle_rec.result import Reconstruction
+from speckle_rec.result import Reconstruction, still
 from speckle_rec.scan import Scan
 from speckle_rec.verdict import ALIKE, MEASURABLE, verdict
 
@@ -105,7 +104,7 @@ def test_the_summary_holds_the_verdict_and_folders_without_one_can_be_read(guess
 def test_results_without_evidence_have_a_verdict():
     eye = np.eye(4)[None]
     assert Reconstruction(eye, eye, np.zeros((1, 6, 6)), np.zeros(1, np.float32)).verdict["shape"] == "doubtful"
-    assert single_frame().verdict["shape"] == "not measurable"
+    assert still().verdict["shape"] == "not measurable"
 
 
 def test_the_mirror_image_that_was_asked_for_is_known():
