@@ -17,10 +17,10 @@ import numpy as np
 
 import speckle_rec as sr
 from speckle_rec import geometry as se3
+from speckle_rec.frames.working_images import sample_frames
 from speckle_rec.geometry import mirror, turned
 from speckle_rec.io import tusrec
-from speckle_rec.probe import find
-from speckle_rec.working import sample_frames
+from speckle_rec.probe.field import find
 
 WINDOW = 25         # frames over which a sign is judged
 DEPTH_MM = 50.0

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from speckle_rec import correlation, curvefit, curves, heldout, training
-from speckle_rec.calibration import with_across
-from speckle_rec.features import GreyFeatures
-from speckle_rec.fit_machine import FORMS, drawn, held_out
+from speckle_rec.calibrating import curve_fit, training
+from speckle_rec.calibrating import held_out as heldout
+from speckle_rec.calibrating.machine import FORMS, drawn, held_out
+from speckle_rec.frames.features import GreyFeatures
 from speckle_rec.io import tusrec
+from speckle_rec.pairs import correlation
 from speckle_rec.scan import Scan
+from speckle_rec.speckle import curves
+from speckle_rec.speckle.calibration import with_across
 
 BEST = list(FORMS)[-1]
 
@@ -67,9 +70,9 @@ def main() -> None:
             row(form, records, form)
     if not o.only or "no curvature" in o.only:
         usual = curves.forms_of
-        curvefit.forms_of = heldout.forms_of = without_curvature(usual)
+        curve_fit.forms_of = heldout.forms_of = without_curvature(usual)
         row(f"{BEST}, no curvature", records, BEST)
-        curvefit.forms_of = heldout.forms_of = usual
+        curve_fit.forms_of = heldout.forms_of = usual
     if not o.only or "no fibres" in o.only:
         row(f"{BEST}, no fibres", [without_fibres(r) for r in records], BEST)
     if o.log:

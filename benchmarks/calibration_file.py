@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from speckle_rec import training
-from speckle_rec.calibration import Calibration
-from speckle_rec.heldout import NAMES, PairErrors, judge_pairs
+from speckle_rec.calibrating import training
+from speckle_rec.calibrating.held_out import NAMES, PairErrors, judge_pairs
+from speckle_rec.speckle.calibration import Calibration
 
 SIDE_MM = 50.0
 

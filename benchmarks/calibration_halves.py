@@ -4,9 +4,10 @@ import sys
 
 import numpy as np
 
-from speckle_rec import fit_machine, score, training
 from speckle_rec import geometry as se3
+from speckle_rec.calibrating import machine, training
 from speckle_rec.config import Config
+from speckle_rec.evaluation import score
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
 
@@ -34,7 +35,7 @@ def main(path: str) -> None:
     halves = part(scan, slice(0, middle + 1), "first"), part(scan, slice(middle, scan.n_frames), "second")
     print(f"{scan.n_frames} frames")
     for train, test in (halves, halves[::-1]):
-        made = fit_machine.calibrate([training.collect(train, jobs=1)])
+        made = machine.calibrate([training.collect(train, jobs=1)])
         default, true = path_mm(test)
         own, _ = path_mm(test, made)
         seen, seen_true = path_mm(train, made)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from speckle_rec import training
-from speckle_rec.calibration import Calibration
-from speckle_rec.fit_machine import calibrate, fit_form, lens_prior
-from speckle_rec.heldout import NAMES, judge_pairs
+from speckle_rec.calibrating import training
+from speckle_rec.calibrating.held_out import NAMES, judge_pairs
+from speckle_rec.calibrating.machine import calibrate, fit_form, lens_prior
+from speckle_rec.speckle.calibration import Calibration
 
 
 def main() -> None:

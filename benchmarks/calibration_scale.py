@@ -11,14 +11,14 @@ import sys
 import numpy as np
 
 from speckle_rec import geometry as se3
-from speckle_rec import score
-from speckle_rec.calibration import Calibration
 from speckle_rec.config import Config
-from speckle_rec.curves import Curves
+from speckle_rec.evaluation import score
+from speckle_rec.frames.working_images import sample_frames
 from speckle_rec.pipeline import reconstruct
-from speckle_rec.probe import find
+from speckle_rec.probe.field import find
 from speckle_rec.scan import Scan
-from speckle_rec.working import sample_frames
+from speckle_rec.speckle.calibration import Calibration
+from speckle_rec.speckle.curves import Curves
 
 LEAST = np.array([0.15, 0.003])      # mm, rad: steps that count
 

@@ -12,7 +12,8 @@ import numba
 import numpy as np
 from scipy import stats
 
-from speckle_rec import geometry, probe, volume
+from speckle_rec import geometry, volume
+from speckle_rec.probe import field
 
 SCALE = np.diag([0.22447, 0.23554, 1.0, 1.0])
 
@@ -47,7 +48,7 @@ def timed(job, frames, name):
 
 def main(n=1600):
     frames = np.random.default_rng(0).integers(0, 255, (64, 480, 640), dtype=np.uint8)
-    T, fan = trajectory(n), probe.ultrasonix_4dc7(SCALE)
+    T, fan = trajectory(n), field.ultrasonix_4dc7(SCALE)
     grid = volume.plan(T, fan)
     print(f"{n} frames, {grid.size} voxels of {grid.spacing_mm:g} mm, {numba.get_num_threads()} threads")
     for interpolation in volume.INTERPOLATIONS:

@@ -13,9 +13,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line do
 
 import numpy as np
 
-from speckle_rec import geometry, score
+from speckle_rec import geometry
 from speckle_rec.config import Config
-from speckle_rec.features import GREY_PER_NEPER
+from speckle_rec.evaluation import score
+from speckle_rec.frames.features import GREY_PER_NEPER
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
 from speckle_rec.synth import machine

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from speckle_rec import probe
-from speckle_rec.probe import ProbeGeometry
+from speckle_rec.probe import field as probe
+from speckle_rec.probe.field import ProbeGeometry
 
 CLOSE_MM = 0.5       # a field counts as close when apex, face, far end and sides (there) are within this
 

@@ -18,24 +18,26 @@ from typing import Any
 
 import numpy as np
 
-from speckle_rec import device, measuring, probe
 from speckle_rec import geometry as se3
-from speckle_rec.batched.correlation import BatchCorrelator
-from speckle_rec.batched.matching import BatchMatcher
+from speckle_rec.compute import device
 from speckle_rec.config import Config
+from speckle_rec.evaluation.score import with_mirror_given
+from speckle_rec.frames.working_images import WorkingImages, sample_frames
 from speckle_rec.io import calib
 from speckle_rec.kernels import cpu_volume, gpu, gpu_fields, gpu_images, gpu_volume
+from speckle_rec.pairs import backends
+from speckle_rec.pairs.batched.correlation import BatchCorrelator
+from speckle_rec.pairs.batched.matching import BatchMatcher
+from speckle_rec.pairs.planar_chain import planar_chain
+from speckle_rec.pairs.planar_motions import se2_exps
 from speckle_rec.pipeline import reconstruct
-from speckle_rec.planar_chain import planar_chain
+from speckle_rec.probe import field
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
-from speckle_rec.score import with_mirror_given
-from speckle_rec.se2 import se2_exps
 from speckle_rec.synth.anatomy import Phantom
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.image import Renderer
 from speckle_rec.synth.scatterers import STANDARD_DENSITY, Medium, visible
-from speckle_rec.working import WorkingImages, sample_frames
 
 REPEATS = 5
 FIELDS = 512         # frames whose displacement fields are made: 2 GB, so that the launch is nothing beside them
@@ -66,11 +68,11 @@ def best(run: Callable[[], Any], wait: Callable[[], None], repeats: int = REPEAT
     return min(times)
 
 
-def kernels(xp: Any, frames: Any, fan: probe.ProbeGeometry, pairs: int) -> list[Row]:
+def kernels(xp: Any, frames: Any, fan: field.ProbeGeometry, pairs: int) -> list[Row]:
     """Rows of all kernels for uint8 frames [n, H, W] on the device and a batch of so many pairs."""
     n, (rows, columns) = len(frames), frames.shape[1:]
     px, rng = rows * columns, np.random.default_rng(0)
-    matcher, grid = BatchMatcher(fan, xp), probe.cells(fan)
+    matcher, grid = BatchMatcher(fan, xp), field.cells(fan)
     correlator = BatchCorrelator(fan, grid, xp)
     fine = matcher.fine(frames)
     i = xp.asarray(rng.integers(0, n, pairs))
@@ -108,7 +110,7 @@ def kernels(xp: Any, frames: Any, fan: probe.ProbeGeometry, pairs: int) -> list[
     return out
 
 
-def compounding(xp: Any, frames: Any, fan: probe.ProbeGeometry) -> list[Row]:
+def compounding(xp: Any, frames: Any, fan: field.ProbeGeometry) -> list[Row]:
     """Pasting with MEAN and LINEAR, and the filling of holes, in a grid of `EDGE` cubed that a fan crosses."""
     (n, rows, columns), edge = frames.shape, EDGE
     total, weight = xp.zeros((2, edge, edge, edge), np.float32)
@@ -129,7 +131,7 @@ def compounding(xp: Any, frames: Any, fan: probe.ProbeGeometry) -> list[Row]:
                 lambda: gpu_volume.fill_holes(data, seen, 2, 1 / 3, filled))]
 
 
-def simulator(fan: probe.ProbeGeometry, where: str) -> Row:
+def simulator(fan: field.ProbeGeometry, where: str) -> Row:
     """One frame of a phantom, from its scatterers to grey levels, noise from the CPU included."""
     beam, tissue = Beam(), Phantom()
     plane = np.eye(4)[None]
@@ -160,7 +162,7 @@ def table(rows: list[Row], copy: float, write: float, gemm: float, wait: Callabl
     return lines
 
 
-def stages(pairs: measuring.Measuring, images: WorkingImages, wait: Callable[[], None]) -> dict[str, float]:
+def stages(pairs: backends.Measuring, images: WorkingImages, wait: Callable[[], None]) -> dict[str, float]:
     """Seconds of the three measurements of a scan."""
     times: dict[str, float] = {}
 
@@ -172,7 +174,7 @@ def stages(pairs: measuring.Measuring, images: WorkingImages, wait: Callable[[],
         times[name] = time.perf_counter() - started
         return out
 
-    grid = probe.cells(images.geometry)
+    grid = field.cells(images.geometry)
     planar, repeated = timed("in-plane motion", pairs.planar_motion)
     step, _ = planar_chain(planar, images.scan.n_frames)
     timed("speckle correlation", lambda: pairs.correlate(grid, step, repeated))
@@ -228,9 +230,9 @@ def parity(scan: Scan, one: Reconstruction, other: Reconstruction) -> str:
 def compare(images: WorkingImages, xp: Any, wait: Callable[[], None]) -> None:
     """Print the stages of a scan on the GPU and on the CPU, peak memory, and the rates of whole engines."""
     scan = images.scan
-    stages(measuring.OnGpu(images, xp), images, wait)                    # compiles
+    stages(backends.OnGpu(images, xp), images, wait)                    # compiles
     xp.get_default_memory_pool().free_all_blocks()
-    on_gpu = measuring.OnGpu(images, xp)
+    on_gpu = backends.OnGpu(images, xp)
     started = time.perf_counter()
     for _ in on_gpu.frames.blocks():
         pass
@@ -238,7 +240,7 @@ def compare(images: WorkingImages, xp: Any, wait: Callable[[], None]) -> None:
     upload = time.perf_counter() - started
     there = stages(on_gpu, images, wait)
     peak = xp.get_default_memory_pool().total_bytes() / 2**30
-    here = stages(measuring.OnCpu(images, 0, []), images, wait)
+    here = stages(backends.OnCpu(images, 0, []), images, wait)
     print(f"\n{scan.n_frames} frames: stage, s on the GPU, s on the CPU\n  reading and upload {upload:8.3f}")
     for name in there:
         print(f"  {name:18s} {there[name]:8.3f} {here[name]:8.3f}")
@@ -275,7 +277,7 @@ def main() -> int:
         noise = np.random.default_rng(0).integers(0, 255, (args.frames, 480, 640), dtype=np.uint8)
         scan = Scan.from_arrays(noise, scale=calib.built_in().scale)
     copy, write, gemm = ceilings(xp, wait)
-    images = WorkingImages.of(scan, probe.find(sample_frames(scan), scan.scale).geometry)
+    images = WorkingImages.of(scan, field.find(sample_frames(scan), scan.scale).geometry)
     host = np.concatenate([block for _, block in islice(images.blocks(), 2)])
     print(f"{device.name()}\ncopy {copy / 1e9:.0f} GB/s, fill {write / 1e9:.0f} GB/s, float32 GEMM {gemm / 1e12:.1f} "
           f"Top/s, host to device {transfer(xp, host, wait) / 1e9:.1f} GB/s")

@@ -10,10 +10,10 @@ import argparse
 
 import numpy as np
 
-from speckle_rec.calibration import Calibration
-from speckle_rec.direction import MIN_TURN_RAD, choose_mirror, first_tilt
 from speckle_rec.geometry import inverse, log, mirror, translation
+from speckle_rec.speckle.calibration import Calibration
 from speckle_rec.synth.trajectory import rotation
+from speckle_rec.trajectory.hypothesis_tracking import MIN_TURN_RAD, choose_mirror, first_tilt
 
 FACE_MM = (72.0, 4.0)
 

@@ -15,7 +15,7 @@ import logging
 import numpy as np
 
 from speckle_rec import geometry as se3
-from speckle_rec.probe import ProbeGeometry
+from speckle_rec.probe.field import ProbeGeometry
 from speckle_rec.synth.beam import GAUSSIAN_APERTURE, Beam
 from speckle_rec.synth.image import Renderer, polar_axes
 from speckle_rec.synth.scatterers import Medium, Phantom

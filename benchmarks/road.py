@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 
 import speckle_rec as sr
-from speckle_rec import geometry, score
+from speckle_rec import geometry
 from speckle_rec.config import FUSIONS
+from speckle_rec.evaluation import score
 from speckle_rec.io import tusrec
 
 ROW = "| {:28} | {:>6} | {:>6} | {:>6} | {:>6} | {:>7} | {:>8} | {:>9} | {:>14} | {:>8} |"

@@ -15,7 +15,7 @@ import numpy as np
 import pymust_reference as reference
 
 from speckle_rec import geometry as se3
-from speckle_rec.probe import ultrasonix_4dc7
+from speckle_rec.probe.field import ultrasonix_4dc7
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth import measure
 from speckle_rec.synth.beam import Beam

@@ -3,16 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import caches, environment
+from .compute import caches, environment
 
 if TYPE_CHECKING:
     from . import ddf
-    from .calibration import Calibration
     from .config import Config
-    from .curves import Curves
     from .pipeline import reconstruct
     from .result import Reconstruction
     from .scan import Scan
+    from .speckle.calibration import Calibration
+    from .speckle.curves import Curves
 
 # The kernels' threads wait asleep for work. By default they turn in circles, and take the cores from the very threads
 # that they wait for where other programs run beside them: docs/BENCHMARKS.md, rate.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import environment
+from .compute import environment
 
 STATUS = 130
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from . import checks
 from .errors import InputError
+from .io import checks
 
 DEVICES = ("auto", "cpu", "gpu")
 MAX_BYTES = 1 << 20

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checks
 from .errors import InputError
+from .io import checks
 from .io.h5write import H5Writer
 from .io.source import MAX_SIDE_PX
 from .kernels import cpu_fields, gpu_fields

@@ -2,19 +2,19 @@
 
 from dataclasses import replace
 
-from .calibration import Calibration
-from .clock import Clock, Progress
-from .conclude import conclude
+from .arguments import settled
+from .compute.clock import Clock, Progress
+from .compute.memory import keep_freed
 from .config import Config
-from .curves import Curves
-from .door import settled
-from .estimate import estimate
-from .measure import measure
-from .memory import keep_freed
-from .model import model
+from .frames.view import look
+from .pairs.measure import measure
 from .result import Reconstruction, still
 from .scan import Scan
-from .view import look
+from .speckle.calibration import Calibration
+from .speckle.curves import Curves
+from .speckle.model import model
+from .trajectory.conclude import conclude
+from .trajectory.estimate import estimate
 
 
 def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, config: Config | None = None,

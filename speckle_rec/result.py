@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checks
-from .probe import ProbeGeometry
+from .io import checks
+from .probe.field import ProbeGeometry
 from .verdict import Verdict, unjudged, unmeasured
 
 

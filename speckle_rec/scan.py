@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checks, geometry
+from . import geometry
 from .errors import InputError
 from .io import calib as calib_files
-from .io import pixels, plus, tusrec
+from .io import checks, pixels, plus, tusrec
 from .io.source import ArrayFrames, FilledFrames, KeptFrames, ScanContent, check_name
 
 Array = NDArray[np.float64]

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checks
-from .device import arrays, to_host
+from .compute.device import arrays, to_host
 from .errors import InputError
+from .io import checks
 from .kernels import cpu_volume, gpu_volume
-from .probe import ProbeGeometry
+from .probe.field import ProbeGeometry
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ except ModuleNotFoundError:     # a checkout where the package is not installed
 
 from speckle_rec import ddf  # noqa: E402
 from speckle_rec.config import Config  # noqa: E402
-from speckle_rec.engines import Setup, engine  # noqa: E402
+from speckle_rec.evaluation.engines import Setup, engine  # noqa: E402
 from speckle_rec.io import calib  # noqa: E402
 from speckle_rec.scan import Scan  # noqa: E402
 

@@ -14,8 +14,9 @@ import pytest
 from small_scans import random_poses, speckle
 
 from speckle_rec import geometry
-from speckle_rec.io import calib, results, tusrec
+from speckle_rec.io import calib, tusrec
 from speckle_rec.result import Reconstruction
+from speckle_rec.storage import folder as results
 
 hypothesis.settings.register_profile("untimed", deadline=None,      # a busy machine is no failure
                                      suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -61,7 +62,7 @@ def fake_pipeline(monkeypatch, request):
 @pytest.fixture(scope="session")
 def cupy():
     """cupy, where it finds a GPU that works; otherwise the test is skipped with what is missing."""
-    from speckle_rec.device import why_not
+    from speckle_rec.compute.device import why_not
     reason = why_not()
     if reason is not None:
         pytest.skip(f"NOT RUN ON A GPU: {reason}")

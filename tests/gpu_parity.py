@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from speckle_rec import block_matching, features, revisit
+from speckle_rec.frames import features
 from speckle_rec.kernels import (
     cpu,
     cpu_fields,
@@ -26,6 +26,7 @@ from speckle_rec.kernels import (
     launch,
     scatter,
 )
+from speckle_rec.pairs import block_matching, loop_closures
 
 CASES: dict[str, Callable] = {}
 ROWS, COLUMNS = 22, 26
@@ -120,8 +121,8 @@ def similarity(put):
     few = images(6, 5)
     few[3] = 0
     shifts = [(0, 0), (2, -1), (-3, 0), (1, 2)]
-    alike, best = gpu.similarity(put(few), [revisit.shifted_parts(shift) for shift in shifts])
-    expected, which = revisit.similarity(few, shifts)
+    alike, best = gpu.similarity(put(few), [loop_closures.shifted_parts(shift) for shift in shifts])
+    expected, which = loop_closures.similarity(few, shifts)
     np.testing.assert_allclose(get(alike), expected, rtol=1e-5, atol=1e-4)
     clear = np.abs(expected) > 1e-3
     np.testing.assert_array_equal(get(best)[clear], which[clear])

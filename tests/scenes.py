@@ -9,10 +9,10 @@ from functools import cache
 import numpy as np
 
 from speckle_rec import geometry as se3
-from speckle_rec.correlation import Correlations, frame_pairs
-from speckle_rec.curves import Curves
-from speckle_rec.probe import ProbeGeometry, cells
-from speckle_rec.strengths import CellStrengths
+from speckle_rec.pairs.correlation import Correlations, frame_pairs
+from speckle_rec.probe.field import ProbeGeometry, cells
+from speckle_rec.speckle.curves import Curves
+from speckle_rec.speckle.strengths import CellStrengths
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.image import Renderer

@@ -7,7 +7,7 @@ import pytest
 import scenes
 from scenes import model_scan, trajectory
 
-from speckle_rec.adaptation import FARTHEST, REGRESSION_SD, adapt
+from speckle_rec.speckle.slow_share import FARTHEST, REGRESSION_SD, adapt
 
 SHARE = np.linspace(0.0, 0.5, len(scenes.CELLS))
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec.at_rest import LAG_UNIT, outlasting, strengths_at_rest, usual_fall
-from speckle_rec.correlation import LAGS, Correlations, frame_pairs
-from speckle_rec.curves import TABLE_PER_UNIT, Curves
-from speckle_rec.strengths import typical_correlation
-from speckle_rec.tissue import windows
+from speckle_rec.frames.texture import windows
+from speckle_rec.pairs.correlation import LAGS, Correlations, frame_pairs
+from speckle_rec.speckle.at_rest import LAG_UNIT, outlasting, strengths_at_rest, usual_fall
+from speckle_rec.speckle.curves import TABLE_PER_UNIT, Curves
+from speckle_rec.speckle.strengths import typical_correlation
 
 N = 96
 USUAL = Curves.usual("curvilinear")

@@ -10,11 +10,11 @@ import pytest
 from small_scans import random_poses, speckle, write_scan
 
 from speckle_rec import config
-from speckle_rec.calibration import DEFAULT_FILE, Calibration
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError
 from speckle_rec.io import calib, plus, trajectory
 from speckle_rec.scan import Scan
+from speckle_rec.speckle.calibration import DEFAULT_FILE, Calibration
 
 BAD_CALIBRATION = {
     "not rigid": (np.diag([0.2, 0.2, 1, 1]), np.diag([2.0, 1, 1, 1]), "rigid"),

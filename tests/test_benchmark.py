@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from small_scans import dataset
 
-from speckle_rec import engines, environment, fan, geometry, protocol
-from speckle_rec.challenge import Submission
+from speckle_rec import geometry
 from speckle_rec.cli import main
+from speckle_rec.compute import environment
 from speckle_rec.errors import InputError, SpeckleRecError
-from speckle_rec.evaluation import evaluate_dataset
+from speckle_rec.evaluation import engines
+from speckle_rec.evaluation.challenge import Submission
+from speckle_rec.evaluation.datasets import evaluate_dataset
 from speckle_rec.io import tusrec
 from speckle_rec.scan import Scan
+from speckle_rec.trajectory import hand, phases
 
 NAMES = ("007/RH_rotation", "008/LH_rotation")
 
@@ -248,7 +251,7 @@ def test_prior_turns_between_the_rocks():
     step = np.zeros((1000, 3))
     step[:, 2] = protocol_roll()
     step[0] = 0
-    (a, b), (c, d) = protocol.two_rocks(step[:, 2])
+    (a, b), (c, d) = phases.two_rocks(step[:, 2])
     assert abs(a - 300) < 30 and abs(b - 450) < 30 and abs(c - 800) < 30 and abs(d - 950) < 30
     T = engines.ProtocolPrior().poses(step)
     yaw = geometry.log(T)[:, 4]
@@ -268,4 +271,4 @@ def test_a_probe_that_is_carried_is_told_from_one_that_is_turned():
     twist[:, 3] = 0.4 * np.sin(np.linspace(0, 20, 400))
     turned = geometry.exp(twist)
     twist[:, 2] = np.linspace(0, 150, 400)
-    assert fan.is_swept(geometry.exp(twist)) and not fan.is_swept(turned)
+    assert hand.is_swept(geometry.exp(twist)) and not hand.is_swept(turned)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scenes
 
-from speckle_rec import brightness
+from speckle_rec.frames import brightness
+from speckle_rec.frames.working_images import WorkingImages
 from speckle_rec.scan import Scan
-from speckle_rec.working import WorkingImages
 
 N = 12
 

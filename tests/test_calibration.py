@@ -8,19 +8,21 @@ import pytest
 from scenes import SECTOR
 from small_scans import random_poses, speckle, write_scan
 
-from speckle_rec import cli, fit_machine, protocol, training
+from speckle_rec import cli
 from speckle_rec import geometry as se3
-from speckle_rec.beam_lines import lines_of
-from speckle_rec.calibration import SIGNS, Calibration, Uncalibrated
-from speckle_rec.cell_regression import PARTS, design, parts
-from speckle_rec.correlation import between_rows
-from speckle_rec.curvefit import LENS, Sample, fit, predict
-from speckle_rec.curves import USUAL_MIX, Curves
+from speckle_rec.calibrating import machine, training
+from speckle_rec.calibrating.curve_fit import LENS, Sample, fit, predict
+from speckle_rec.calibrating.held_out import judge_pairs
 from speckle_rec.errors import InputError
-from speckle_rec.fan import Hand
-from speckle_rec.heldout import judge_pairs
-from speckle_rec.probe import cells
+from speckle_rec.pairs.correlation import between_rows
+from speckle_rec.probe.beam_lines import lines_of
+from speckle_rec.probe.field import cells
 from speckle_rec.report import calibration as plots
+from speckle_rec.speckle.calibration import SIGNS, Calibration, Uncalibrated
+from speckle_rec.speckle.cell_regression import PARTS, design, parts
+from speckle_rec.speckle.curves import USUAL_MIX, Curves
+from speckle_rec.trajectory import phases
+from speckle_rec.trajectory.hand import Hand
 
 GRID = cells(SECTOR)
 LINES = lines_of(SECTOR, GRID)
@@ -56,7 +58,7 @@ def record(name: str, seed: int, pairs: int = 150) -> training.Record:
     return training.Record(name, training.subject_of(name), "curvilinear", 100, LINES, (j - lag).astype(np.int32),
                            j.astype(np.int32), xi, rho.astype(np.float16), np.zeros(rho.shape, np.float16),
                            planar, np.array([ROW_MM]), signs.astype(np.float16), window,
-                           protocol.measure(T), np.zeros(3))
+                           phases.measure(T), np.zeros(3))
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +108,12 @@ def test_parts_are_bounded():
 
 def test_merged_shards_give_what_one_run_gives(records, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "DRAWN", 2000)
-    monkeypatch.setattr(fit_machine, "drawn", lambda r, seed: training.drawn(r, seed, 2000))
+    monkeypatch.setattr(machine, "drawn", lambda r, seed: training.drawn(r, seed, 2000))
     training.write(tmp_path / "a.h5", [records[2]])
     training.write(tmp_path / "b.h5", [records[1], records[0]])
     parts_of = [training.read(tmp_path / "a.h5"), training.read(tmp_path / "b.h5")]
-    one = fit_machine.calibrate(training.merge([records])).save(tmp_path / "one.h5")
-    merged = fit_machine.calibrate(training.merge(parts_of)).save(tmp_path / "merged.h5")
+    one = machine.calibrate(training.merge([records])).save(tmp_path / "one.h5")
+    merged = machine.calibrate(training.merge(parts_of)).save(tmp_path / "merged.h5")
     np.testing.assert_array_equal(merged.coefficients, one.coefficients)
     assert merged.curves == one.curves
     assert merged.priors == one.priors
@@ -119,8 +121,8 @@ def test_merged_shards_give_what_one_run_gives(records, tmp_path, monkeypatch):
 
 def test_a_lens_that_is_known_is_found(records, monkeypatch):
     """Aperture 7.16 mm focused at 39.28 mm makes the beam of TRUTH; the usual lens is far from it."""
-    monkeypatch.setattr(fit_machine, "drawn", lambda r, seed: training.drawn(r, seed, 2000))
-    usual, known = (fit_machine.calibrate(records[:2], lens=lens) for lens in (None, (7.16, 39.28)))
+    monkeypatch.setattr(machine, "drawn", lambda r, seed: training.drawn(r, seed, 2000))
+    usual, known = (machine.calibrate(records[:2], lens=lens) for lens in (None, (7.16, 39.28)))
     assert abs(known.curves.focus_mm / TRUTH.focus_mm - 1) < 0.03 and abs(known.curves.waist_mm - 1) < 0.06
     assert abs(usual.curves.focus_mm / TRUTH.focus_mm - 1) > 0.2
     assert known.provenance["lens"] == (7.16, 39.28) and usual.provenance["lens"] == "usual"
@@ -129,7 +131,7 @@ def test_a_lens_that_is_known_is_found(records, monkeypatch):
 @pytest.mark.parametrize("lens", [(0.0, 60.0), (10.0, float("nan"))])
 def test_a_lens_that_cannot_be_is_refused(records, lens):
     with pytest.raises(InputError, match="lens: expected"):
-        fit_machine.calibrate(records[:1], lens=lens)
+        machine.calibrate(records[:1], lens=lens)
 
 
 def test_a_scan_merged_twice_is_refused(records):
@@ -185,14 +187,14 @@ def test_protocol_statistics_of_a_known_motion():
     rng = np.random.default_rng(0)
     T = se3.exp(twist)
     T[:, :3, 3] += 0.02 * rng.normal(size=(n, 3))
-    found = protocol.measure(T)
+    found = phases.measure(T)
     assert found["turn_deg"] == pytest.approx(-86, abs=3)
     assert found["first_fan_sign"] == 1
     assert found["jitter_mm"] == pytest.approx(0.02, rel=0.25)
     assert found["contact_x_mm"] == pytest.approx(0.02, rel=0.3)
-    priors = protocol.gather([found, found, {}])
+    priors = phases.gather([found, found, {}])
     assert priors["turn_sign"] == {"negative": 2, "positive": 0}
-    mirror = protocol.mirror_prior(priors)
+    mirror = phases.mirror_prior(priors)
     assert (mirror.turn_sign, mirror.tilt_sign) == (-1, 1)
     assert "2 of 2" in mirror.source
 
@@ -207,10 +209,10 @@ def test_wobble_is_what_a_hand_does_not_mean():
     twist[400:, 3] = twist[399, 3] + 0.01 * np.sin(t / 20)
     twist[400:, 4] = twist[399, 4]
     T = se3.exp(twist + 1e-4 * np.random.default_rng(1).normal(size=twist.shape))
-    found = protocol.measure(T)
+    found = phases.measure(T)
     assert found["wobble_tilt_mrad"] == pytest.approx(10 / 20 / np.sqrt(2), rel=0.15)          # in the rock
     assert found["wobble_yaw_mrad"] == pytest.approx(20 / 25 / 2, rel=0.15)                    # in half of the frames
-    hand = Hand.of("curvilinear", protocol.gather([found, found]))
+    hand = Hand.of("curvilinear", phases.gather([found, found]))
     assert hand.wobble_tilt_rad == pytest.approx(1e-3 * found["wobble_tilt_mrad"])
     assert hand.pivot and not Hand.of("linear", {}).pivot
     for nonsense in ({"mean": float("nan")}, {"mean": "much"}, {"mean": 1e9}, 3, {}):
@@ -231,7 +233,7 @@ def test_the_verb_in_shards_and_in_one_run(tmp_path, records, monkeypatch, capsy
 
     monkeypatch.setattr(training, "collect", collect)
     monkeypatch.setattr(training, "DRAWN", 1000)
-    monkeypatch.setattr(fit_machine, "drawn", lambda r, seed: training.drawn(r, seed, 1000))
+    monkeypatch.setattr(machine, "drawn", lambda r, seed: training.drawn(r, seed, 1000))
     data, out = str(tmp_path / "data"), [str(tmp_path / f"{k}.h5") for k in range(4)]
     assert cli.main(["calibrate", data, "-o", out[0], "--no-report"]) == 0
     for k in (1, 2):
@@ -253,7 +255,7 @@ def test_the_verb_in_shards_and_in_one_run(tmp_path, records, monkeypatch, capsy
 @pytest.mark.figures
 def test_the_report_is_drawn(tmp_path, records):
     plots.write(tmp_path / "c.png", Calibration(TRUTH, true_coefficients(),
-                                                priors=protocol.gather([r.motion for r in records])), records)
+                                                priors=phases.gather([r.motion for r in records])), records)
     assert (tmp_path / "c.png").stat().st_size > 20_000
 
 

@@ -6,11 +6,11 @@ import scenes
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import contact
-from speckle_rec.correlation import Correlations
-from speckle_rec.probe import cells
+from speckle_rec.frames import lift_off
+from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.pairs.correlation import Correlations
+from speckle_rec.probe.field import cells
 from speckle_rec.scan import Scan
-from speckle_rec.working import WorkingImages
 
 N = 240
 GRID = cells(scenes.SECTOR)
@@ -38,7 +38,7 @@ def lift(level, where):
 @example(0.4, True, 13)          # strips that are never lit beside the lifted ones
 def test_a_lifted_side_is_found(reach, left, seed):
     side = PLACE < reach if left else PLACE > 1 - reach
-    found = contact.lifted(lift(levels(seed), side), ACROSS)
+    found = lift_off.lifted(lift(levels(seed), side), ACROSS)
     assert not np.delete(found, np.r_[LIFTED], 0).any()
     assert found[LIFTED][:, side].mean() > 0.95
     beyond = PLACE > reach + 0.15 if left else PLACE < 1 - reach - 0.15
@@ -46,7 +46,7 @@ def test_a_lifted_side_is_found(reach, left, seed):
 
 
 def test_both_sides_may_lift_at_once():
-    found = contact.lifted(lift(levels(), (PLACE < 0.3) | (PLACE > 0.8)), ACROSS)
+    found = lift_off.lifted(lift(levels(), (PLACE < 0.3) | (PLACE > 0.8)), ACROSS)
     assert found[LIFTED][:, (PLACE < 0.3) | (PLACE > 0.8)].all() and not found[:, abs(PLACE - 0.55) < 0.1].any()
 
 
@@ -61,12 +61,12 @@ def test_nothing_else_is_taken_for_it(what):
         level = lift(level, PLACE >= 0)
     elif what == "a dark scan":
         level[:] = 10
-    assert not contact.lifted(level, ACROSS).any()
+    assert not lift_off.lifted(level, ACROSS).any()
 
 
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_short_scans(n):
-    assert contact.lifted(levels()[:n], ACROSS).shape == (n, len(GRID))
+    assert lift_off.lifted(levels()[:n], ACROSS).shape == (n, len(GRID))
 
 
 def test_levels_are_means_over_the_cells():
@@ -74,7 +74,7 @@ def test_levels_are_means_over_the_cells():
     smooth = rng.integers(0, 200, (3, 1, 1)) + np.arange(scenes.SECTOR.shape[0])[:, None] // 4
     frames = np.broadcast_to(smooth, (3, *scenes.SECTOR.shape)).astype(np.uint8)
     images = WorkingImages(Scan.from_arrays(frames, scale=scenes.SCALE), scenes.SECTOR, 1)
-    found = contact.levels(images, GRID)
+    found = lift_off.levels(images, GRID)
     expected = [[frame[GRID.labels == p].mean() for p in range(len(GRID))] for frame in frames]
     np.testing.assert_allclose(found, expected, atol=0.5)
 
@@ -90,7 +90,7 @@ def test_cells_without_contact_take_no_part():
 
 def test_it_is_told_once():
     lost = np.zeros((9, 3), bool)
-    assert contact.warnings_of(lost) == []
+    assert lift_off.warnings_of(lost) == []
     lost[4:6, 0] = True
-    (text,) = contact.warnings_of(lost)
+    (text,) = lift_off.warnings_of(lost)
     assert "2 frames (first: 4)" in text

@@ -8,20 +8,21 @@ import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import correlation, features, warp
 from speckle_rec import geometry as se3
-from speckle_rec.beam_lines import beam_lines, lines_of
-from speckle_rec.correlation import Correlations, Correlator, between_rows, correlate, frame_pairs
-from speckle_rec.curves import TABLE_PER_UNIT, Curves, forms_of
+from speckle_rec.frames import features, warp
+from speckle_rec.frames.working_images import WorkingImages
 from speckle_rec.kernels import cpu
-from speckle_rec.probe import cells, ultrasonix_4dc7
+from speckle_rec.pairs import correlation
+from speckle_rec.pairs.correlation import Correlations, Correlator, between_rows, correlate, frame_pairs
+from speckle_rec.pairs.planar_motions import chain_poses
+from speckle_rec.probe.beam_lines import beam_lines, lines_of
+from speckle_rec.probe.field import cells, ultrasonix_4dc7
 from speckle_rec.scan import Scan
-from speckle_rec.se2 import chain_poses
-from speckle_rec.strengths import cell_strengths
+from speckle_rec.speckle.curves import TABLE_PER_UNIT, Curves, forms_of
+from speckle_rec.speckle.strengths import cell_strengths
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.measure import amplitude_correlation, expected_intensity_correlation
-from speckle_rec.working import WorkingImages
 
 STEEPNESS = [(1.0, 1.0), (0.28, 0.43), (0.09, 0.49), (2.0, 0.7)]
 quick = settings(max_examples=40)

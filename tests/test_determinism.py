@@ -5,8 +5,8 @@ import pytest
 from small_scans import dataset, write_scan
 
 from speckle_rec.cli import main
-from speckle_rec.evaluation import evaluate_dataset
-from speckle_rec.workers import set_threads
+from speckle_rec.compute.workers import set_threads
+from speckle_rec.evaluation.datasets import evaluate_dataset
 from tools.reliability import kill
 from tools.reliability.world import frames, poses
 

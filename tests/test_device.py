@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from small_scans import speckle
 
-from speckle_rec import device
-from speckle_rec.batched.frames import Batches, DeviceFrames
 from speckle_rec.cli import main
+from speckle_rec.compute import device
 from speckle_rec.errors import InputError, SpeckleRecError
-from speckle_rec.probe import ProbeGeometry
+from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.pairs.batched.frames import Batches, DeviceFrames
+from speckle_rec.probe.field import ProbeGeometry
 from speckle_rec.scan import Scan
-from speckle_rec.working import WorkingImages
 
 GEOMETRY = ProbeGeometry("linear", (48, 64), np.diag([0.2, 0.2, 1, 1]), (6.4, 0.2), 0.0, (0.0, 9.0), (-6.0, 6.0))
 

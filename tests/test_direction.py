@@ -8,13 +8,13 @@ import scenes
 from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
-from speckle_rec.curves import Curves
-from speckle_rec.direction import choose_mirror, search, sequential
-from speckle_rec.fan import Hand
 from speckle_rec.kernels import cells as cell_kernels
 from speckle_rec.kernels import multilaterate as kernels
-from speckle_rec.motion_priors import MirrorPrior
-from speckle_rec.strengths import CellStrengths, cell_model
+from speckle_rec.products.motion_priors import MirrorPrior
+from speckle_rec.speckle.curves import Curves
+from speckle_rec.speckle.strengths import CellStrengths, cell_model
+from speckle_rec.trajectory.hand import Hand
+from speckle_rec.trajectory.hypothesis_tracking import choose_mirror, search, sequential
 
 # A Gaussian lens hardly tells a shift from the tilt that moves its waist as far (METHOD.md (4.3)): what a single
 # scan measures well is the elevation of the waist.

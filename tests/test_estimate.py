@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import scenes
 
-from speckle_rec import estimate as estimating
 from speckle_rec import geometry as se3
-from speckle_rec.clock import Clock
+from speckle_rec.compute.clock import Clock
 from speckle_rec.config import Config
-from speckle_rec.estimate import STEPS, estimate
-from speckle_rec.measure import measure
-from speckle_rec.model import model
+from speckle_rec.frames.view import look
+from speckle_rec.pairs.measure import measure
 from speckle_rec.scan import Scan
-from speckle_rec.view import look
+from speckle_rec.speckle.model import model
+from speckle_rec.trajectory import estimate as estimating
+from speckle_rec.trajectory.estimate import STEPS, estimate
 
 N = 48
 OPTIONAL = sorted({step.name for step in STEPS if not step.needed})

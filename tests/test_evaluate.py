@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from small_scans import dataset
 
-from speckle_rec import evaluation, geometry, score
+from speckle_rec import geometry
 from speckle_rec.cli import main
+from speckle_rec.compute.workers import run_all
 from speckle_rec.errors import InputError, SpeckleRecError
-from speckle_rec.evaluation import evaluate_dataset
+from speckle_rec.evaluation import datasets, score
+from speckle_rec.evaluation.datasets import evaluate_dataset
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
-from speckle_rec.workers import run_all
 
 NAMES = ("007/RH_rotation", "007/LH_rotation", "008/RH_rotation")
 
@@ -47,7 +48,7 @@ def test_tables_hold_the_score_of_every_scan(tmp_path, fake_pipeline, layout, ca
         args = (result.T_first_frame, result.T_prev_frame, true, geometry.steps(true), scan.scale, scan.shape,
                 scan.landmarks)
         wanted = score.evaluate(*args).as_dict()
-        for key in (*score.ERRORS, *evaluation.IDENTITY, *evaluation.NORMALISED, *evaluation.SCORES):
+        for key in (*score.ERRORS, *datasets.IDENTITY, *datasets.NORMALISED, *datasets.SCORES):
             assert float(rows[name][key]) == pytest.approx(wanted[key], rel=1e-6)
         assert float(rows[name]["final_mirror_given"]) == pytest.approx(score.with_mirror_given(*args)[0].final)
         assert {"poses.h5", "summary.json"} <= {p.name for p in (out / "scans" / name).iterdir()}
@@ -180,6 +181,6 @@ def test_a_cluster_of_two_workers(tmp_path):
 
 def test_no_scheduler_there(tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="dask is not installed: --scheduler is NOT tested")
-    monkeypatch.setattr("speckle_rec.workers.CONNECT_S", 0.5)
+    monkeypatch.setattr("speckle_rec.compute.workers.CONNECT_S", 0.5)
     with pytest.raises(InputError, match="no dask scheduler answers"):
         list(run_all(process_id, [1], scheduler="tcp://127.0.0.1:9"))

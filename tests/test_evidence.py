@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from scenes import trajectory
 
-from speckle_rec import evidence, geometry, probe
-from speckle_rec.correlation import Correlations
-from speckle_rec.curves import Curves
-from speckle_rec.fan import pivot_depth
-from speckle_rec.protocol import PHASES, phases
-from speckle_rec.strengths import CellStrengths
+from speckle_rec import geometry
+from speckle_rec.pairs.correlation import Correlations
+from speckle_rec.probe import field
+from speckle_rec.speckle.curves import Curves
+from speckle_rec.speckle.strengths import CellStrengths
 from speckle_rec.synth.trajectory import rotation
+from speckle_rec.trajectory import evidence
+from speckle_rec.trajectory.hand import pivot_depth
+from speckle_rec.trajectory.phases import PHASES, phases
 
-FAN = probe.ultrasonix_4dc7(np.diag([0.22447, 0.23554, 1.0, 1.0]))
+FAN = field.ultrasonix_4dc7(np.diag([0.22447, 0.23554, 1.0, 1.0]))
 CURVES = Curves(waist_mm=1.1, focus_mm=50, floor=0.9, slow_share=0.2)
 
 
@@ -37,7 +39,7 @@ def test_a_shift_decorrelates_by_the_waist_at_every_depth(depth):
 def test_cells_that_follow_the_curves_are_seen_on_them():
     """Correlations drawn from the model, with other strengths and stretches in each cell, lie on the drawn curve."""
     rng = np.random.default_rng(3)
-    grid = probe.cells(FAN)
+    grid = field.cells(FAN)
     forms, N, P = CURVES.forms(FAN, grid), 60, len(grid)
     increment = np.zeros((N, 6))
     increment[1:, 2:5] = [0.05, 0.003, -0.004]

@@ -8,11 +8,11 @@ from scenes import model_scan, trajectory, within
 from test_mirror import HAND, problem
 
 from speckle_rec import geometry as se3
-from speckle_rec.direction import backward, search
-from speckle_rec.exchange import differing, exchanged, taken_over
-from speckle_rec.mirror import Mended, flip
-from speckle_rec.solver import pair_costs, solve
-from speckle_rec.strengths import CellStrengths
+from speckle_rec.speckle.strengths import CellStrengths
+from speckle_rec.trajectory.hypothesis_tracking import backward, search
+from speckle_rec.trajectory.mirror_tests import Mended, flip
+from speckle_rec.trajectory.segment_exchange import differing, exchanged, taken_over
+from speckle_rec.trajectory.solver import pair_costs, solve
 
 FIRST, LAST = 90, 150       # of the turn
 
@@ -74,7 +74,7 @@ def test_parts_that_cost_more_in_the_end_are_given_back(monkeypatch):
     true = motion()
     f = problem(true)
     wrong = Mended(solve(motion(0.0, 0.12), f))
-    monkeypatch.setattr("speckle_rec.exchange.mend", lambda T, f: Mended(motion(0.0, 0.3)))
+    monkeypatch.setattr("speckle_rec.trajectory.segment_exchange.mend", lambda T, f: Mended(motion(0.0, 0.3)))
     found = exchanged(wrong, [true], f)
     assert found is wrong and found.parts == ()
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from small_scans import dataset, random_poses, speckle, write_scan
 
-from speckle_rec import training, workers
+from speckle_rec.calibrating import training
 from speckle_rec.cli import main
+from speckle_rec.compute import workers
 from speckle_rec.errors import SpeckleRecError
-from speckle_rec.evaluation import evaluate_dataset
+from speckle_rec.evaluation.datasets import evaluate_dataset
 from tools.reliability import kill
 
 ROOT = Path(__file__).resolve().parents[1]

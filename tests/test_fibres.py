@@ -8,12 +8,12 @@ from scenes import SECTOR
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from speckle_rec import fibres
-from speckle_rec.calibration import SIGNS, with_across
-from speckle_rec.probe import cells
+from speckle_rec.frames.texture import windows
+from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.probe.field import cells
 from speckle_rec.scan import Scan
-from speckle_rec.tissue import windows
-from speckle_rec.working import WorkingImages
+from speckle_rec.speckle import fibres
+from speckle_rec.speckle.calibration import SIGNS, with_across
 
 N = 64
 

@@ -11,9 +11,10 @@ from small_scans import random_poses, speckle
 from speckle_rec import geometry
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError
-from speckle_rec.io import calib, given, results, trajectory, tusrec
+from speckle_rec.io import calib, given, trajectory, tusrec
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
+from speckle_rec.storage import folder as results
 
 N = 40
 RATE = 20.0

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
-from speckle_rec.block_matching import PlanarMotion
-from speckle_rec.factors import Factors
-from speckle_rec.fan import Hand
 from speckle_rec.geometry import OUT_OF_PLANE, PLANAR
 from speckle_rec.kernels.cells import Loss
 from speckle_rec.kernels.twists import jacobians
-from speckle_rec.mirror import decimated
-from speckle_rec.normal import Normal
-from speckle_rec.protocol import phase_precision
-from speckle_rec.smoother import chained_covariance, smooth, step_measurements
-from speckle_rec.solver import linearise, solve, total_cost, twists_between
+from speckle_rec.pairs.block_matching import PlanarMotion
+from speckle_rec.trajectory.factors import Factors
+from speckle_rec.trajectory.hand import Hand
+from speckle_rec.trajectory.mirror_tests import decimated
+from speckle_rec.trajectory.normal_equations import Normal
+from speckle_rec.trajectory.phases import phase_precision
+from speckle_rec.trajectory.smoother import chained_covariance, smooth, step_measurements
+from speckle_rec.trajectory.solver import linearise, solve, total_cost, twists_between
 
 
 def spd(rng, n, size):

@@ -7,21 +7,22 @@ import pytest
 from scenes import SECTOR, trajectory
 from small_scans import dataset
 
-from speckle_rec import fit_machine, gain, mirror
 from speckle_rec import geometry as se3
-from speckle_rec.calibration import Calibration
+from speckle_rec.calibrating import gain, machine
 from speckle_rec.cli import main
-from speckle_rec.crossing_planes import Calibrated
-from speckle_rec.curves import Curves
 from speckle_rec.errors import InputError
-from speckle_rec.factors import Crossings
 from speckle_rec.geometry import mirror as mirror_image
-from speckle_rec.mirror import Mended
-from speckle_rec.motion_priors import FanError
 from speckle_rec.pipeline import reconstruct
-from speckle_rec.probe import cells
+from speckle_rec.probe.field import cells
+from speckle_rec.products.motion_priors import FanError
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
+from speckle_rec.speckle.calibration import Calibration
+from speckle_rec.speckle.curves import Curves
+from speckle_rec.trajectory import mirror_tests
+from speckle_rec.trajectory.crossing_planes import Calibrated
+from speckle_rec.trajectory.factors import Crossings
+from speckle_rec.trajectory.mirror_tests import Mended
 
 POINTS = np.array([[0.0, 0, 0], [0, 60, 0], [30, 40, 0], [-30, 40, 0]])
 
@@ -50,7 +51,7 @@ def test_fans_and_turns_are_told_apart():
 
 def test_wrong_signs_hardly_matter():
     T = fan_and_turn()
-    assert np.allclose(gain.gain_of(mirror.flip(short(T, 0.9), 130), T, POINTS), 0.9, rtol=0.05)
+    assert np.allclose(gain.gain_of(mirror_tests.flip(short(T, 0.9), 130), T, POINTS), 0.9, rtol=0.05)
 
 
 @pytest.mark.parametrize("n", [2, gain.APART, 200])
@@ -99,7 +100,7 @@ def test_a_known_error_of_fans_is_told_and_undone(share, slide_mm):
 
 def test_a_wrong_sign_is_no_error_of_fans():
     true = fan_and_turn()
-    told = FanError.of(mirror.flip(leaning(true, 0.9, 0.0), 37), true)      # at the end of the first stroke
+    told = FanError.of(mirror_tests.flip(leaning(true, 0.9, 0.0), 37), true)      # at the end of the first stroke
     assert np.isclose(told.share, 0.9, atol=0.05)
     assert FanError.of(np.broadcast_to(np.eye(4), (40, 4, 4)), true[:40]) == FanError()
 
@@ -138,8 +139,8 @@ def test_a_trajectory_grows_by_what_the_gain_says(monkeypatch):
     """Half the stretch, twice the distance for the same correlation."""
     from scenes import model_scan
 
-    from speckle_rec.direction import sequential
-    from speckle_rec.fan import Hand
+    from speckle_rec.trajectory.hand import Hand
+    from speckle_rec.trajectory.hypothesis_tracking import sequential
     T = trajectory(shift_mm=0.2 * np.arange(40))
     scan = model_scan(T, 0)
     hand = Hand(pivot=False)
@@ -169,7 +170,7 @@ def records_of_noise(tmp_path, monkeypatch):
     fitted = replace(Calibration.shipped(), gain=1.0, fan=1.0)
     monkeypatch.setattr(gain, "LEAST_MM", 0.3)           # the images are small
     monkeypatch.setattr(verb, "_collect", lambda *a, **k: ([], []))
-    monkeypatch.setattr(fit_machine, "calibrate", lambda *a, **k: fitted)
+    monkeypatch.setattr(machine, "calibrate", lambda *a, **k: fitted)
     T = fan_and_turn(240)
     monkeypatch.setattr(Scan, "T_first_frame_tracked", property(lambda self: T))
     return root
@@ -208,7 +209,7 @@ def test_what_fans_lose_where_planes_cross_is_undone_before_the_spread(monkeypat
 
 @pytest.mark.parametrize("crossed", [True, False])
 def test_fans_are_righted_where_planes_crossed_and_nowhere_else(tmp_path, monkeypatch, crossed):
-    from speckle_rec import estimate
+    from speckle_rec.trajectory import estimate
     scan = Scan.open(dataset(tmp_path / "data", ("007/RH_rotation",), n_frames=8) / "frames_transfs/007/RH_rotation.h5")
     asked = []
     for name, given in (("ENOUGH_LOOPS", 0), ("cheapest", lambda starts, f: starts[0]),

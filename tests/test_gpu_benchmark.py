@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import scenes
 
-from speckle_rec import device, geometry, measuring
+from speckle_rec import geometry
+from speckle_rec.compute import device
+from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.pairs import backends
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
-from speckle_rec.working import WorkingImages
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu.py"
@@ -63,7 +65,7 @@ def test_ceilings(benchmark):
 def test_stages_of_a_scan(benchmark):
     scan = Scan.from_arrays(np.stack([scenes.frame(seed=k) for k in range(3)]), scale=scenes.SCALE)
     images = WorkingImages.of(scan, scenes.SECTOR)
-    times = benchmark.stages(measuring.OnGpu(images, np), images, lambda: None)
+    times = benchmark.stages(backends.OnGpu(images, np), images, lambda: None)
     assert list(times) == ["in-plane motion", "speckle correlation", "revisits"]
 
 

@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 import scenes
 
-from speckle_rec import device, measuring, pipeline, score, volume
 from speckle_rec import geometry as se3
-from speckle_rec.batched import matching
-from speckle_rec.batched.frames import Batches, DeviceFrames
-from speckle_rec.block_matching import rigid_fit
+from speckle_rec import pipeline, volume
+from speckle_rec.compute import device
 from speckle_rec.config import Config
-from speckle_rec.probe import cells
+from speckle_rec.evaluation import score
+from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.pairs import backends
+from speckle_rec.pairs.batched import matching
+from speckle_rec.pairs.batched.frames import Batches, DeviceFrames
+from speckle_rec.pairs.block_matching import rigid_fit
+from speckle_rec.pairs.planar_motions import se2_exp, se2_exps, se2_log, se2_logs
+from speckle_rec.probe.field import cells
 from speckle_rec.scan import Scan
-from speckle_rec.se2 import se2_exp, se2_exps, se2_log, se2_logs
 from speckle_rec.synth import image
-from speckle_rec.working import WorkingImages
 
 N, REPEATED, GAP = 34, 20, 10
 
@@ -45,7 +48,7 @@ def measured(scan, xp):
     kept = {}
 
     def keep(images, wanted, jobs):
-        pairs = measuring.OnCpu(images, 1, []) if xp is None else measuring.OnGpu(images, xp)
+        pairs = backends.OnCpu(images, 1, []) if xp is None else backends.OnGpu(images, xp)
         kept["pairs"] = pairs
         pairs.planar_motion = keeping("planar_motion", pairs.planar_motion)
         pairs.correlate = keeping("correlate", pairs.correlate)
@@ -63,9 +66,9 @@ def measured(scan, xp):
     grid, step, skip = kept["correlate of"]
     pairs = kept["pairs"]
     if xp is None:
-        loops = measuring.revisit.find_loops(pairs.images, grid, step, skip, stride=2, gap=GAP, jobs=1)
+        loops = backends.revisit.find_loops(pairs.images, grid, step, skip, stride=2, gap=GAP, jobs=1)
     else:
-        loops = measuring.revisits.find_loops(pairs.frames, grid, step, skip, stride=2, gap=GAP)
+        loops = backends.revisits.find_loops(pairs.frames, grid, step, skip, stride=2, gap=GAP)
     return *kept["planar_motion"], kept["correlate"], loops, result
 
 
@@ -222,9 +225,9 @@ def test_memory_is_bounded(scan):
     grid, step, skip = cells(images.geometry), np.zeros((N, 3)), np.zeros(N, bool)
     tracemalloc.start()
     try:
-        pairs = measuring.OnGpu(images, np)
-        measuring.correlation.correlate(pairs.frames, grid, step, skip, lags=(1, 2, 32))     # 64 pairs at once
-        measuring.revisits.find_loops(pairs.frames, grid, step, skip, stride=1, gap=12)
+        pairs = backends.OnGpu(images, np)
+        backends.correlation.correlate(pairs.frames, grid, step, skip, lags=(1, 2, 32))     # 64 pairs at once
+        backends.revisits.find_loops(pairs.frames, grid, step, skip, stride=1, gap=12)
         pixels = images.geometry.shape[0] * images.geometry.shape[1]
         assert tracemalloc.get_traced_memory()[1] < (N + 1200) * pixels
     finally:
@@ -236,7 +239,7 @@ def test_smaller_batches_give_the_same(scan):
     few = DeviceFrames(images, np)
     grid = cells(images.geometry)
     step, skip = np.zeros((N, 3)), np.zeros(N, bool)
-    one, other = (measuring.correlation.correlate(few, grid, step, skip, lags=(2,), batches=Batches(np, size))
+    one, other = (backends.correlation.correlate(few, grid, step, skip, lags=(2,), batches=Batches(np, size))
                   for size in (64, 3))
     np.testing.assert_array_equal(one.rho, other.rho)
 
@@ -247,7 +250,7 @@ def test_a_gpu_is_taken_where_it_works(monkeypatch, scan):
     for reason, wanted, name in ((None, "auto", "gpu"), (None, "gpu", "gpu"), (None, "cpu", "cpu"),
                                  ("no driver", "auto", "cpu"), ("no driver", "cpu", "cpu")):
         monkeypatch.setattr(device, "why_not", lambda reason=reason: reason)
-        assert measuring.measuring(images, wanted).name == name
+        assert backends.measuring(images, wanted).name == name
 
 
 # -- the simulator

@@ -3,12 +3,12 @@
 import numpy as np
 from scenes import model_scan, trajectory
 
-from speckle_rec.direction import LEAST, SHARE, START
-from speckle_rec.fan import Hand
 from speckle_rec.kernels.cells import LOSS
 from speckle_rec.kernels.hypotheses import Hypotheses, Likeness, Ways, extend, prune
 from speckle_rec.kernels.multilaterate import StepPrior
-from speckle_rec.strengths import cell_model
+from speckle_rec.speckle.strengths import cell_model
+from speckle_rec.trajectory.hand import Hand
+from speckle_rec.trajectory.hypothesis_tracking import LEAST, SHARE, START
 
 EYE = np.eye(4)[:3]
 GRAM = np.eye(3)

@@ -6,15 +6,15 @@ import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import block_matching
 from speckle_rec import geometry as se3
-from speckle_rec.block_matching import Matcher, PlanarMotion, planar_motion, rigid_fit
-from speckle_rec.features import GreyFeatures
+from speckle_rec.frames.features import GreyFeatures
+from speckle_rec.frames.working_images import WorkingImages
 from speckle_rec.kernels import cpu
-from speckle_rec.planar_chain import MATCH_FLOOR, planar_chain
+from speckle_rec.pairs import block_matching
+from speckle_rec.pairs.block_matching import Matcher, PlanarMotion, planar_motion, rigid_fit
+from speckle_rec.pairs.planar_chain import MATCH_FLOOR, planar_chain
+from speckle_rec.pairs.planar_motions import se2_exp, se2_log
 from speckle_rec.scan import Scan
-from speckle_rec.se2 import se2_exp, se2_log
-from speckle_rec.working import WorkingImages
 
 ROW_MM, COLUMN_MM = scenes.SCALE[1, 1], scenes.SCALE[0, 0]
 quick = settings(max_examples=60)

@@ -8,10 +8,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from small_scans import random_poses, speckle, write_scan
 
-from speckle_rec import probe
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError
 from speckle_rec.io import calib, tusrec
+from speckle_rec.probe import field as probe
 from speckle_rec.scan import Scan
 
 QUICK = ["--no-volume", "--no-progress"]

@@ -13,9 +13,10 @@ from small_scans import random_poses, speckle
 
 from speckle_rec import geometry
 from speckle_rec.errors import InputError
-from speckle_rec.io import ply, results, staging, trajectory
+from speckle_rec.io import ply, staging, trajectory
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
+from speckle_rec.storage import folder as results
 
 SMALL = results.Outputs(ddf=False, volume=False, sequence=True, report=False)
 

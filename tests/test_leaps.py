@@ -6,8 +6,8 @@ from scenes import model_scan, trajectory
 from test_fusion import factors_of
 
 from speckle_rec import geometry as se3
-from speckle_rec.leaps import bridged, leaps, mended
-from speckle_rec.solver import solve, total_cost
+from speckle_rec.trajectory.outlier_steps import bridged, leaps, mended
+from speckle_rec.trajectory.solver import solve, total_cost
 
 N = 120
 FANNED = trajectory(tilt_rad=0.15 * np.sin(np.arange(N) / 14), shift_mm=0.02 * np.arange(N))

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckle_rec import geometry as se3
-from speckle_rec.block_matching import PlanarMotion
-from speckle_rec.factors import Factors, hand_acceleration
-from speckle_rec.fan import Hand
-from speckle_rec.lost_frames import LostFrames, lost_frames, solve_timed, warnings_of
-from speckle_rec.mirror import decimated
-from speckle_rec.solver import solve, total_cost
+from speckle_rec.pairs.block_matching import PlanarMotion
 from speckle_rec.synth.machine import Machine, record
 from speckle_rec.synth.trajectory import rotation
+from speckle_rec.trajectory.factors import Factors, hand_acceleration
+from speckle_rec.trajectory.hand import Hand
+from speckle_rec.trajectory.lost_frames import LostFrames, lost_frames, solve_timed, warnings_of
+from speckle_rec.trajectory.mirror_tests import decimated
+from speckle_rec.trajectory.solver import solve, total_cost
 
 FACE_MM = (72.0, 4.0)
 

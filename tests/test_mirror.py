@@ -6,12 +6,12 @@ import scenes
 from scenes import model_scan, trajectory
 
 from speckle_rec import geometry as se3
-from speckle_rec import mirror
-from speckle_rec.block_matching import PlanarMotion
-from speckle_rec.factors import Factors
-from speckle_rec.fan import Hand, standing
-from speckle_rec.revisit import Loops
-from speckle_rec.solver import drawn, solve, total_cost
+from speckle_rec.pairs.block_matching import PlanarMotion
+from speckle_rec.pairs.loop_closures import Loops
+from speckle_rec.trajectory import mirror_tests
+from speckle_rec.trajectory.factors import Factors
+from speckle_rec.trajectory.hand import Hand, standing
+from speckle_rec.trajectory.solver import drawn, solve, total_cost
 
 HAND = Hand(pivot=True)
 STILL = 20          # frames for which the probe stands still: neighbours say nothing of the sign across them
@@ -55,20 +55,20 @@ def problem(T, seed=0, with_loops=True):
 
 def tilt_error(T, true):
     """Largest error of the tilt in rad, up to the mirror image."""
-    return min(np.abs(se3.log(X)[:, 3] - se3.log(true)[:, 3]).max() for X in (T, mirror.flip(T, 0)))
+    return min(np.abs(se3.log(X)[:, 3] - se3.log(true)[:, 3]).max() for X in (T, mirror_tests.flip(T, 0)))
 
 
 def test_a_mirror_undoes_itself_and_leaves_the_frames_before():
     T, (t, _) = three_strokes()
-    once = mirror.flip(T, t)
+    once = mirror_tests.flip(T, t)
     np.testing.assert_allclose(once[:t + 1], T[:t + 1], atol=1e-12)
     assert np.abs(once[t + 40:] - T[t + 40:]).max() > 0.1
-    np.testing.assert_allclose(mirror.flip(once, t), T, atol=1e-9)
+    np.testing.assert_allclose(mirror_tests.flip(once, t), T, atol=1e-9)
 
 
 def test_two_mirrors_turn_the_part_between_and_keep_the_steps_elsewhere():
     T, (s, t) = three_strokes()
-    turned = mirror.flip(T, s, t)
+    turned = mirror_tests.flip(T, s, t)
     inside = np.zeros(len(T), bool)
     inside[s + 1:t + 1] = True
     M = np.diag([1.0, 1, -1, 1])
@@ -80,9 +80,9 @@ def test_mirror_changes_are_those_of_the_mirrored_poses():
     T, _ = three_strokes()
     factors = problem(T)
     frames = np.array([10, 57, 100, 160, 200])
-    expected = [mirror.pair_costs(mirror.flip(T, t), factors).sum() - mirror.pair_costs(T, factors).sum()
-                for t in frames]
-    np.testing.assert_allclose(mirror.mirror_changes(T, factors, frames), expected, rtol=1e-3, atol=0.05)
+    before = mirror_tests.pair_costs(T, factors).sum()
+    expected = [mirror_tests.pair_costs(mirror_tests.flip(T, t), factors).sum() - before for t in frames]
+    np.testing.assert_allclose(mirror_tests.mirror_changes(T, factors, frames), expected, rtol=1e-3, atol=0.05)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -90,9 +90,9 @@ def test_mirror_changes_are_those_of_the_mirrored_poses():
 def test_missed_reversals_are_mended(seed, which):
     T, places = three_strokes()
     factors = problem(T, seed)
-    wrong = mirror.flip(T, *{"first": places[:1], "second": places[1:], "both": places}[which])
+    wrong = mirror_tests.flip(T, *{"first": places[:1], "second": places[1:], "both": places}[which])
     assert tilt_error(wrong, T) > 0.2
-    mended = mirror.mend(wrong, factors)
+    mended = mirror_tests.mend(wrong, factors)
     assert mended.mirrors
     assert tilt_error(mended.T, T) < 0.03
     assert total_cost(mended.T, factors) < total_cost(solve(wrong, factors), factors)
@@ -101,7 +101,7 @@ def test_missed_reversals_are_mended(seed, which):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_right_signs_are_left_alone(seed):
     T, _ = three_strokes()
-    mended = mirror.mend(T, problem(T, seed))
+    mended = mirror_tests.mend(T, problem(T, seed))
     assert mended.mirrors == ()
     assert mended.runner_up[0] > 0
     assert tilt_error(mended.T, T) < 0.03
@@ -110,14 +110,14 @@ def test_right_signs_are_left_alone(seed):
 def test_without_revisits_a_pause_hides_the_sign():
     """The neighbours' correlations barely notice what revisits rule out."""
     T, (t, _) = three_strokes()
-    alone, joined = (mirror.mirror_changes(T, problem(T, with_loops=loops), np.array([t]))[0]
+    alone, joined = (mirror_tests.mirror_changes(T, problem(T, with_loops=loops), np.array([t]))[0]
                      for loops in (False, True))
     assert joined > 20 * max(alone, 1.0)
 
 
 def test_local_minima_lie_apart_and_come_lowest_first():
     change = np.array([5.0, 1, 4, 3, 6, 7, 0.5, 9, 2, 8, 8, 8, 1.5])
-    at = mirror.local_minima(change, 2)
+    at = mirror_tests.local_minima(change, 2)
     assert list(at) == [6, 1, 12]
 
 
@@ -139,16 +139,16 @@ def test_revisits_settle_signs_of_a_trajectory_that_drifts(which):
     T, places = three_strokes()
     factors = problem(T)
     drifted = se3.chain(se3.exp(se3.log(se3.steps(T)) * [1, 1, 1.08, 1.08, 1.08, 1]))
-    signed, mirrors = mirror.consistent(mirror.flip(drifted, *(places[w] for w in which)), factors)
+    signed, mirrors = mirror_tests.consistent(mirror_tests.flip(drifted, *(places[w] for w in which)), factors)
     assert mirrors
     assert tilt_error(signed, T) < 0.06
-    assert mirror.consistent(drifted, factors)[1] == []
+    assert mirror_tests.consistent(drifted, factors)[1] == []
 
 
 def test_every_fourth_frame_tells_the_same_cost_of_where_the_probe_stands():
     T, _ = three_strokes()
     factors = problem(T)
-    few = mirror.decimated(factors)
+    few = mirror_tests.decimated(factors)
     assert few.revisits.sum() == factors.revisits.sum() > 0
     moved = se3.translation(np.array([0, 0, 0.5])) @ T
     moved[0] = T[0]
@@ -158,7 +158,7 @@ def test_every_fourth_frame_tells_the_same_cost_of_where_the_probe_stands():
 def test_every_second_lag_weighs_as_much_as_all():
     """What is left has all revisits as they were, and weighs in all what the neighbours did."""
     factors = problem(three_strokes()[0])
-    some = mirror.thinned(factors)
+    some = mirror_tests.thinned(factors)
     lags, left = (np.unique((f.pairs.j - f.pairs.i)[~f.revisits]) for f in (factors, some))
     assert 1 in left and len(left) == -(-len(lags) // 2) and set(left) < set(lags)
     for one, other in zip(some.pairs, factors.pairs, strict=True):
@@ -179,27 +179,27 @@ def test_far_revisits_are_drawn_together():
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_several_starts_the_one_whose_revisits_hold_together_is_taken(order):
     T, (s, t) = three_strokes()
-    starts = [mirror.flip(T, s), T, mirror.flip(T, t)][::order]
-    assert tilt_error(mirror.cheapest(starts, problem(T)), T) < 0.03
+    starts = [mirror_tests.flip(T, s), T, mirror_tests.flip(T, t)][::order]
+    assert tilt_error(mirror_tests.cheapest(starts, problem(T)), T) < 0.03
 
 
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("with_loops", [True, False])
 def test_of_several_starts_the_cheapest_once_solved_is_taken(order, with_loops):
     T, (s, _) = three_strokes()
-    middle = (s + mirror.APART) // 2
-    starts = [mirror.flip(T, middle), T][::order]               # turns round where the probe moves
-    assert tilt_error(mirror.least(starts, problem(T, with_loops=with_loops)), T) < 0.03
+    middle = (s + mirror_tests.APART) // 2
+    starts = [mirror_tests.flip(T, middle), T][::order]               # turns round where the probe moves
+    assert tilt_error(mirror_tests.least(starts, problem(T, with_loops=with_loops)), T) < 0.03
 
 
 def test_what_some_cells_ask_for_is_confirmed_by_all():
     T, (s, _) = three_strokes()
     f = problem(T)
-    right, wrong = mirror.Mended(T, mirrors=((s,),)), mirror.Mended(mirror.flip(T, s))
-    assert mirror.confirmed(right, solve(wrong.T, f), f) is right
+    right, wrong = mirror_tests.Mended(T, mirrors=((s,),)), mirror_tests.Mended(mirror_tests.flip(T, s))
+    assert mirror_tests.confirmed(right, solve(wrong.T, f), f) is right
     solved = solve(T, f)
-    for other in (wrong, mirror.Mended(solved, mirrors=((s,),))):       # dearer, and no cheaper
-        assert mirror.confirmed(other, solved, f).T is solved
+    for other in (wrong, mirror_tests.Mended(solved, mirrors=((s,),))):       # dearer, and no cheaper
+        assert mirror_tests.confirmed(other, solved, f).T is solved
 
 
 @pytest.mark.parametrize("n_places", [60, 3000])
@@ -210,5 +210,5 @@ def test_the_lowest_mirror_of_a_long_scan_is_found_among_few(n_places):
         asked.append(t)
         return -100.0 * np.exp(-((t - at) / 20) ** 2)
 
-    assert mirror.single_mirrors(change, n_places)[0] == (-100.0, (at,))
-    assert len(asked) < mirror.LONG / mirror.STRIDE + 20 * mirror.MOST_PLACES
+    assert mirror_tests.single_mirrors(change, n_places)[0] == (-100.0, (at,))
+    assert len(asked) < mirror_tests.LONG / mirror_tests.STRIDE + 20 * mirror_tests.MOST_PLACES

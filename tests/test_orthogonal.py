@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
-from speckle_rec import crossing_signs
 from speckle_rec import geometry as se3
-from speckle_rec.crossing_planes import Calibrated, self_calibrate, warnings_of
-from speckle_rec.crossing_scale import stretch, stretched
-from speckle_rec.crossing_shape import crossings
-from speckle_rec.crossing_signs import right_handed, settled, still_places
-from speckle_rec.crossing_volumes import BEFORE, Anatomy, overlap, sides
-from speckle_rec.factors import ACCELERATION, Crossings, Factors, hand_acceleration
 from speckle_rec.kernels.cells import LOSS, CellModel, Pairs
-from speckle_rec.mirror import flip
-from speckle_rec.probe import ProbeGeometry
+from speckle_rec.probe.field import ProbeGeometry
 from speckle_rec.scan import Scan
-from speckle_rec.solver import solve, total_cost
+from speckle_rec.trajectory import crossing_signs
+from speckle_rec.trajectory.crossing_planes import Calibrated, self_calibrate, warnings_of
+from speckle_rec.trajectory.crossing_scale import stretch, stretched
+from speckle_rec.trajectory.crossing_shape import crossings
+from speckle_rec.trajectory.crossing_signs import right_handed, settled, still_places
+from speckle_rec.trajectory.crossing_volumes import BEFORE, Anatomy, overlap, sides
+from speckle_rec.trajectory.factors import ACCELERATION, Crossings, Factors, hand_acceleration
+from speckle_rec.trajectory.mirror_tests import flip
+from speckle_rec.trajectory.solver import solve, total_cost
 
 VOXEL = 1.0
 EVERY = 4

@@ -10,15 +10,16 @@ import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import persistence, pipeline
-from speckle_rec.block_matching import PlanarMotion, planar_motion
+from speckle_rec import pipeline
 from speckle_rec.config import Config
+from speckle_rec.frames.working_images import WorkingImages
 from speckle_rec.io.source import ArrayFrames
-from speckle_rec.persistence import Unblended
+from speckle_rec.pairs import frame_averaging
+from speckle_rec.pairs.block_matching import PlanarMotion, planar_motion
+from speckle_rec.pairs.frame_averaging import Unblended
 from speckle_rec.scan import Scan
 from speckle_rec.synth.image import Renderer
 from speckle_rec.synth.measure import about_face
-from speckle_rec.working import WorkingImages
 
 ROCK_RAD = 0.0105     # a frame: 1.2 mm of the image in four
 quick = settings(max_examples=40)
@@ -75,7 +76,7 @@ def test_the_share_is_found(rocked, share, least, most):
     scan = Scan.from_arrays(blended(rocked, share), scale=scenes.SCALE)
     images = WorkingImages(scan, scenes.SECTOR, 1)
     motion, _ = planar_motion(images, jobs=2)
-    assert least <= persistence.share(images, motion, 2) <= most
+    assert least <= frame_averaging.share(images, motion, 2) <= most
 
 
 def test_nothing_is_claimed_of_scans_that_do_not_move_in_the_plane():
@@ -84,8 +85,8 @@ def test_nothing_is_claimed_of_scans_that_do_not_move_in_the_plane():
     pairs = np.array([(k, k + lag) for lag in (1, 4) for k in range(40 - lag)])
     still = PlanarMotion(pairs[:, 0], pairs[:, 1], np.zeros((len(pairs), 3)), np.tile(np.eye(3), (len(pairs), 1, 1)),
                          np.ones(len(pairs)), np.ones(len(pairs)))
-    assert persistence.share(images, still) == 0
-    assert persistence.share(images, PlanarMotion(*(v[:0] for v in vars(still).values()))) == 0
+    assert frame_averaging.share(images, still) == 0
+    assert frame_averaging.share(images, PlanarMotion(*(v[:0] for v in vars(still).values()))) == 0
 
 
 @pytest.mark.parametrize("agree, blended", [(0.1, False), (0.9, True)])
@@ -98,13 +99,13 @@ def test_matches_over_lost_speckle_are_not_taken_for_persistence(agree, blended)
     twist = np.where(far & late, 2.0, 1.0)[:, None] * (j - i)[:, None] * [0.2, 0, 0]
     few = np.where(far & late, agree, 0.9)
     motion = PlanarMotion(i, j, twist, np.tile(np.eye(3), (len(i), 1, 1)), np.ones(len(i)), few)
-    assert (persistence.share(images, motion, 1) > 0) == blended
+    assert (frame_averaging.share(images, motion, 1) > 0) == blended
 
 
 def test_a_reconstruction_measures_pictures_before_blending(rocked, monkeypatch):
     scan = Scan.from_arrays(rocked[:24], scale=scenes.SCALE)
     plain = pipeline.reconstruct(scan)
-    monkeypatch.setattr(persistence, "share", lambda *_: 0.3)
+    monkeypatch.setattr(frame_averaging, "share", lambda *_: 0.3)
     told = pipeline.reconstruct(Scan.from_arrays(blended(rocked[:24], 0.3), scale=scenes.SCALE),
                                 config=Config(undo_persistence=True))
     assert told.numbers["persistence"] == 0.3 and any("persistence" in line for line in told.warnings)

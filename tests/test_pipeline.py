@@ -7,17 +7,17 @@ import pytest
 import scenes
 
 from speckle_rec import geometry as se3
-from speckle_rec import score
-from speckle_rec.block_matching import PlanarMotion
-from speckle_rec.calibration import Uncalibrated
-from speckle_rec.confidence import step_confidence
 from speckle_rec.config import Config
-from speckle_rec.correlation import Correlations
-from speckle_rec.mirror import ENOUGH_LOOPS
+from speckle_rec.evaluation import score
+from speckle_rec.pairs.block_matching import PlanarMotion
+from speckle_rec.pairs.correlation import Correlations
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
-from speckle_rec.strengths import CellStrengths
+from speckle_rec.speckle.calibration import Uncalibrated
+from speckle_rec.speckle.strengths import CellStrengths
 from speckle_rec.synth import beam as beams
+from speckle_rec.trajectory.confidence import step_confidence
+from speckle_rec.trajectory.mirror_tests import ENOUGH_LOOPS
 
 N = 64
 SHORT = 18
@@ -147,7 +147,7 @@ def test_the_curves_that_were_used_are_named(frames):
 
 def test_cells_are_judged_by_the_poses_as_soon_as_they_are_known(frames, result, monkeypatch):
     """By images first, by the frame-by-frame trajectory then, and by the one whose signs are mended at last."""
-    monkeypatch.setattr("speckle_rec.estimate.ENOUGH_LOOPS", 0)
+    monkeypatch.setattr("speckle_rec.trajectory.estimate.ENOUGH_LOOPS", 0)
     judge, asked = Uncalibrated.judge, []
 
     def blind_at(step):
@@ -175,7 +175,7 @@ def test_cells_are_judged_by_the_poses_as_soon_as_they_are_known(frames, result,
 
 def test_a_sweep_without_revisits_is_solved_as_a_whole_and_upright(result, monkeypatch):
     """Speckle alone takes a shift for a lean; a probe that is known to lean hardly was shifted."""
-    monkeypatch.setattr("speckle_rec.fan.UPRIGHT_RAD", 0.002)
+    monkeypatch.setattr("speckle_rec.trajectory.hand.UPRIGHT_RAD", 0.002)
     z = 0.2 * np.arange(40)
     renderer = scenes.phantom("linear")
     waist, focus = beams.elevation_waist(scenes.LINEAR_BEAM)

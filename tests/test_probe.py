@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.field_of_view import draw
-from speckle_rec import probe
+from speckle_rec.probe import field
 
 SCALE = np.diag([0.22447, 0.23554, 1.0, 1.0])
 
 
 def sector(apex=(72.0, -31.0), radius=40.0, depth=90.0, half_deg=34.0, shape=(480, 640)):
     half = np.deg2rad(half_deg)
-    return probe.ProbeGeometry("curvilinear", shape, SCALE, apex, radius, (0.0, depth), (-half, half))
+    return field.ProbeGeometry("curvilinear", shape, SCALE, apex, radius, (0.0, depth), (-half, half))
 
 
 def assert_close(found, true, mm=0.5, deg=0.5, *, depth=True):
@@ -38,7 +38,7 @@ def assert_close(found, true, mm=0.5, deg=0.5, *, depth=True):
 def test_sector_is_recovered(x, radius, half, depth, top, seed):
     rise = radius * np.cos(np.deg2rad(half))
     true = sector((x, top - rise), radius, min(depth, 108 + rise - top - radius), half)
-    assert_close(probe.find(draw(true, seed=seed), SCALE), true)
+    assert_close(field.find(draw(true, seed=seed), SCALE), true)
 
 
 @pytest.mark.parametrize("options", [
@@ -47,13 +47,13 @@ def test_sector_is_recovered(x, radius, half, depth, top, seed):
     {"dark_from_mm": 30, "saturated_mm": 3.0}])
 def test_sector_with_dark_depth_shadow_or_saturated_face(options):
     true = sector()
-    assert_close(probe.find(draw(true, **options), SCALE), true, depth="dark_from_mm" not in options)
+    assert_close(field.find(draw(true, **options), SCALE), true, depth="dark_from_mm" not in options)
 
 
 @pytest.mark.parametrize("true", [sector((60.0, -31.0)), sector((84.0, -29.0), half_deg=36),
                                   sector((72.0, -36.0), radius=38), sector(depth=120.0)])
 def test_sector_that_the_image_clips(true):
-    assert_close(probe.find(draw(true, overlay=False), SCALE), true, depth=true.depth_mm[1] < 100)
+    assert_close(field.find(draw(true, overlay=False), SCALE), true, depth=true.depth_mm[1] < 100)
 
 
 @settings(max_examples=4)
@@ -61,13 +61,13 @@ def test_sector_that_the_image_clips(true):
        seed=st.integers(0, 99))
 def test_linear_is_recovered(x, y, width, depth, seed):
     half = width / 2
-    true = probe.ProbeGeometry("linear", (480, 640), SCALE, (x, y), 0.0, (0.0, depth), (-half, half))
-    assert_close(probe.find(draw(true, seed=seed), SCALE), true)
+    true = field.ProbeGeometry("linear", (480, 640), SCALE, (x, y), 0.0, (0.0, depth), (-half, half))
+    assert_close(field.find(draw(true, seed=seed), SCALE), true)
 
 
 def test_linear_that_fills_the_image():
     frames = np.random.default_rng(0).integers(0, 255, (8, 200, 100), dtype=np.uint8)
-    found = probe.find(frames, SCALE)
+    found = field.find(frames, SCALE)
     assert found.source == "frames"
     np.testing.assert_allclose(np.diff(found.geometry.lateral), 100 * SCALE[0, 0], atol=0.5)
     np.testing.assert_allclose(found.geometry.depth_mm[1], 200 * SCALE[1, 1], atol=0.5)
@@ -78,7 +78,7 @@ def test_linear_that_fills_the_image():
     np.where(np.hypot(*np.mgrid[-240:240, -320:320]) < 20, 200, 0).astype(np.uint8)[None],
     np.zeros((1, 2, 2), np.uint8)])
 def test_built_in_where_frames_show_nothing(frames):
-    found = probe.find(frames, SCALE)
+    found = field.find(frames, SCALE)
     assert found.source == "built-in" and found.reason
     assert found.geometry.radius_mm == 40.0
 
@@ -87,32 +87,32 @@ def test_built_in_where_frames_show_nothing(frames):
 def test_blob_is_not_a_field_of_view(wide, high):
     y, x = np.mgrid[-240:240, -320:320]
     frames = np.random.default_rng(1).integers(0, 255, (6, 480, 640)) * (np.hypot(x / wide, y / high) < 1)
-    found = probe.find(frames.astype(np.uint8), SCALE)
+    found = field.find(frames.astype(np.uint8), SCALE)
     assert found.source == "built-in" and found.reason
 
 
 def test_side_edge_is_not_that_of_a_shadow_beside_it():
     """The content reaches the true edge in two rows of five only."""
-    true = probe.ProbeGeometry("linear", (480, 640), SCALE, (70.0, 6.0), 0.0, (0.0, 60.0), (-22.0, 22.0))
-    assert_close(probe.find(draw(true, shadows=[(-22.5, -19.0, 24.0)]), SCALE), true)
+    true = field.ProbeGeometry("linear", (480, 640), SCALE, (70.0, 6.0), 0.0, (0.0, 60.0), (-22.0, 22.0))
+    assert_close(field.find(draw(true, shadows=[(-22.5, -19.0, 24.0)]), SCALE), true)
 
 
 def test_face_is_found_where_most_columns_begin_at_a_shadow():
     true = sector((94.0, -20.0), radius=31.0, half_deg=31, depth=85.0)
-    assert_close(probe.find(draw(true, shadows=[(-0.6, -0.35, 25.0), (0.35, 0.6, 25.0)]), SCALE), true)
+    assert_close(field.find(draw(true, shadows=[(-0.6, -0.35, 25.0), (0.35, 0.6, 25.0)]), SCALE), true)
 
 
 def test_geometry_is_equal_from_run_to_run():
     frames = draw(sector(), shadows=[(-0.7, -0.3, 5.0)], n=3)
-    a, b = (probe.find(frames, SCALE).geometry for _ in range(2))
+    a, b = (field.find(frames, SCALE).geometry for _ in range(2))
     assert (a.apex_mm, a.radius_mm, a.depth_mm, a.lateral) == (b.apex_mm, b.radius_mm, b.depth_mm, b.lateral)
 
 
 @pytest.mark.parametrize("geometry", [
-    probe.ultrasonix_4dc7(SCALE), sector(radius=10.0, apex=(72.0, 0.0)),
-    probe.ProbeGeometry("linear", (300, 200), SCALE, (22.0, 2.0), 0.0, (0.0, 60.0), (-18.0, 18.0))])
+    field.ultrasonix_4dc7(SCALE), sector(radius=10.0, apex=(72.0, 0.0)),
+    field.ProbeGeometry("linear", (300, 200), SCALE, (22.0, 2.0), 0.0, (0.0, 60.0), (-18.0, 18.0))])
 def test_cells_tile_the_field_in_equal_sizes(geometry):
-    cells = probe.cells(geometry)
+    cells = field.cells(geometry)
     inside = cells.labels >= 0
     assert not (inside & ~geometry.mask()).any()
     assert np.array_equal(np.bincount(cells.labels[inside]), cells.n_px)
@@ -126,10 +126,10 @@ def test_cells_tile_the_field_in_equal_sizes(geometry):
 
 
 def test_notes_tell_what_was_not_seen():
-    assert probe.find(draw(sector()), SCALE).notes == ()
-    shadowed = probe.find(draw(sector(), shadows=[(-0.7, -0.3, 5.0)]), SCALE)
+    assert field.find(draw(sector()), SCALE).notes == ()
+    shadowed = field.find(draw(sector(), shadows=[(-0.7, -0.3, 5.0)]), SCALE)
     assert any("1 of 2 side edges" in note for note in shadowed.notes)
-    small = probe.find(draw(sector((72.0, -6.0), radius=14.0)), SCALE)
+    small = field.find(draw(sector((72.0, -6.0), radius=14.0)), SCALE)
     assert any("not the 40 mm" in note for note in small.notes)
 
 
@@ -141,23 +141,23 @@ def test_linear_probes_of_published_sequences(name, scale_mm, width_mm):
     if not path.is_file():
         pytest.skip(f"NOT TESTED: {path} is not here")
     frames = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    found = probe.find(frames, np.diag([scale_mm, scale_mm, 1.0, 1.0]))
+    found = field.find(frames, np.diag([scale_mm, scale_mm, 1.0, 1.0]))
     assert found.source == "frames" and found.geometry.kind == "linear"
     assert np.diff(found.geometry.lateral) == pytest.approx(width_mm, abs=0.1)
     assert found.geometry.depth_mm[1] > 48
 
 
 def test_default_cells_are_about_400_of_20_by_20_px():
-    cells = probe.cells(probe.ultrasonix_4dc7(SCALE))
+    cells = field.cells(field.ultrasonix_4dc7(SCALE))
     assert 380 <= len(cells) <= 480 and 17 <= np.sqrt(np.median(cells.n_px)) <= 21
 
 
 def test_plot_writes_a_png(tmp_path):
-    geometry = probe.ultrasonix_4dc7(SCALE)
-    probe.plot(geometry, draw(geometry, n=1)[0], tmp_path / "probe.png", cells=probe.cells(geometry))
+    geometry = field.ultrasonix_4dc7(SCALE)
+    field.plot(geometry, draw(geometry, n=1)[0], tmp_path / "probe.png", cells=field.cells(geometry))
     assert (tmp_path / "probe.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_sector_upside_down_is_told():
-    found = probe.find(draw(sector())[:, ::-1], SCALE)
+    found = field.find(draw(sector())[:, ::-1], SCALE)
     assert found.source == "built-in" and "upside down" in found.reason

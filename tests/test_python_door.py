@@ -9,10 +9,11 @@ import pytest
 from small_scans import COLUMNS, ROWS, random_poses, speckle
 
 import speckle_rec as sr
-from speckle_rec import probe, volume
-from speckle_rec.calibration import Uncalibrated
+from speckle_rec import volume
 from speckle_rec.errors import InputError
+from speckle_rec.probe import field as probe
 from speckle_rec.scan import ScanContent
+from speckle_rec.speckle.calibration import Uncalibrated
 
 N = 4
 FRAMES = speckle(N)
@@ -117,7 +118,7 @@ def test_a_scale_that_was_changed_afterwards():
 
 
 def test_a_gpu_in_the_configuration_is_no_wish_to_ignore(monkeypatch):
-    from speckle_rec import device
+    from speckle_rec.compute import device
     monkeypatch.setattr(device, "why_not", lambda: "none there")
     told(lambda: sr.reconstruct(scan(), config=sr.Config(device="gpu")), "gpu", "none there")
 
@@ -269,7 +270,7 @@ def test_compounding(options, words):
 
 
 def test_bare_curves_still_pass_the_door():
-    from speckle_rec.door import settled
+    from speckle_rec.arguments import settled
     for calibration in (None, sr.Curves(), sr.Curves.usual("linear"), Uncalibrated.of(sr.Curves()),
                         sr.Calibration.shipped(), sr.Curves.of_lens(7e6, 6, 40)):
         assert settled(scan(), calibration, None, "cpu", None) == (sr.Config(), "cpu")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from small_scans import random_poses, speckle
 
-from speckle_rec import caches, environment
+from speckle_rec.compute import caches, environment
 from speckle_rec.io import tusrec
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,14 +11,16 @@ import h5py
 import numpy as np
 import pytest
 
-from speckle_rec import geometry, probe, volume
+from speckle_rec import geometry, volume
 from speckle_rec.errors import InputError
-from speckle_rec.io import nrrd, results
+from speckle_rec.io import nrrd
+from speckle_rec.probe import field
 from speckle_rec.report import html, plots, scene
 from speckle_rec.scan import Scan
+from speckle_rec.storage import folder as results
 
 SCALE = np.diag([0.22447, 0.23554, 1.0, 1.0])
-FAN = probe.ultrasonix_4dc7(SCALE)
+FAN = field.ultrasonix_4dc7(SCALE)
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -65,7 +67,7 @@ def result_folder(path, n=120, *, tracked=True, rich=True):
                          evidence=evidence(n))
         rng = np.random.default_rng(0)
         frames = np.where(FAN.mask(), rng.integers(20, 200, (n, 480, 640)), 0).astype(np.uint8)
-        probe.plot(FAN, frames[0], path / "probe.png")
+        field.plot(FAN, frames[0], path / "probe.png")
         made = volume.compound_scan([(0, frames)], T, FAN, 1.5, interpolation="NEAREST")
         nrrd.write(path / "volume.nrrd", made)
         plots.sheet(path / "frames.jpg", Scan.from_arrays(frames, scale=FAN.scale))

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from small_scans import dataset, random_poses, speckle
 
-from speckle_rec.calibration import Calibration
 from speckle_rec.cli import main
-from speckle_rec.evaluation import evaluate_dataset
-from speckle_rec.io import calib, made_of, naming, plus, results, staging, tusrec
+from speckle_rec.evaluation.datasets import evaluate_dataset
+from speckle_rec.io import calib, naming, plus, staging, tusrec
 from speckle_rec.scan import Scan
+from speckle_rec.speckle.calibration import Calibration
+from speckle_rec.storage import folder as results
+from speckle_rec.storage import made_of
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--no-volume", "--no-progress"]

@@ -5,14 +5,14 @@ import pytest
 import scenes
 
 from speckle_rec import geometry as se3
-from speckle_rec import revisit
-from speckle_rec.beam_lines import beam_lines
-from speckle_rec.correlation import beam_turn2
-from speckle_rec.normal import Normal
-from speckle_rec.probe import cells
+from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.pairs import loop_closures
+from speckle_rec.pairs.correlation import beam_turn2
+from speckle_rec.pairs.planar_motions import se2_exp
+from speckle_rec.probe.beam_lines import beam_lines
+from speckle_rec.probe.field import cells
 from speckle_rec.scan import Scan
-from speckle_rec.se2 import se2_exp
-from speckle_rec.working import WorkingImages
+from speckle_rec.trajectory.normal_equations import Normal
 
 THERE_AND_BACK = np.concatenate([np.linspace(0, 4, 21), np.linspace(3.8, 0, 20)])     # mm, elevation a frame
 
@@ -34,7 +34,7 @@ def scan():
 def test_frames_that_see_the_same_place_again_are_found(scan):
     T, images, step = scan
     grid = cells(images.geometry)
-    loops = revisit.find_loops(images, grid, step, np.zeros(len(T), bool), stride=2, gap=10, jobs=1)
+    loops = loop_closures.find_loops(images, grid, step, np.zeros(len(T), bool), stride=2, gap=10, jobs=1)
     i, j = loops.planar.i, loops.planar.j
     assert len(loops) >= 5 and loops.candidates >= len(loops)
     assert (j - i >= 10).all() and loops.speckle.rho.shape == (len(loops), len(grid))
@@ -50,15 +50,15 @@ def test_skipped_frames_take_no_part(scan):
     T, images, step = scan
     skip = np.zeros(len(T), bool)
     skip[:22] = True
-    loops = revisit.find_loops(images, cells(images.geometry), step, skip, stride=2, gap=10, jobs=1)
+    loops = loop_closures.find_loops(images, cells(images.geometry), step, skip, stride=2, gap=10, jobs=1)
     assert len(loops) == 0 or loops.planar.i.min() >= 22
 
 
 def test_a_scan_that_does_not_return_has_no_loops():
     frames = np.stack([scenes.frame((0, 0, z, 0, 0, 0), seed=k) for k, z in enumerate(np.arange(-5, 5, 0.5))])
     images = WorkingImages(Scan.from_arrays(frames, scale=scenes.SCALE), scenes.SECTOR, 1)
-    loops = revisit.find_loops(images, cells(images.geometry), np.zeros((20, 3)), np.zeros(20, bool), stride=1, gap=8,
-                               jobs=1)
+    loops = loop_closures.find_loops(images, cells(images.geometry), np.zeros((20, 3)), np.zeros(20, bool),
+                                     stride=1, gap=8, jobs=1)
     assert len(loops) == 0
 
 
@@ -66,7 +66,7 @@ def test_peaks_take_the_highest_maxima_on_either_side():
     alike = np.full((9, 9), 0.05, np.float32)
     for a, b, level in ((0, 5, 0.6), (0, 7, 0.5), (1, 6, 0.7), (2, 4, 0.9), (3, 8, 0.09)):
         alike[a, b] = alike[b, a] = level
-    a, b = revisit.peaks(alike, gap=3, least=0.1, most_each=1)
+    a, b = loop_closures.peaks(alike, gap=3, least=0.1, most_each=1)
     pairs = set(zip(a.tolist(), b.tolist(), strict=True))
     assert {(0, 5), (1, 6)} <= pairs                    # (2, 4) is too near, (3, 8) too weak
     assert (2, 4) not in pairs and (3, 8) not in pairs
@@ -77,8 +77,11 @@ def test_thumbnails_of_a_moving_image_stay_in_place(scan):
     frame = scenes.frame(seed=5)
     moved = scenes.frame((1.2, -0.6, 0, 0, 0, 0.03), seed=6)
     chain = np.stack([np.eye(3), se2_exp(np.array([1.2, -0.6, 0.03]))])
-    right = revisit.similarity(revisit.thumbnails([frame, moved], chain, images.geometry))[0][0, 1]
-    still = revisit.similarity(revisit.thumbnails([frame, moved], np.stack([np.eye(3)] * 2), images.geometry))[0][0, 1]
+
+    def alike(poses):
+        return loop_closures.similarity(loop_closures.thumbnails([frame, moved], poses, images.geometry))[0][0, 1]
+
+    right, still = alike(chain), alike(np.stack([np.eye(3)] * 2))
     assert right > 0.45 and right > still + 0.15
 
 
@@ -90,7 +93,7 @@ def test_similarity_finds_the_shift(shift):
     second = whole[8 + shift[0]:32 + shift[0], 8 + shift[1]:42 + shift[1]]
     images = np.stack([x / np.linalg.norm(x) for x in (first, second)])
     shifts = [(down, right) for down in range(-4, 5) for right in range(-4, 5)]
-    alike, best = revisit.similarity(images, shifts)
+    alike, best = loop_closures.similarity(images, shifts)
     assert shifts[best[0, 1]] == shift and alike[0, 1] > 0.7
     assert shifts[best[1, 0]] == (-shift[0], -shift[1])
 
@@ -99,7 +102,7 @@ def test_revisits_are_found_where_the_planar_chain_has_drifted(scan):
     T, images, step = scan
     drifting = step.copy()
     drifting[1:, 0] += 0.06
-    loops = revisit.find_loops(images, cells(images.geometry), drifting, np.zeros(len(T), bool), stride=2, gap=10,
+    loops = loop_closures.find_loops(images, cells(images.geometry), drifting, np.zeros(len(T), bool), stride=2, gap=10,
                                jobs=1)
     far = loops.planar.j - loops.planar.i > 24
     assert far.any()
@@ -138,15 +141,15 @@ def test_the_beams_turn_as_the_apex_moves_aside():
 
 @pytest.mark.parametrize("n_frames, stride", [(100, 4), (2500, 4), (7000, 8), (20_000, 12)])
 def test_pairs_that_are_compared_grow_no_faster_than_frames(n_frames, stride):
-    assert revisit.stride_of(n_frames) == stride
-    assert (n_frames / stride) ** 2 / n_frames < 1.6 * revisit.LONG / revisit.STRIDE**2
+    assert loop_closures.stride_of(n_frames) == stride
+    assert (n_frames / stride) ** 2 / n_frames < 1.6 * loop_closures.LONG / loop_closures.STRIDE**2
 
 
 def test_similarity_is_the_same_however_many_rows_a_thread_takes(monkeypatch):
     images = np.random.default_rng(0).normal(size=(11, 6, 5)).astype(np.float32)
-    whole = revisit.similarity(images, [(0, 0), (1, -1)])
-    monkeypatch.setattr(revisit, "ROWS_AT_ONCE", 4)
-    parts = revisit.similarity(images, [(0, 0), (1, -1)], jobs=3)
+    whole = loop_closures.similarity(images, [(0, 0), (1, -1)])
+    monkeypatch.setattr(loop_closures, "ROWS_AT_ONCE", 4)
+    parts = loop_closures.similarity(images, [(0, 0), (1, -1)], jobs=3)
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(parts[1], whole[1])
 
@@ -159,5 +162,5 @@ def test_knots_of_long_scans_lie_further_apart(monkeypatch):
         Ji, Jj = rng.normal(size=(2, 6, 6))
         normal.add([(np.array([i]), Ji[None]), (np.array([j]), Jj[None])], rng.normal(size=(1, 6)), np.eye(6)[None])
     near = normal.step(0.1)
-    monkeypatch.setattr("speckle_rec.normal.MOST_KNOTS", 4)
+    monkeypatch.setattr("speckle_rec.trajectory.normal_equations.MOST_KNOTS", 4)
     np.testing.assert_allclose(normal.step(0.1), near, atol=0.03 * np.abs(near).max())

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckle_rec import geometry as se3
-from speckle_rec import probe, static
-from speckle_rec.block_matching import Matcher
 from speckle_rec.config import Config
+from speckle_rec.frames import overlay
+from speckle_rec.frames.speckled import speckled
+from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.pairs.block_matching import Matcher
 from speckle_rec.pipeline import reconstruct
+from speckle_rec.probe import field
 from speckle_rec.scan import Scan
-from speckle_rec.speckled import speckled
-from speckle_rec.working import WorkingImages
 
 N = 40
 SECTOR = scenes.SECTOR
@@ -82,12 +83,12 @@ def scan_of(frames):
 
 
 def still(frames):
-    return static.still(*static.samples(scan_of(frames)), SECTOR)
+    return overlay.still(*overlay.samples(scan_of(frames)), SECTOR)
 
 
 def alive(frames, geometry=SECTOR):
     images = WorkingImages.of(scan_of(frames), geometry)
-    return speckled(*static.samples(scan_of(frames)), images, probe.cells(images.geometry))
+    return speckled(*overlay.samples(scan_of(frames)), images, field.cells(images.geometry))
 
 
 # -- what is masked
@@ -129,7 +130,7 @@ def test_saturated_and_dark_tissue_is_no_overlay(moved):
 
 
 def test_too_few_frames_tell_nothing(moved):
-    few = drawn(moved[:static.FEWEST - 2], text)
+    few = drawn(moved[:overlay.FEWEST - 2], text)
     assert not still(few).any()
     assert not still(few[:1]).any() and not still(few[:2]).any()
 
@@ -154,9 +155,9 @@ def test_boxes_anywhere_are_found_and_nothing_else_is(top, left, height, width, 
 
 def test_the_mask_is_none_of_the_field_and_of_no_cell_and_of_few_blocks(moved):
     mask = still(drawn(moved, box(0)))
-    geometry = static.without(SECTOR, mask)
+    geometry = overlay.without(SECTOR, mask)
     assert not (geometry.mask() & mask).any() and (geometry.field() == FIELD).all()
-    grid, before = probe.cells(geometry), probe.cells(SECTOR)
+    grid, before = field.cells(geometry), field.cells(SECTOR)
     assert (grid.labels[mask] == -1).all() and 0.5 * len(before) < len(grid) < len(before)
     assert grid.n_px.sum() == (grid.labels >= 0).sum() and (grid.n_px > 0).all()
     assert len(Matcher(geometry).levels[2].centres) < len(Matcher(SECTOR).levels[2].centres)
@@ -164,24 +165,24 @@ def test_the_mask_is_none_of_the_field_and_of_no_cell_and_of_few_blocks(moved):
 
 def test_a_mask_that_leaves_no_room_is_not_taken_out():
     everything = FIELD.copy()
-    assert static.without(SECTOR, everything) is SECTOR
-    assert static.without(SECTOR, ~FIELD & False) is SECTOR
+    assert overlay.without(SECTOR, everything) is SECTOR
+    assert overlay.without(SECTOR, ~FIELD & False) is SECTOR
 
 
 def test_working_images_lose_every_pixel_that_has_a_static_part():
-    fine = probe.ProbeGeometry("linear", (200, 300), np.diag([0.1, 0.1, 1, 1]), (15, 0), 0.0, (0.0, 20.0), (-14, 14))
+    fine = field.ProbeGeometry("linear", (200, 300), np.diag([0.1, 0.1, 1, 1]), (15, 0), 0.0, (0.0, 20.0), (-14, 14))
     mask = np.zeros(fine.shape, bool)
     mask[51, 77] = True
     images = WorkingImages.of(Scan.from_arrays(np.zeros((2, *fine.shape), np.uint8), scale=fine.scale),
-                              static.without(fine, mask))
+                              overlay.without(fine, mask))
     assert images.factor == 2 and np.argwhere(images.geometry.static).tolist() == [[25, 38]]
 
 
 def test_a_picture_of_the_probe_shows_what_is_masked(moved, tmp_path):
     frames = drawn(moved, box(255))
     plain, masked = tmp_path / "a.png", tmp_path / "b.png"
-    probe.plot(SECTOR, frames[0], plain)
-    probe.plot(static.without(SECTOR, still(frames)), frames[0], masked)
+    field.plot(SECTOR, frames[0], plain)
+    field.plot(overlay.without(SECTOR, still(frames)), frames[0], masked)
 
     def red(path):
         image = cv2.imread(str(path)).astype(int)
@@ -215,9 +216,9 @@ def test_static_haze_is_none_where_tissue_moves(moved, rested):
     both = moved.copy()
     both[:, 150:] = rested[:, 150:]
     images = WorkingImages.of(scan_of(both), SECTOR)
-    grid = probe.cells(images.geometry)
+    grid = field.cells(images.geometry)
     deep = np.array([np.nonzero(grid.labels == c)[0].min() > 152 for c in range(len(grid))])
-    shown = speckled(*static.samples(scan_of(both)), images, grid)
+    shown = speckled(*overlay.samples(scan_of(both)), images, grid)
     assert shown[deep].mean() < 0.1
     assert shown[~deep].mean() > 0.7
 

@@ -13,7 +13,8 @@ import pytest
 import reference
 from small_scans import dataset, random_poses, speckle
 
-from speckle_rec import engines, geometry
+from speckle_rec import geometry
+from speckle_rec.evaluation import engines
 from speckle_rec.io import tusrec
 from speckle_rec.io.calib import built_in
 from speckle_rec.result import Reconstruction

@@ -8,7 +8,7 @@ import pytest
 
 from speckle_rec import geometry as se3
 from speckle_rec.kernels import scatter
-from speckle_rec.probe import ProbeGeometry, ultrasonix_4dc7
+from speckle_rec.probe.field import ProbeGeometry, ultrasonix_4dc7
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth import measure
 from speckle_rec.synth.beam import Beam

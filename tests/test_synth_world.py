@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from speckle_rec import geometry as se3
 from speckle_rec.errors import InputError
 from speckle_rec.io.calib import built_in
-from speckle_rec.probe import ultrasonix_4dc7
+from speckle_rec.probe.field import ultrasonix_4dc7
 from speckle_rec.synth import ScanSettings, simulate_scan
 from speckle_rec.synth import machine as effects
 from speckle_rec.synth.anatomy import SURFACES, Forearm, Phantom

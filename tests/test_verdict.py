@@ -9,17 +9,17 @@ import small_scans
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speckle_rec import persistence
-from speckle_rec.calibration import PHYSICAL, Calibration, Uncalibrated
 from speckle_rec.config import Config, load
-from speckle_rec.crossing_planes import SCALE_SD, Calibrated
-from speckle_rec.curves import GUESSED, Curves
 from speckle_rec.errors import InputError
-from speckle_rec.factors import Crossings
-from speckle_rec.io import results
+from speckle_rec.pairs import frame_averaging
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.result import Reconstruction, still
 from speckle_rec.scan import Scan
+from speckle_rec.speckle.calibration import PHYSICAL, Calibration, Uncalibrated
+from speckle_rec.speckle.curves import GUESSED, Curves
+from speckle_rec.storage import folder
+from speckle_rec.trajectory.crossing_planes import SCALE_SD, Calibrated
+from speckle_rec.trajectory.factors import Crossings
 from speckle_rec.verdict import ALIKE, MEASURABLE, verdict
 
 KEYS = {"shape", "scale_percent", "handedness", "why"}
@@ -91,14 +91,14 @@ def test_crossing_planes_tell_the_scale_only_where_they_agree(similarity, told):
 
 def test_the_summary_holds_the_verdict_and_folders_without_one_can_be_read(guessed, tmp_path):
     scan = some_scan()
-    summary = results.write(tmp_path / "out", scan, guessed, config={}, outputs=results.Outputs(volume=False))
+    summary = folder.write(tmp_path / "out", scan, guessed, config={}, outputs=folder.Outputs(volume=False))
     assert summary["verdict"] == guessed.verdict and set(summary["verdict"]) == KEYS
     path = tmp_path / "out" / "summary.json"
     old = json.loads(path.read_text())
     del old["verdict"]
     path.write_text(json.dumps(old))
-    assert "verdict" not in results.read(tmp_path / "out").summary
-    results.write_report(tmp_path / "out")
+    assert "verdict" not in folder.read(tmp_path / "out").summary
+    folder.write_report(tmp_path / "out")
 
 
 def test_results_without_evidence_have_a_verdict():
@@ -114,9 +114,9 @@ def test_the_mirror_image_that_was_asked_for_is_known():
 # -- persistence: seen, told, and left alone
 
 def test_persistence_is_left_alone_unless_asked_for(monkeypatch):
-    monkeypatch.setattr(persistence, "seen", lambda *_: 0.84)
+    monkeypatch.setattr(frame_averaging, "seen", lambda *_: 0.84)
     asked = []
-    monkeypatch.setattr(persistence, "share", lambda *_: asked.append(1) or 0.3)
+    monkeypatch.setattr(frame_averaging, "share", lambda *_: asked.append(1) or 0.3)
     plain = reconstruct(some_scan(), config=Config(jobs=1))
     assert not asked and plain.numbers["persistence"] == 0
     told = [line for line in plain.warnings if "persistence" in line]

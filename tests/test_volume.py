@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import agreement, geometry, probe, volume
+from speckle_rec import geometry, volume
 from speckle_rec.errors import InputError
+from speckle_rec.evaluation import agreement
 from speckle_rec.io import nrrd, volumes
+from speckle_rec.probe import field
 
 SCALE = np.diag([0.5, 0.4, 1.0, 1.0])
 SHAPE = (60, 50)
-LINEAR_PROBE = probe.ProbeGeometry("linear", SHAPE, SCALE, (12.5, 1.0), 0.0, (0.0, 22.0), (-11.0, 11.0))
+LINEAR_PROBE = field.ProbeGeometry("linear", SHAPE, SCALE, (12.5, 1.0), 0.0, (0.0, 22.0), (-11.0, 11.0))
 
 
 def sweep(n, step=(0.0, 0.0, 0.4), turn=(0.0, 0.0, 0.0)):
@@ -60,7 +62,7 @@ def test_analytic_phantom_is_recovered(turn, seed, interpolation, compounding):
 def test_a_single_slice_on_the_grid_is_the_image():
     frames = np.random.default_rng(0).integers(0, 255, (1, *SHAPE), dtype=np.uint8)
     scale = np.diag([0.5, 0.5, 1.0, 1.0])
-    whole = probe.ProbeGeometry("linear", SHAPE, scale, (12.75, 0.5), 0.0, (0.0, 29.5), (-12.25, 12.25))
+    whole = field.ProbeGeometry("linear", SHAPE, scale, (12.75, 0.5), 0.0, (0.0, 29.5), (-12.25, 12.25))
     scan = SimpleNamespace(blocks=lambda: blocks(frames))
     for interpolation in volume.INTERPOLATIONS:
         done = []
@@ -91,7 +93,7 @@ def test_holes_between_frames_are_filled_and_the_outside_is_not():
 
 
 def test_fan_is_clipped_and_frames_without_pose_left_out():
-    fan = probe.ProbeGeometry("curvilinear", SHAPE, SCALE, (12.5, -5.0), 8.0, (0.0, 15.0), (-0.5, 0.5))
+    fan = field.ProbeGeometry("curvilinear", SHAPE, SCALE, (12.5, -5.0), 8.0, (0.0, 15.0), (-0.5, 0.5))
     T = np.tile(np.eye(4), (2, 1, 1))
     T[1] = np.nan
     frames = np.stack([np.full(SHAPE, g, np.uint8) for g in (50, 250)])
@@ -166,7 +168,7 @@ def test_one_oblique_slice_lies_where_simpleitk_puts_it():
     sitk = pytest.importorskip("SimpleITK")
     T = geometry.exp(np.array([[3.0, -2, 5, 0.5, -0.3, 0.2]]))
     scale = np.diag([0.25, 0.25, 1.0, 1.0])
-    fan = probe.ProbeGeometry("linear", SHAPE, scale, (6.375, 0.25), 0.0, (0.0, 14.75), (-6.125, 6.125))
+    fan = field.ProbeGeometry("linear", SHAPE, scale, (6.375, 0.25), 0.0, (0.0, 14.75), (-6.125, 6.125))
     frame = acquire(np.eye(4)[None])
     v = volume.compound_scan(blocks(frame), T, fan, 0.5, interpolation="NEAREST", hole_radius=0)
     thick = np.repeat(frame, 9, axis=0).astype(np.float32)    # a slice has no thickness: voxels are two pixels wide

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speckle_rec import warp
-from speckle_rec.correlation import cell_runs
+from speckle_rec.frames import warp
 from speckle_rec.kernels import cpu
+from speckle_rec.pairs.correlation import cell_runs
 
 ROWS, COLUMNS = 37, 53
 ALL = warp.spans_of(np.ones((ROWS, COLUMNS), bool))

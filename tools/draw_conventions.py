@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from speckle_rec import geometry, probe
+from speckle_rec import geometry
+from speckle_rec.probe import field
 
 SCALE = np.diag([0.22447, 0.23554, 1.0, 1.0])
 AWAY = np.array([0.55, 0.38])       # where a millimetre along z, away from the reader, lands on the page
@@ -96,7 +97,7 @@ def main() -> None:
     out = parser.parse_args().out
     figure = Figure(figsize=(12, 6.2), layout="constrained")
     grid = figure.add_gridspec(1, 3)
-    space(figure.add_subplot(grid[0, :2]), probe.ultrasonix_4dc7(SCALE))
+    space(figure.add_subplot(grid[0, :2]), field.ultrasonix_4dc7(SCALE))
     pixels(figure.add_subplot(grid[0, 2]))
     figure.savefig(out, dpi=100)
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")

@@ -11,13 +11,13 @@ on the same scans (a minute or two each).
 import sys
 from pathlib import Path
 
-from speckle_rec import training
-from speckle_rec.calibration import DEFAULT_FILE
+from speckle_rec.calibrating import training
+from speckle_rec.calibrating.gain import measured
+from speckle_rec.calibrating.machine import calibrate
 from speckle_rec.cli.calibrate import of_lens
-from speckle_rec.fit_machine import calibrate
-from speckle_rec.gain import measured
 from speckle_rec.io.calib import built_in, write_challenge
 from speckle_rec.scan import Scan
+from speckle_rec.speckle.calibration import DEFAULT_FILE
 from speckle_rec.synth import simulate_scan
 from speckle_rec.synth.beam import Beam
 

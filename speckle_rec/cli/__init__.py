@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from .. import __version__, caches
+from .. import __version__
+from ..compute import caches
 from ..errors import InputError, SpeckleRecError
 from . import common, interrupt
 

@@ -12,8 +12,8 @@ from . import common, tables
 from .evaluate import Calibration, Dataset, Out, Pattern, Processes, Scheduler, processes
 
 if TYPE_CHECKING:
-    from ..challenge import Submission
-    from ..evaluation import Evaluation, Row
+    from ..evaluation.challenge import Submission
+    from ..evaluation.datasets import Evaluation, Row
 
 HEADINGS = {"final_mirror_given": "mirror given", "runtime_s": "s/scan", "frames_per_s": "frames/s"}
 # What a narrow terminal does without, in this order.
@@ -40,8 +40,8 @@ def benchmark(dataset: Dataset, out: Out,
     speckle-rec benchmark val --engines identity,prior,inplane,speckle -o benchmark
     speckle-rec benchmark val --engines speckle,challenge:entry/predict_ddfs.py --python entry/.venv/bin/python -o both
     """
-    from ..evaluation import evaluate_dataset
-    from ..report import benchmark as report
+    from ..evaluation import figure as report
+    from ..evaluation.datasets import evaluate_dataset
     from .running import load_calibration
     settings, jobs = processes(config, device, seed, jobs)
     chosen = choose(engines, python, settings.device, timeout_s)
@@ -82,8 +82,8 @@ def choose(words: str, python: str, device: str, timeout_s: float = 3600.0) -> "
     InputError
         For an unknown engine, or a submission that is not there.
     """
-    from ..challenge import PREFIX, Submission
-    from ..engines import ENGINES, engine
+    from ..evaluation.challenge import PREFIX, Submission
+    from ..evaluation.engines import ENGINES, engine
     chosen: dict[str, str | Submission] = {}
     for word in filter(None, map(str.strip, words.split(","))):
         one: str | Submission = (Submission.of(word, python, device, timeout_s) if word.startswith(PREFIX)
@@ -101,7 +101,7 @@ def choose(words: str, python: str, device: str, timeout_s: float = 3600.0) -> "
 
 def show(found: "dict[str, Evaluation]") -> None:
     """Print the table."""
-    from ..report import benchmark as report
+    from ..evaluation import figure as report
     screen = tables.console()
     rows = []
     for name, evaluation in found.items():

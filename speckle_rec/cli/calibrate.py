@@ -12,12 +12,12 @@ from .. import __version__
 from .. import config as config_file
 from ..errors import InputError, SpeckleRecError
 from ..io.staging import staged_file
-from ..wording import counted
+from ..io.wording import counted
 from . import common
 
 if TYPE_CHECKING:
-    from ..calibration import Calibration
-    from ..training import Record
+    from ..calibrating.training import Record
+    from ..speckle.calibration import Calibration
 
 Image = tuple[Path | None, tuple[float, float] | None]      # image calibration and pixel size that are given
 
@@ -65,11 +65,11 @@ def calibrate(
     """
     import numpy as np
 
-    from .. import training
-    from ..calibration import Calibration
-    from ..fit_machine import calibrate as fit
-    from ..gain import measured
+    from ..calibrating import training
+    from ..calibrating.gain import measured
+    from ..calibrating.machine import calibrate as fit
     from ..scan import Scan
+    from ..speckle.calibration import Calibration
     settings = config_file.load(config, jobs=jobs, seed=seed)
     common.set_threads(settings.jobs)
     size = common.pixel_size(pixel_mm)
@@ -133,9 +133,9 @@ def _of_shard(paths: list[Path], shard: str | None) -> list[Path]:
 
 def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.Config, planar: str,
              overwrite: bool, scheduler: str | None, shown: bool) -> "tuple[list[Record], list[str]]":
-    from .. import training
+    from ..calibrating import training
+    from ..compute.workers import run_all
     from ..scan import Scan
-    from ..workers import run_all
     done = [] if overwrite or not kept.exists() else training.read(kept)
     records = {r.name: r for r in done}
     wanted, failed, tasks = set(), [], []
@@ -174,7 +174,7 @@ def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.
 
 def measure(task: tuple[Path, Image, int, int, str, bool]) -> "Record":
     """Statistics of one scan; runs wherever its file can be read."""
-    from .. import training
+    from ..calibrating import training
     from ..scan import Scan
     path, (calib, size), seed, jobs, planar, undo_persistence = task
     return training.collect(Scan.open(path, calib=calib, pixel_mm=size), seed=seed, jobs=jobs, planar=planar,
@@ -182,7 +182,7 @@ def measure(task: tuple[Path, Image, int, int, str, bool]) -> "Record":
 
 
 def _show(out: Path, c: "Calibration") -> None:
-    from ..heldout import NAMES
+    from ..calibrating.held_out import NAMES
     k = c.curves
     print(f"{out}: {k.source}")
     print(f"  lens           waist {k.waist_mm:.2f} mm at {k.focus_mm:.1f} mm")

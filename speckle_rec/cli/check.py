@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..wording import counted
+from ..io.wording import counted
 from . import common, cost, tables
 
 if TYPE_CHECKING:

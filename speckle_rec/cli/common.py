@@ -126,12 +126,12 @@ def max_threads() -> int:
 
 def set_threads(jobs: int) -> None:
     """Let the kernels use `jobs` threads (0: all cores)."""
-    from .. import workers
+    from ..compute import workers
     workers.set_threads(jobs)
 
 
 def check_device(device: str) -> None:
     """Raise `InputError` if a GPU is demanded and none works."""
     if device == "gpu":
-        from ..device import choose
+        from ..compute.device import choose
         choose(device)

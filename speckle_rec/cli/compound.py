@@ -53,10 +53,11 @@ def compound(
     speckle-rec compound scan.h5 --poses results/scan -o part.mha --roi 0,0,-5,60,40,5 --compounding MAXIMUM
     """
     from .. import volume
-    from ..device import choose
-    from ..io import given, made_of, nrrd, volumes
-    from ..io.results import probe_geometry
+    from ..compute.device import choose
+    from ..io import given, nrrd, volumes
     from ..scan import Scan
+    from ..storage import made_of
+    from ..storage.folder import probe_geometry
     common.set_threads(jobs or 0)
     volumes.check_name(out)
     box = None if roi is None else _box(roi)

@@ -23,8 +23,9 @@ def demo(
     speckle-rec demo
     speckle-rec demo --frames 1600 --seed 3 -o long-demo
     """
-    from ..io import results, tusrec
+    from ..io import tusrec
     from ..scan import Scan
+    from ..storage import folder as results
     from ..synth.dataset import simulate_dataset
     from ..synth.scan import ScanSettings
     from .running import run_scan

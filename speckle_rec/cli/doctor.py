@@ -4,7 +4,8 @@ import os
 import platform
 from importlib import metadata
 
-from .. import __version__, caches
+from .. import __version__
+from ..compute import caches
 from .common import max_threads
 from .tables import console
 
@@ -38,6 +39,6 @@ def doctor() -> int:
 
 def gpu() -> str:
     """Whether the GPU is used, and why not."""
-    from .. import device
+    from ..compute import device
     reason = device.why_not()
     return f"used: {device.name()}" if reason is None else f"not used: {reason}"

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import config as config_file
-from .. import leaderboard
-from ..wording import counted
+from ..evaluation import leaderboard
+from ..io.wording import counted
 from . import common, tables
 
 if TYPE_CHECKING:
-    from ..evaluation import Evaluation, Row
+    from ..evaluation.datasets import Evaluation, Row
 
 Calibration = Annotated[Path | None, typer.Option("--calibration", metavar="FILE",
                                                   help="Speckle calibration (default: the one shipped).")]
@@ -40,7 +40,7 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
     speckle-rec evaluate val --calibration calibration.h5 -o evaluation -j 0
     speckle-rec evaluate val -o evaluation --scans '*rotation' -v
     """
-    from ..evaluation import evaluate_dataset
+    from ..evaluation.datasets import evaluate_dataset
     from .running import load_calibration
     settings, jobs = processes(config, device, seed, jobs)
     curves, calibration_hash = load_calibration(calibration)
@@ -63,7 +63,7 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
 
 def processes(config: Path | None, device: str | None, seed: int | None, jobs: int) -> tuple[config_file.Config, int]:
     """Parameters of a run whose `jobs` are processes: each takes its share of the threads."""
-    from ..workers import set_threads
+    from ..compute.workers import set_threads
     settings = config_file.load(config, device=device, seed=seed)
     common.check_device(settings.device)
     threads = set_threads(0)

@@ -13,7 +13,7 @@ from ..io.staging import staged_file
 from . import common
 
 if TYPE_CHECKING:
-    from ..io.results import Stored
+    from ..storage.folder import Stored
 
 NAMES = {"tum": "poses_tum.txt", "kitti": "poses_kitti.txt", "csv": "poses.csv", "igs.mha": "scan.igs.mha",
          "ply": "frames.ply", "nrrd": "volume.nrrd", "mha": "volume.mha", "nii.gz": "volume.nii.gz"}
@@ -38,10 +38,10 @@ def export(
     speckle-rec export results/scan --to nii.gz     # volume as NIfTI (extra [itk]); mha, nrrd likewise
     speckle-rec export results/scan --to csv        # a row a frame, every parametrisation
     """
-    from ..io import results
+    from ..storage import folder
     if to not in NAMES:
         raise InputError(f"--to: expected one of {', '.join(NAMES)}, found '{to}'{did_you_mean(to, NAMES)}")
-    stored = results.read(result)
+    stored = folder.read(result)
     path = out or result / NAMES[to]
     inside = path.absolute().parent == result.absolute()
     if to in ("tum", "kitti", "nrrd") and inside and path.name == NAMES[to] and path.is_file():
@@ -56,8 +56,9 @@ def export(
 
 def _write(path: Path, to: str, stored: "Stored", scan_path: Path | None,
            progress: Callable[[int, int], None]) -> None:
-    from ..io import made_of, nrrd, ply, results, trajectory, volumes
+    from ..io import nrrd, ply, trajectory, volumes
     from ..scan import Scan
+    from ..storage import folder, made_of
     if to == "tum":
         trajectory.write_tum(path, stored.T_first_frame, stored.timestamps_s)
     elif to == "kitti":
@@ -66,7 +67,7 @@ def _write(path: Path, to: str, stored: "Stored", scan_path: Path | None,
         trajectory.write_csv(path, stored.T_first_frame, stored.T_prev_frame, stored.timestamps_s, stored.scale,
                              stored.shape)
     elif to == "ply":
-        ply.write(path, stored.T_first_frame, results.outline_mm(stored), stored.confidence)
+        ply.write(path, stored.T_first_frame, folder.outline_mm(stored), stored.confidence)
     elif to in ("nrrd", "mha", "nii.gz"):
         volume = stored.folder / NAMES["nrrd"]
         if not volume.is_file():
@@ -86,4 +87,4 @@ def _write(path: Path, to: str, stored: "Stored", scan_path: Path | None,
         if made_of.is_of_other_frames(stored.folder, scan):
             raise InputError(f"{where}: holds other frames than those that {stored.folder} was made of; give --scan")
         scan.scale = stored.scale
-        results.write_sequence(path, scan, stored.T_first_frame, progress)
+        folder.write_sequence(path, scan, stored.T_first_frame, progress)

@@ -48,8 +48,9 @@ def reconstruct(
     speckle-rec reconstruct sweep.seq.nrrd --pixel-mm .12
     speckle-rec reconstruct 'scans/*.h5' -o results -c config.toml
     """
-    from ..io import naming, results
+    from ..io import naming
     from ..scan import Scan
+    from ..storage import folder as results
     from .running import resume, run_scan
     settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None)
     common.check_device(settings.device)

@@ -15,9 +15,9 @@ def report(result: Annotated[Path, typer.Argument(metavar="RESULT", help="A resu
     \b
     speckle-rec report results/scan
     """
-    from ..io import results
-    results.read(result)
-    results.write_report(result)
+    from ..storage import folder
+    folder.read(result)
+    folder.write_report(result)
     if not quiet:
         print((result / "report.html").absolute())
     return 0

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from .. import config as config_file
 from .. import geometry
-from ..calibration import Calibration
-from ..device import choose
+from ..compute.device import choose
 from ..errors import InputError
-from ..io import adding, made_of, results
 from ..pipeline import reconstruct as estimate
 from ..result import Reconstruction
 from ..scan import Scan
+from ..speckle.calibration import Calibration
+from ..storage import adding, made_of
+from ..storage import folder as results
 from .progress import Report
 
 
@@ -79,7 +80,7 @@ def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
 
 def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
     """Errors against the tracked poses: of steps where both ends are tracked, of the scan over the frames that are."""
-    truth, score = scan.T_first_frame_tracked, results.available("score")
+    truth, score = scan.T_first_frame_tracked, results.available("evaluation.score")
     if truth is None or score is None or scan.n_frames < 2:
         return None
     tracked = np.asarray(np.isfinite(truth).all(axis=(1, 2)))

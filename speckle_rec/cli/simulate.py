@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError, SpeckleRecError
-from ..wording import counted
+from ..io.wording import counted
 from . import common
 
 _EFFECTS = "Machine effects"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..wording import counted
+from ..io.wording import counted
 from .common import complain
 
 if TYPE_CHECKING:

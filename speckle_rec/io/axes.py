@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import probe
 from ..errors import InputError
+from ..probe import field
 from .source import FrameSource, H5Frames, sampled
 
 # Sizes (rows, columns) that machines and grabbers give.
@@ -47,7 +47,7 @@ def upright(path: Path, source: H5Frames, n_poses: int | None) -> tuple[FrameSou
         If another axis than the first counts the frames.
     """
     shape = (source.n_frames, *source.shape)
-    if source.shape == probe.SHAPE_4DC7 and n_poses in (None, source.n_frames):
+    if source.shape == field.SHAPE_4DC7 and n_poses in (None, source.n_frames):
         return source, []
     axis, why = _axis_of_frames(source, n_poses)
     if axis:
@@ -59,8 +59,8 @@ def upright(path: Path, source: H5Frames, n_poses: int | None) -> tuple[FrameSou
     turned = frames.transpose(0, 2, 1)
     found = f"{path}: dataset 'frames' {list(shape)}"
     mend = "store them as [N, rows, columns]; in MATLAB write permute(frames, [2 1 3])"
-    if probe.find(frames, UNIT).source != "frames":
-        seen = probe.find(turned, UNIT)
+    if field.find(frames, UNIT).source != "frames":
+        seen = field.find(turned, UNIT)
         if seen.source == "frames" and seen.geometry.kind == "curvilinear":
             return TurnedFrames(source), [f"{found}: the field of view lies on its side: rows and columns were "
                                           f"exchanged; {mend}"]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import image_trajectory, steps
 from ..scan import Scan
+from ..storage.folder import timestamps
 from . import trajectory
-from .results import timestamps
 from .source import attributes, open_h5, read_dataset
 from .staging import POSES
 

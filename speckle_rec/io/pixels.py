@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import probe
 from ..errors import InputError
+from ..probe import field
 from . import calib as calib_files
 from .calib import ImageCalibration
 from .source import H5_ERRORS, FrameSource, h5_dataset, one_line, open_h5, sampled
@@ -111,8 +111,8 @@ def settled(what: str, source: FrameSource, *, pixel_mm: float | Sequence[float]
     if told:
         return told[0]
     built_in = calib_files.built_in()
-    frames = sampled(source) if source.shape == probe.SHAPE_4DC7 else None
-    if frames is not None and probe.shows_4dc7(frames, built_in.scale):
+    frames = sampled(source) if source.shape == field.SHAPE_4DC7 else None
+    if frames is not None and field.shows_4dc7(frames, built_in.scale):
         return replace(built_in, warnings=(
             f"{what}: nothing tells the pixel size; {_told(built_in.scale)} of the built-in probe are taken, since "
             f"the frames have its size and show its field of view; {HOW} if it was another",))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .. import caches
+from ..compute import caches
 from ..errors import InputError
 
 _open: set[Path] = set()      # staged and not finished

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..calibration import SIGNS, Calibration
-from ..cell_regression import PARTS, parts
-from ..curvefit import predict, unit_q
-from ..curves import forms_of
-from ..heldout import judge_pairs
-from ..training import Record, drawn
+from ..calibrating.curve_fit import predict, unit_q
+from ..calibrating.held_out import judge_pairs
+from ..calibrating.training import Record, drawn
+from ..speckle.calibration import SIGNS, Calibration
+from ..speckle.cell_regression import PARTS, parts
+from ..speckle.curves import forms_of
 
 DEPTHS_MM = ((0, 20), (20, 40), (40, 60), (60, 90))
 

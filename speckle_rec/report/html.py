@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import drift
 from ..errors import InputError
+from ..evaluation import drift
 from ..geometry import pixel_points
 from ..io import nrrd
 from . import plots

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry as se3
-from ..probe import ProbeGeometry
+from ..probe.field import ProbeGeometry
 from ..volume import Volume
 from .scene import shown_frames
 

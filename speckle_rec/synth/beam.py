@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.scatter import Lens, Probe
-from ..probe import ProbeGeometry
+from ..probe.field import ProbeGeometry
 
 Array = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry as se3
-from ..device import arrays, to_host
+from ..compute.device import arrays, to_host
 from ..kernels import gpu_scatter, scatter
 from ..kernels.scatter import Axes, Lattice, Scatterers
-from ..probe import ProbeGeometry
+from ..probe.field import ProbeGeometry
 from .beam import Beam, lateral_exponent, lens_table, probe_of
 from .scatterers import STANDARD_DENSITY, VOXEL_MM, Medium, Tissue
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry as se3
-from ..probe import ProbeGeometry
+from ..probe.field import ProbeGeometry
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]

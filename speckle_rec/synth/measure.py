@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.special import hyp2f1, spence
 
 from .. import geometry as se3
-from ..probe import ProbeGeometry
+from ..probe.field import ProbeGeometry
 from .beam import Beam, log_decorrelation
 
 Array = NDArray[np.float64]

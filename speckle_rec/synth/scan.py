@@ -16,7 +16,7 @@ from .. import geometry as se3
 from ..errors import InputError
 from ..io.calib import built_in
 from ..io.h5write import H5Writer
-from ..probe import ProbeGeometry, ultrasonix_4dc7
+from ..probe.field import ProbeGeometry, ultrasonix_4dc7
 from . import machine as effects
 from .anatomy import Forearm, Phantom
 from .beam import Beam

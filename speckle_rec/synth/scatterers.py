@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import geometry as se3
 from ..kernels import scatter
-from ..probe import ProbeGeometry
+from ..probe.field import ProbeGeometry
 from .beam import Beam, lens_table, probe_of
 
 Points = NDArray[np.float32]

@@ -170,7 +170,7 @@ def _serve(figures: bool) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from speckle_rec.cli import main
-    from speckle_rec.io import results
+    from speckle_rec.storage import folder as results
     if not figures:
         results._write_plots = lambda *arguments: None  # type: ignore[assignment]
         results.write_report = lambda *arguments: None  # type: ignore[assignment]

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speckle_rec import geometry, training
-from speckle_rec.calibration import DEFAULT_FILE
+from speckle_rec import geometry
+from speckle_rec.calibrating import training
 from speckle_rec.io import calib, plus, tusrec
 from speckle_rec.scan import Scan
+from speckle_rec.speckle.calibration import DEFAULT_FILE
 
 N, ROWS, COLUMNS = 10, 48, 64
 SCAN = "data/frames_transfs/007/RH_rotation.h5"
@@ -128,10 +129,12 @@ def _in_a_fan(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _write_result(root: Path, T: NDArray[np.float64]) -> None:
-    from speckle_rec.calibration import Calibration
     from speckle_rec.config import Config
-    from speckle_rec.io import made_of, results, trajectory
+    from speckle_rec.io import trajectory
     from speckle_rec.result import Reconstruction
+    from speckle_rec.speckle.calibration import Calibration
+    from speckle_rec.storage import folder as results
+    from speckle_rec.storage import made_of
     scan = Scan.open(root / SCAN)
     result = Reconstruction(T, geometry.steps(T), np.zeros((N, 6, 6)), np.ones(N, np.float32))
     run = made_of.of_run(Calibration.shipped().hash, Config(), given=False)

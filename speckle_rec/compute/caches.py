@@ -1,0 +1,125 @@
+"""Folders for what libraries keep from run to run: compiled kernels (numba, cupy), lists of fonts (matplotlib).
+
+In a container without a home or with a read-only file system the usual folders cannot be written to: numba then ends
+the import of any module with kernels, matplotlib complains on stderr. Here a private folder among the temporary files
+takes their place. It is looked for before any of these libraries is loaded, and told to them and to child processes
+by the environment, so that the command line, other programs and workers all find it.
+"""
+
+import contextlib
+import hashlib
+import os
+import stat
+import sys
+from pathlib import Path
+
+from . import environment
+
+NUMBA, MATPLOTLIB, CUPY = "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "CUPY_CACHE_DIR"
+LEAST_BYTES = 1 << 25     # the kernels take 10 MB
+PACKAGE = Path(__file__).absolute().parents[1]
+
+notes: list[str] = []     # what was settled otherwise than the libraries would have, one line each
+
+
+def settle() -> None:
+    """Give each library that finds no folder for its cache one that it can write to; run without where none is."""
+    usual = {NUMBA: _numba_can_write(), MATPLOTLIB: all(map(_can_write, _matplotlib_folders())),
+             CUPY: _can_write(_set(CUPY) or _home(".cupy"))}
+    wanting = [variable for variable, can_write in usual.items() if not can_write]
+    if not wanting:
+        return
+    folder = private_folder()
+    if folder is None:
+        import logging  # here: whoever asks for help need not wait for it
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)     # of the folder it then makes for one run
+        environment.put("CUPY_CACHE_IN_MEMORY", "1")
+        if NUMBA in wanting:
+            _compile_without_cache()
+            notes.append("no folder for compiled kernels can be written to: they are compiled anew in every process; "
+                         f"set {NUMBA} to a folder that can")
+        return
+    for variable in wanting:
+        environment.put(variable, str(folder / variable.partition("_")[0].lower()))
+    if NUMBA in wanting:
+        if "numba" in sys.modules:      # it has read the environment already
+            sys.modules["numba"].config.CACHE_DIR = os.environ[NUMBA]
+        notes.append(f"compiled kernels are kept in {os.environ[NUMBA]}: neither the package's folder nor a home can "
+                     "be written to")
+
+
+def private_folder() -> Path | None:
+    """A folder among the temporary files that this user alone may write to; None where there is none with room.
+
+    What is kept there is code that will be run: a folder that somebody else made is not used.
+    """
+    for parent in dict.fromkeys(filter(None, (*map(_set, ("TMPDIR", "TEMP", "TMP")), *map(Path, (
+            "/tmp", "/var/tmp", "/dev/shm"))))):
+        try:
+            folder = parent.absolute() / f"speckle-rec-{os.geteuid()}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+            found, disk = folder.lstat(), os.statvfs(folder)
+        except OSError:
+            continue
+        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+        if ours and _can_write(folder) and disk.f_bavail * disk.f_frsize >= LEAST_BYTES:
+            return folder
+    return None
+
+
+def lend(folder: Path) -> None:
+    """Let temporary files lie in `folder`, which results are written to, where the system has no place for them."""
+    import tempfile
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        tempfile.tempdir = str(folder)
+
+
+def _numba_can_write() -> bool:
+    """Whether numba finds a folder for the kernels of every folder of this package; it looks in these three."""
+    given, home = _set(NUMBA), _set("XDG_CACHE_HOME") or _home(".cache")
+    inner = [Path(entry.path) for entry in os.scandir(PACKAGE) if entry.is_dir() and entry.name != "__pycache__"]
+    for folder in (PACKAGE, *inner):
+        name = f"{folder.name}_{hashlib.sha1(str(folder).encode(), usedforsecurity=False).hexdigest()}"
+        if not (_can_write(given and given / name) or _can_write(folder / "__pycache__")
+                or _can_write(home and home / "numba" / name)):
+            return False
+    return True
+
+
+def _matplotlib_folders() -> list[Path | None]:
+    if given := _set(MATPLOTLIB):
+        return [given]
+    usual = ("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache")
+    parents = [_set(variable) or _home(name) for variable, name in usual]
+    return [parent and parent / "matplotlib" for parent in parents]
+
+
+def _set(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value) if value else None
+
+
+def _home(name: str) -> Path | None:
+    """A folder of the user's home; None for users without: numba would make a folder called ~."""
+    try:
+        return Path.home() / name
+    except RuntimeError:
+        return None
+
+
+def _can_write(folder: Path | None) -> bool:
+    """Whether `folder` can be written to, or made."""
+    if folder is None:
+        return False
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _compile_without_cache() -> None:
+    """Let kernels that ask for a cache do without: numba has no setting for that, and raises where it finds none."""
+    from numba.core.dispatcher import Dispatcher
+    Dispatcher.enable_caching = lambda self: None  # type: ignore[method-assign]

@@ -1,0 +1,38 @@
+"""What pairs of frames tell: motion in the plane, correlation of cells, places that are seen again."""
+
+from dataclasses import replace
+
+from ..compute.clock import Clock
+from ..config import Config
+from ..products.stages import Measurements, View
+from . import frame_averaging
+from .backends import measuring
+from .loop_closures import NO_LOOPS
+from .planar_chain import planar_chain
+
+
+def measure(view: View, config: Config, device: str, clock: Clock) -> Measurements:
+    """Measure the pairs of a scan, on the CPU or a GPU.
+
+    Raises
+    ------
+    InputError
+        If `device` is "gpu" and none works.
+    """
+    pairs = measuring(view.images, device, config.jobs)
+    with clock.stage("in-plane motion") as report:
+        planar, duplicate = pairs.planar_motion(progress=report)
+        seen = frame_averaging.seen(planar, view.images.geometry)                                               # (2.7)
+        if blended := frame_averaging.share(view.images, planar, config.jobs) if config.undo_persistence else 0.0:
+            pairs = measuring(frame_averaging.undone(view.images, blended), device, config.jobs)
+            planar, duplicate = pairs.planar_motion(progress=report)
+        step, covariance = planar_chain(planar, view.scan.n_frames)
+    with clock.stage("speckle correlation") as report:
+        speckle = pairs.correlate(view.cells, step, duplicate, progress=report).without(view.lost)
+    loops = NO_LOOPS
+    if config.fusion == "revisits":
+        with clock.stage("revisits") as report:
+            loops = pairs.find_loops(view.cells, step, duplicate, progress=report)
+            loops = replace(loops, speckle=loops.speckle.without(view.lost))
+    return Measurements(planar, step, covariance, duplicate, speckle, loops, pairs.name, blended,
+                        (*pairs.warnings, *frame_averaging.warnings_of(seen, blended)))

@@ -1,0 +1,183 @@
+"""Curves that turn the correlation of a cell into a distance out of the plane.
+
+METHOD.md, section 3, has the equations.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.cells import Pairs
+from ..pairs.correlation import AT_ONCE, Correlations
+from ..probe.beam_lines import lines_of
+from ..probe.field import Cells, ProbeGeometry
+
+Array = NDArray[np.float64]
+
+TABLE_REACH, TABLE_PER_UNIT = 40, 200
+RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
+USUAL_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
+# Waist and its depth, mm: a Gaussian lens of 10 mm at a geometric focus of 60 mm, 6 MHz (assumed), and 5 mm at 20.
+USUAL_LENSES = {"curvilinear": (1.12, 55.8), "linear": (0.5, 20.0)}
+GUESSED = 0.5       # rms relative error of the scale on seven tracked scans of real tissue, by curves of others
+GAUSSIAN_APERTURE = np.sqrt(np.log(2) / 2) / 1.3916     # 1/e half-width over aperture, of the beam with its -6 dB width
+
+
+@dataclass(frozen=True)
+class Curves:
+    """How correlation falls with out-of-plane motion: a focused Gaussian beam and a kernel.
+
+    The beam of the defaults is physical, their tail that of one simulated forearm (docs/BENCHMARKS.md).
+
+    Attributes
+    ----------
+    wavelength_mm, waist_mm, focus_mm : two-way elevational beam (METHOD.md (3.3)); the waist is the
+        1/e^2 half-width of the one-way intensity at the focus.
+    tail_b, tail_beta : kernel K(Q) = exp(-b ((1 + Q/b)^beta - 1) / beta); beta = 1 is exp(-Q), the Gaussian
+        beam in ideal speckle, smaller beta a longer tail (METHOD.md (3.5)).
+    mix : shares of `RATES` in the kernel K(Q) = sum mix exp(-rate Q), measured; empty for the tail above.
+    steering : Q per rad^2 of a beam's turn in plane, (k2 w)^2 / 8 for a beam of half-width w (METHOD.md (3.9)).
+    rows : share of the correlation that is lost half way between rows of pixels (METHOD.md (3.11)).
+    slow_share, kappa : share of a cell's correlation that belongs to structure larger than the beam, and how
+        much slower in Q it falls (METHOD.md (3.7)).
+    floor : correlation of the clearest cells at rest.
+    scale_uncertainty : relative standard deviation of the out-of-plane scale.
+    source : where the numbers come from, named in every result.
+    """
+
+    wavelength_mm: float = 1540e3 / 6e6
+    waist_mm: float = 1.07
+    focus_mm: float = 45.0
+    tail_b: float = 0.44
+    tail_beta: float = 0.10
+    slow_share: float = 0.17
+    kappa: float = 1.2e-4
+    floor: float = 0.94
+    scale_uncertainty: float = 0.25
+    steering: float = 220.0
+    rows: float = 0.0
+    mix: tuple[float, ...] = ()
+    source: str = "default: 6 MHz beam, waist 1.07 mm, focus 45 mm, tail of one simulated forearm; not calibrated"
+
+    @classmethod
+    def default(cls, kind: str) -> "Curves":
+        """Curves of a kind of probe that nobody calibrated: the 4DC7-3/40, or a 10 MHz linear array.
+
+        The width for linear arrays is read off one tracked scan of an ex vivo leg, where correlation over that
+        at rest was .92, .71, .57, .51 and .45 at .25, .75, 1.25, 1.75 and 2.25 mm: other lenses and tissues differ.
+        """
+        if kind == "linear":
+            return replace(cls(), wavelength_mm=0.154, waist_mm=1.2, focus_mm=20.0, slow_share=0.25,
+                           scale_uncertainty=0.4, source="default of a linear array: 10 MHz, waist 1.2 mm, tail of "
+                                                         "one leg; not calibrated")
+        return cls()
+
+    @classmethod
+    def of_lens(cls, frequency_hz: float, aperture_mm: float, focus_mm: float, speed_m_s: float = 1540.0):
+        """Curves of an elevational lens, from its aperture and geometric focus in mm.
+
+        A Gaussian beam as wide at -6 dB as that of the uniform aperture; its waist lies before the geometric focus
+        (Siegman 1986, ch. 17).
+        """
+        wavelength = speed_m_s * 1e3 / frequency_hz
+        half = GAUSSIAN_APERTURE * aperture_mm
+        share = 1 / (1 + (wavelength * focus_mm / (np.pi * half**2))**2)
+        return cls(wavelength, half * float(np.sqrt(1 - share)), focus_mm * share,
+                   source=f"lens: {frequency_hz / 1e6:g} MHz, aperture {aperture_mm:g} mm, focus {focus_mm:g} mm")
+
+    def guessed(self) -> "Curves":
+        """These curves where nobody measured them on this machine and tissue: with the error that that made."""
+        return replace(self, scale_uncertainty=max(self.scale_uncertainty, GUESSED))
+
+    def beam(self, depth_mm) -> tuple[Array, Array]:
+        """Beam half-width w (mm) and wavefront curvature 1/R (1/mm) at depths (mm) (Siegman 1986, ch. 17)."""
+        z = np.asarray(depth_mm, float) - self.focus_mm
+        rayleigh = np.pi * self.waist_mm**2 / self.wavelength_mm
+        return self.waist_mm * np.sqrt(1 + (z / rayleigh) ** 2), z / (z**2 + rayleigh**2)
+
+    @classmethod
+    def usual(cls, kind: str) -> "Curves":
+        """Curves of the usual lens of a kind of probe that nothing was fitted to: those by which cells are judged
+        wherever a calibration is made or used, and from which the fit of one starts."""
+        waist, focus = USUAL_LENSES[kind]
+        return replace(cls.default(kind), waist_mm=waist, focus_mm=focus, tail_b=0.3, tail_beta=0.45, kappa=0.003,
+                       slow_share=0.25, floor=0.8, mix=USUAL_MIX)
+
+    def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
+        """U [P, 3, 3] of cells, see `forms_of`."""
+        return forms_of(self, lines_of(geometry, cells))
+
+    def rest(self, speckle: Correlations) -> NDArray[np.float32]:
+        """Part of Q [M, P] that in-plane motion adds (METHOD.md (3.9))."""
+        rest = speckle.turn2
+        rest *= np.float32(self.steering)
+        return rest
+
+    def pairs(self, speckle: Correlations, temper: Array | float = 1.0) -> Pairs:
+        """The pairs as kernels take them, with the weight of each [M], or of all."""
+        weights = np.ascontiguousarray(np.broadcast_to(np.asarray(temper, float), len(speckle.i)))
+        return Pairs(speckle.i, speckle.j, speckle.rho, self.rest(speckle), weights)
+
+    def resampled(self, speckle: Correlations) -> Correlations:
+        """Correlations without what moves between rows of pixels have cost (METHOD.md (3.11))."""
+        if speckle.turns is None or not self.rows:
+            return speckle
+        rho = speckle.turns.between_rows()          # half a gigabyte in long scans: divided in place
+        for m in range(0, len(rho), AT_ONCE):
+            rho[m:m + AT_ONCE] = speckle.rho[m:m + AT_ONCE] / self.kept(rho[m:m + AT_ONCE])
+        return replace(speckle, rho=rho)
+
+    def kept(self, between: NDArray[Any]) -> NDArray[Any]:
+        """Share [...] of the correlation that is left so far `between` [...] rows of pixels (METHOD.md (3.11))."""
+        return 1 - self.rows * between
+
+    def kernel(self, q) -> Array:
+        """K(Q)."""
+        q = np.asarray(q)
+        if self.mix:
+            return np.exp(-q[..., None] * RATES) @ np.array(self.mix)
+        return np.exp(-self.tail_b * ((1 + q / self.tail_b) ** self.tail_beta - 1) / self.tail_beta)
+
+    def slope(self, q) -> Array:
+        """dK/dQ."""
+        q = np.asarray(q)
+        if self.mix:
+            return -(np.exp(-q[..., None] * RATES) @ (RATES * np.array(self.mix)))
+        return -self.kernel(q) * (1 + q / self.tail_b) ** (self.tail_beta - 1)
+
+    def table(self) -> Array:
+        """K(Q), K(kappa Q) and their derivatives by Q [n, 4] at sqrt(Q) = k / TABLE_PER_UNIT, up to TABLE_REACH."""
+        q = np.square(np.arange(TABLE_REACH * TABLE_PER_UNIT + 1) / TABLE_PER_UNIT)
+        return np.stack([self.kernel(q), self.kernel(self.kappa * q), self.slope(q),
+                         self.kappa * self.slope(self.kappa * q)], -1)
+
+
+def forms_of(curves: Curves, lines: Array) -> Array:
+    """U [P, 3, 3] of cells on `lines` [P, 6]: Q = |U xi|^2, xi = (z mm, tilt rad, yaw rad) about the face centre.
+
+    Q = 2 z_p^2 / w^2 + (k2^2 w^2 / 8) (delta - z_p / R)^2 + (2 s^2 / w^2 + oval / 4) d^2     METHOD.md (3.4), (3.10)
+
+    with s the cell's spread across the beam and d the change of z_p across it: a cell sees the mean of its pixels, and
+    its beam turns about itself by d.
+    """
+    r_mm, x, y, sine, cosine, spread = lines.T
+    w, curvature = curves.beam(r_mm)
+    offset = np.stack([np.ones_like(x), y, -x], -1)
+    turn = np.stack([np.zeros_like(x), cosine, -sine], -1)
+    across = np.stack([np.zeros_like(x), -sine, -cosine], -1)
+    k2 = 4 * np.pi / curves.wavelength_mm
+    return np.stack([np.sqrt(2) / w[:, None] * offset,
+                     (k2 * w / np.sqrt(8))[:, None] * (turn - curvature[:, None] * offset),
+                     np.sqrt(2 * spread**2 / w**2 + ovalness(curves, w, curvature) / 4)[:, None] * across], 1)
+
+
+def ovalness(curves: Curves, w: Array, curvature: Array) -> Array:
+    """How far beams of half-width w (mm) and wavefront `curvature` (1/mm) are from round; 0 for a round one.
+
+    |a - b|^2 / (Re a Re b) of a point spread function exp(-a x^2 - b z^2), its width along x that of `steering`.
+    """
+    k2 = 4 * np.pi / curves.wavelength_mm
+    a, b = k2**2 / (4 * curves.steering), 2 / w**2
+    return ((a - b) ** 2 + (k2 / 2 * curvature) ** 2) / (a * b)

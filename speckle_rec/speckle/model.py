@@ -1,0 +1,28 @@
+"""From a calibration and a scan's own images to what a correlation of each cell says of motion."""
+
+from dataclasses import replace
+
+from ..config import Config
+from ..products.stages import Measurements, SpeckleModel, View
+from .calibration import Calibration, Uncalibrated
+from .curves import Curves
+
+
+def model(calibration: Calibration | Curves | None, view: View, measurements: Measurements,
+          config: Config) -> tuple[SpeckleModel, Measurements]:
+    """The speckle model of a scan, and its measurements with correlations as the model's curves take them.
+
+    Parameters
+    ----------
+    calibration : of this machine; by default the one shipped for curvilinear probes, physical curves for linear
+        ones. Bare curves go without the regression over what the images show of each cell.
+    """
+    if isinstance(calibration, Curves):
+        calibration = Uncalibrated.of(calibration)
+    calibration = calibration or Calibration.default(view.found.geometry.kind)
+    curves = calibration.curves if calibration.of_this_machine else calibration.curves.guessed()
+    strengths_of = calibration.judge(measurements.speckle, view.images, view.cells, config.jobs)
+    forms = calibration.forms(view.images.geometry, view.cells)
+    loops = replace(measurements.loops, speckle=curves.resampled(measurements.loops.speckle))
+    seen = replace(measurements, speckle=curves.resampled(measurements.speckle), loops=loops)
+    return SpeckleModel(calibration, curves, forms, strengths_of), seen

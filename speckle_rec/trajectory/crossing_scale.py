@@ -1,0 +1,31 @@
+"""Scale of a trajectory where planes cross: how far to stretch it for both sides of the turn to show the same."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from .. import geometry as se3
+from .crossing_volumes import Anatomy, Sides, overlap
+
+Array = NDArray[np.float64]
+
+STRETCHES = (0.75, 0.85, 0.95, 1.05, 1.15, 1.3)
+
+
+def stretched(T: Array, tilt: float, yaw: float) -> Array:
+    """A trajectory [N, 4, 4] whose steps go `tilt` times as far along z and about x, and `yaw` times about y."""
+    return se3.chain(se3.exp(se3.log(se3.steps(T)) * np.array([1, 1, tilt, tilt, yaw, 1])))
+
+
+def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
+    """Factors of tilt and of yaw (see `stretched`) at which both sides show most alike the same."""
+    def alike(x: Any) -> float:
+        return -overlap(stretched(T, *x), anatomy, apart).similarity
+
+    start = min(((s, s) for s in STRETCHES), key=alike)
+    found = minimize(alike, start, method="Nelder-Mead",
+                     options={"initial_simplex": [start, (start[0] + 0.06, start[1]), (start[0], start[1] + 0.06)],
+                              "xatol": 0.004, "fatol": 0.001, "maxfev": 30})
+    return float(found.x[0]), float(found.x[1])

@@ -1,0 +1,197 @@
+"""Volumes of what a scan shows beyond speckle before and after its turn, and how alike they are (METHOD.md (9.1))."""
+
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from .. import geometry as se3
+from ..frames.working_images import BLOCK, threads
+from ..pairs.loop_closures import STRIDE
+from ..probe.field import ProbeGeometry
+from ..scan import Scan
+
+Array = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+PIXEL_MM = 1.2          # of the images that are compared
+DETAIL_MM = 4.0         # what changes more slowly along an image is shading
+MOST_FRAMES = 3000      # of a scan, beyond which fewer of them are looked at
+SEEN = 0.6              # of the frames that must show something at a pixel
+VOXEL_MM = 1.2
+LARGEST_MM = 400.0      # side of a volume
+BEFORE, AFTER = 0.25, 0.75      # of the total turn: what counts as before and after it
+LEAST_TURN_RAD = 0.7    # below which planes hardly cross
+LEAST_FRAMES = 20       # on either side
+LEAST_VOXELS = 2000     # that both sides show
+KEY = 16                # frames that are pulled as one
+PAIRS = 4               # of the frames that show a voxel, that share its pull
+SHARPEST_MM = 0.8       # width (Gaussian) to which volumes are smoothed at last
+LEAST_SEEN = 0.1        # pixels that a voxel must hold, smoothed
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a scan shows beyond speckle, at a few frames.
+
+    Attributes
+    ----------
+    frames : [K].   points_mm : [P, 2] of the pixels, from the centre of the probe face.
+    detail : [K, P] brightness less its surroundings, less what all frames show at a pixel.
+    """
+
+    frames: NDArray[np.int64]
+    points_mm: Array
+    detail: Images
+
+    @classmethod
+    def of(cls, scan: Scan, geometry: ProbeGeometry, every: int = STRIDE) -> "Anatomy":
+        """Anatomy of every few frames of a scan, of fewer where it is long.
+
+        Parameters
+        ----------
+        geometry : field of view at full resolution.
+        """
+        every *= -(-scan.n_frames // MOST_FRAMES)
+        factor = max(1, round(PIXEL_MM / float(np.sqrt(scan.scale[0, 0] * scan.scale[1, 1]))))
+        shape = scan.shape[0] // factor, scan.shape[1] // factor
+        frames, images = [], []
+        for start, block in scan.blocks(BLOCK):
+            for k in range(-start % every, len(block), every):
+                frames.append(start + k)
+                whole = block[k][:shape[0] * factor, :shape[1] * factor]
+                images.append(cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32))
+        stack = np.array(images)
+        seen = (stack > 0).mean(0) > SEEN
+        width = DETAIL_MM / (factor * float(np.sqrt(scan.scale[0, 0] * scan.scale[1, 1])))
+        around = gaussian_filter(seen.astype(np.float32), width) + 1e-6
+        for image in stack:
+            image -= gaussian_filter(image * seen, width) / around
+        detail = stack[:, seen]
+        row, column = np.nonzero(seen)
+        pixel = np.stack([column * factor + (factor + 1) / 2, row * factor + (factor + 1) / 2], 1)
+        points = pixel * np.diag(scan.scale)[:2] + scan.scale[:2, 3] - np.asarray(geometry.face_mm)
+        return cls(np.array(frames), points, detail - detail.mean(0))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Entries of `Anatomy.frames` before, in and after the turn."""
+
+    before: NDArray[np.int64]
+    within: NDArray[np.int64]
+    after: NDArray[np.int64]
+
+    @property
+    def pairs(self) -> list["Sides"]:
+        """Each two of the three, the outer ones first; without the middle where it is short."""
+        none = self.within[:0]
+        if len(self.within) < LEAST_FRAMES:
+            return [self]
+        return [self, Sides(self.before, none, self.within), Sides(self.within, none, self.after)]
+
+
+def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
+    """The frames before and after the turn of a trajectory [N, 4, 4]; None where the probe was hardly turned.
+
+    A probe that was turned back is taken by how far it was turned; what it showed on its way back is left out.
+    """
+    yaw = se3.turned(T)
+    turn = float(np.median(yaw[-max(len(yaw) // 20, 1):]))
+    if abs(turn) < LEAST_TURN_RAD:
+        turn = float(max(np.quantile(yaw, (0.1, 0.9)), key=abs))
+    if abs(turn) < LEAST_TURN_RAD:
+        return None
+    share = yaw[frames] / turn
+    after = share > AFTER
+    back = np.arange(len(frames)) > np.flatnonzero(after).max(initial=-1)
+    before = (share < BEFORE) & ~back
+    if min(before.sum(), after.sum()) < LEAST_FRAMES:
+        return None
+    return Sides(np.flatnonzero(before), np.flatnonzero(~before & ~after & ~back), np.flatnonzero(after))
+
+
+@numba.njit(nogil=True, cache=True)
+def _splat(T, detail, points, keys, low, total, count, shown):
+    """Add pixels to the nearest voxels, and keep a few of the frames that show each, drawn evenly."""
+    n_kept, spacing = shown.shape[3], VOXEL_MM
+    for k in range(T.shape[0]):
+        for p in range(points.shape[0]):
+            u, v = points[p, 0], points[p, 1]
+            a = int(np.floor((T[k, 0, 0] * u + T[k, 0, 1] * v + T[k, 0, 3] - low[0]) / spacing + 0.5))
+            b = int(np.floor((T[k, 1, 0] * u + T[k, 1, 1] * v + T[k, 1, 3] - low[1]) / spacing + 0.5))
+            c = int(np.floor((T[k, 2, 0] * u + T[k, 2, 1] * v + T[k, 2, 3] - low[2]) / spacing + 0.5))
+            if min(a, b, c) < 0 or a >= total.shape[0] or b >= total.shape[1] or c >= total.shape[2]:
+                continue
+            total[a, b, c] += detail[k, p]
+            count[a, b, c] += 1
+            n = int(count[a, b, c])
+            at = n - 1 if n <= n_kept else (n * 2654435761 + a * 40503 + b * 9176 + c * 131) % n    # reservoir
+            if at < n_kept:
+                shown[a, b, c, at] = keys[k]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two volumes of the same anatomy, where both show it.
+
+    Attributes
+    ----------
+    voxels : [V, 3] indices.   low : [3] mm, centre of voxel 0.
+    before, after : volumes, smoothed.
+    shown : [V, PAIRS] which `KEY` frames show each voxel before, and after; -1: none.
+    """
+
+    voxels: NDArray[np.int64]
+    low: Array
+    before: Images
+    after: Images
+    shown: tuple[NDArray[np.int32], NDArray[np.int32]]
+
+    @property
+    def enough(self) -> bool:
+        """Whether both show enough to be compared."""
+        return len(self.voxels) >= LEAST_VOXELS
+
+    @property
+    def values(self) -> tuple[Images, Images]:
+        at = tuple(self.voxels.T)
+        return self.before[at], self.after[at]
+
+    @property
+    def similarity(self) -> float:
+        """Normalised correlation of what both show; 0 where that is hardly anything."""
+        if not self.enough:
+            return 0.0
+        return float(np.corrcoef(*self.values)[0, 1])
+
+
+def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST_MM) -> Overlap:
+    """Volumes of the anatomy before and after the turn, smoothed to `width_mm`, along a trajectory [N, 4, 4]."""
+    poses = np.ascontiguousarray(T[anatomy.frames])
+    ends = anatomy.points_mm[[anatomy.points_mm[:, 0].argmin(), anatomy.points_mm[:, 0].argmax(),
+                              anatomy.points_mm[:, 1].argmin(), anatomy.points_mm[:, 1].argmax()]]
+    corners = (poses[:, None, :3, :2] @ ends[..., None])[..., 0] + poses[:, None, :3, 3]
+    low, high = corners.min((0, 1)), corners.max((0, 1))
+    low = np.maximum(low, corners[0].mean(0) - LARGEST_MM / 2)
+    shape = tuple(int(n) for n in np.ceil((np.minimum(high, low + LARGEST_MM) - low) / VOXEL_MM) + 1)
+
+    def filled(rows: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_], NDArray[np.int32]]:
+        """Volume of some frames, where it shows something, and the frames that do."""
+        total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        kept = np.full((*shape, PAIRS), -1, np.int32)
+        keys = (anatomy.frames[rows] // KEY).astype(np.int32)
+        _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, low, total, count, kept)
+        seen = count > 0
+        total, count = (gaussian_filter(x, width_mm / VOXEL_MM, truncate=3) for x in (total, count))
+        return (np.where(count > LEAST_SEEN / 2, total / np.maximum(count, LEAST_SEEN / 2), 0),
+                seen & (count > LEAST_SEEN), kept)
+
+    with threads(2) as pool:
+        before, after = pool.map(filled, (apart.before, apart.after))
+    voxels = np.argwhere(before[1] & after[1])
+    at = tuple(voxels.T)
+    return Overlap(voxels, low, before[0], after[0], (before[2][at], after[2][at]))
