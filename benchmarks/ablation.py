@@ -21,10 +21,10 @@ import speckle_rec as sr
 from speckle_rec import geometry as se3
 from speckle_rec.compute.clock import Clock
 from speckle_rec.config import Config
-from speckle_rec.evaluation import score
 from speckle_rec.frames.view import look
 from speckle_rec.io import tusrec
 from speckle_rec.pairs.measure import measure
+from speckle_rec.scoring import score
 from speckle_rec.speckle.model import model
 from speckle_rec.trajectory.conclude import conclude
 from speckle_rec.trajectory.estimate import STEPS, estimate

@@ -7,9 +7,9 @@ import numpy as np
 from speckle_rec import geometry as se3
 from speckle_rec.calibrating import machine, training
 from speckle_rec.config import Config
-from speckle_rec.evaluation import score
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
+from speckle_rec.scoring import score
 
 
 def part(scan: Scan, frames: slice, name: str) -> Scan:

@@ -12,11 +12,11 @@ import numpy as np
 
 from speckle_rec import geometry as se3
 from speckle_rec.config import Config
-from speckle_rec.evaluation import score
 from speckle_rec.frames.working_images import sample_frames
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.probe.field import find
 from speckle_rec.scan import Scan
+from speckle_rec.scoring import score
 from speckle_rec.speckle.calibration import Calibration
 from speckle_rec.speckle.curves import Curves
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from speckle_rec import geometry
 from speckle_rec.config import Config
-from speckle_rec.evaluation import score
 from speckle_rec.frames.features import GREY_PER_NEPER
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
+from speckle_rec.scoring import score
 from speckle_rec.synth import machine
 from speckle_rec.synth.machine import Machine
 

@@ -21,7 +21,6 @@ import numpy as np
 from speckle_rec import geometry as se3
 from speckle_rec.compute import device
 from speckle_rec.config import Config
-from speckle_rec.evaluation.score import with_mirror_given
 from speckle_rec.frames.working_images import WorkingImages, sample_frames
 from speckle_rec.io import calib
 from speckle_rec.kernels import cpu_volume, gpu, gpu_fields, gpu_images, gpu_volume
@@ -34,6 +33,7 @@ from speckle_rec.pipeline import reconstruct
 from speckle_rec.probe import field
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
+from speckle_rec.scoring.score import with_mirror_given
 from speckle_rec.synth.anatomy import Phantom
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.image import Renderer

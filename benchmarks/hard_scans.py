@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from speckle_rec import geometry
 from speckle_rec.errors import InputError
-from speckle_rec.evaluation import score
 from speckle_rec.io.calib import built_in
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.probe.field import ProbeGeometry
 from speckle_rec.scan import Scan
+from speckle_rec.scoring import score
 from speckle_rec.synth import scan as simulator
 from speckle_rec.synth.beam import Beam
 from speckle_rec.trajectory.confidence import UNRELIABLE

@@ -15,8 +15,8 @@ import numpy as np
 import speckle_rec as sr
 from speckle_rec import geometry
 from speckle_rec.config import FUSIONS
-from speckle_rec.evaluation import score
 from speckle_rec.io import tusrec
+from speckle_rec.scoring import score
 
 ROW = "| {:28} | {:>6} | {:>6} | {:>6} | {:>6} | {:>7} | {:>8} | {:>9} | {:>14} | {:>8} |"
 

@@ -22,8 +22,8 @@ caches.settle()
 __version__ = "0.1.0"
 __all__ = ["Calibration", "Config", "Curves", "Reconstruction", "Scan", "ddf", "reconstruct"]
 
-_HOMES = {"Calibration": "calibration", "Config": "config", "Curves": "curves", "reconstruct": "pipeline",
-          "Reconstruction": "result", "Scan": "scan"}
+_HOMES = {"Calibration": "speckle.calibration", "Config": "config", "Curves": "speckle.curves",
+          "reconstruct": "pipeline", "Reconstruction": "result", "Scan": "scan"}
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,7 @@ from .errors import InputError
 from .io import checks
 from .kernels import cpu_volume, gpu_volume
 from .probe.field import ProbeGeometry
+from .products.volume import Volume
 
 Array = NDArray[np.float64]
 
@@ -29,27 +30,6 @@ RESULT_BYTES_PER_VOXEL = 4 + 1
 DEFAULT_SPACING_MM = 0.5
 DEFAULT_BYTES = 2_000_000_000
 MOST_SLABS = 32
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A compounded volume.
-
-    Attributes
-    ----------
-    data : uint8 [nz, ny, nx], zero where nothing was seen.
-    accumulation : float32 [nz, ny, nx], number (or summed weight) of the pixels behind each voxel; zero in
-        holes, filled or not.
-    origin_mm : (x, y, z) of the centre of voxel [0, 0, 0] in the image mm of frame 0.
-    spacing_mm : edge of a voxel.
-    directions : float64 [3, 3], columns are the grid's x, y and z axes in the image mm of frame 0.
-    """
-
-    data: NDArray[np.uint8]
-    accumulation: NDArray[np.float32]
-    origin_mm: tuple[float, float, float]
-    spacing_mm: float
-    directions: Array
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_volume_and_figures(tmp_path, scan_file, capsys):
 
 
 def test_score_stands_in_table_and_summary(tmp_path, scan_file, capsys):
-    pytest.importorskip("speckle_rec.evaluation.score")
+    pytest.importorskip("speckle_rec.scoring.score")
     assert main(["reconstruct", str(scan_file), "-o", "out", *QUICK]) == 0
     out = capsys.readouterr().out
     score = json.loads((tmp_path / "out" / "summary.json").read_text())["score"]

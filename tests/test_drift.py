@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import directed_hausdorff
 
 from speckle_rec import geometry
-from speckle_rec.evaluation import drift
+from speckle_rec.scoring import drift
 
 SCALE = np.diag([0.2, 0.25, 1.0, 1.0])
 SHAPE = (48, 64)

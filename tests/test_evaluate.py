@@ -14,10 +14,11 @@ from speckle_rec import geometry
 from speckle_rec.cli import main
 from speckle_rec.compute.workers import run_all
 from speckle_rec.errors import InputError, SpeckleRecError
-from speckle_rec.evaluation import datasets, score
+from speckle_rec.evaluation import outcome
 from speckle_rec.evaluation.datasets import evaluate_dataset
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
+from speckle_rec.scoring import score
 
 NAMES = ("007/RH_rotation", "007/LH_rotation", "008/RH_rotation")
 
@@ -48,7 +49,7 @@ def test_tables_hold_the_score_of_every_scan(tmp_path, fake_pipeline, layout, ca
         args = (result.T_first_frame, result.T_prev_frame, true, geometry.steps(true), scan.scale, scan.shape,
                 scan.landmarks)
         wanted = score.evaluate(*args).as_dict()
-        for key in (*score.ERRORS, *datasets.IDENTITY, *datasets.NORMALISED, *datasets.SCORES):
+        for key in (*score.ERRORS, *outcome.IDENTITY, *outcome.NORMALISED, *outcome.SCORES):
             assert float(rows[name][key]) == pytest.approx(wanted[key], rel=1e-6)
         assert float(rows[name]["final_mirror_given"]) == pytest.approx(score.with_mirror_given(*args)[0].final)
         assert {"poses.h5", "summary.json"} <= {p.name for p in (out / "scans" / name).iterdir()}

@@ -11,10 +11,11 @@ from small_scans import random_poses, speckle
 from speckle_rec import geometry
 from speckle_rec.cli import main
 from speckle_rec.errors import InputError
-from speckle_rec.io import calib, given, trajectory, tusrec
+from speckle_rec.io import calib, trajectory, tusrec
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
 from speckle_rec.storage import folder as results
+from speckle_rec.storage import given
 
 N = 40
 RATE = 20.0

@@ -10,7 +10,6 @@ from speckle_rec import geometry as se3
 from speckle_rec import pipeline, volume
 from speckle_rec.compute import device
 from speckle_rec.config import Config
-from speckle_rec.evaluation import score
 from speckle_rec.frames.working_images import WorkingImages
 from speckle_rec.pairs import backends
 from speckle_rec.pairs.batched import matching
@@ -19,6 +18,7 @@ from speckle_rec.pairs.block_matching import rigid_fit
 from speckle_rec.pairs.planar_motions import se2_exp, se2_exps, se2_log, se2_logs
 from speckle_rec.probe.field import cells
 from speckle_rec.scan import Scan
+from speckle_rec.scoring import score
 from speckle_rec.synth import image
 
 N, REPEATED, GAP = 34, 20, 10

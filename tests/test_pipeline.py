@@ -8,11 +8,11 @@ import scenes
 
 from speckle_rec import geometry as se3
 from speckle_rec.config import Config
-from speckle_rec.evaluation import score
 from speckle_rec.pairs.block_matching import PlanarMotion
 from speckle_rec.pairs.correlation import Correlations
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
+from speckle_rec.scoring import score
 from speckle_rec.speckle.calibration import Uncalibrated
 from speckle_rec.speckle.strengths import CellStrengths
 from speckle_rec.synth import beam as beams

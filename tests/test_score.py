@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from speckle_rec import geometry
 from speckle_rec.errors import InputError
-from speckle_rec.evaluation import score
+from speckle_rec.scoring import score
 
 SCALE = np.diag([0.22447, 0.23554, 1.0, 1.0])
 SHAPE = (24, 32)

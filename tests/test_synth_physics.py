@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from speckle_rec import geometry as se3
-from speckle_rec.kernels import scatter
+from speckle_rec.kernels import polar
 from speckle_rec.probe.field import ProbeGeometry, ultrasonix_4dc7
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth import measure
@@ -99,9 +99,9 @@ def test_baseband_is_the_direct_sum_over_scatterers(geometry):
 
 def test_angle_and_phase_of_an_echo_are_those_of_the_mathematics():
     x = np.linspace(-6, 6, 1201, dtype=np.float32)      # beyond 45 degrees too
-    np.testing.assert_allclose([scatter.arctan(a) for a in x], np.arctan(x.astype(float)), atol=3e-7)
+    np.testing.assert_allclose([polar.arctan(a) for a in x], np.arctan(x.astype(float)), atol=3e-7)
     cycles = np.linspace(-3.9, 900, 2003, dtype=np.float32)
-    made = np.array([scatter.turned(c) for c in cycles]) @ [1, 1j]
+    made = np.array([polar.turned(c) for c in cycles]) @ [1, 1j]
     np.testing.assert_allclose(made, np.exp(-2j * np.pi * cycles.astype(float)), atol=2e-4)
 
 

@@ -18,8 +18,8 @@ from small_scans import dataset, random_poses, speckle
 
 import speckle_rec
 from speckle_rec.cli import VERBS, benchmark, cost, evaluate, load, main, progress, tables
-from speckle_rec.evaluation.datasets import Evaluation, Row
 from speckle_rec.evaluation.engines import ENGINES
+from speckle_rec.evaluation.outcome import Evaluation, Row
 from speckle_rec.io import tusrec
 from speckle_rec.storage import folder as results
 from speckle_rec.synth import beam, scan

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from speckle_rec import geometry, volume
 from speckle_rec.errors import InputError
-from speckle_rec.evaluation import agreement
 from speckle_rec.io import nrrd, volumes
 from speckle_rec.probe import field
+from speckle_rec.scoring import agreement
 
 SCALE = np.diag([0.5, 0.4, 1.0, 1.0])
 SHAPE = (60, 50)

@@ -23,7 +23,8 @@ from ..frames import lift_off, overlay
 from ..frames.texture import windows
 from ..frames.working_images import WorkingImages, sample_frames
 from ..io import h5write
-from ..io.source import H5_ERRORS, attributes, check_name, one_line, open_h5, read_array
+from ..io.hdf5 import H5_ERRORS, attributes, one_line, open_h5, read_array
+from ..io.source import check_name
 from ..io.staging import staged_file
 from ..pairs import frame_averaging
 from ..pairs.block_matching import planar_motion

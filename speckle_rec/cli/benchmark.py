@@ -13,7 +13,7 @@ from .evaluate import Calibration, Dataset, Out, Pattern, Processes, Scheduler, 
 
 if TYPE_CHECKING:
     from ..evaluation.challenge import Submission
-    from ..evaluation.datasets import Evaluation, Row
+    from ..evaluation.outcome import Evaluation, Row
 
 HEADINGS = {"final_mirror_given": "mirror given", "runtime_s": "s/scan", "frames_per_s": "frames/s"}
 # What a narrow terminal does without, in this order.

@@ -54,10 +54,10 @@ def compound(
     """
     from .. import volume
     from ..compute.device import choose
-    from ..io import given, nrrd, volumes
+    from ..io import nrrd, volumes
     from ..scan import Scan
-    from ..storage import made_of
-    from ..storage.folder import probe_geometry
+    from ..storage import given, made_of
+    from ..storage.outputs import probe_geometry
     common.set_threads(jobs or 0)
     volumes.check_name(out)
     box = None if roi is None else _box(roi)

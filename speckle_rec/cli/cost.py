@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..scan import Scan
-    from ..storage.folder import Outputs
+    from ..storage.outputs import Outputs
 
 PIXELS = 480 * 640
 # Processor seconds on the machine that docs/BENCHMARKS.md ("Rate") speaks of: of a stage as such, a frame of `PIXELS`,
@@ -95,7 +95,7 @@ def usual_s(scan: "Scan", outputs: "Outputs", machine: Machine | None = None) ->
 
 def seconds(scan: "Scan", machine: Machine) -> tuple[float, float]:
     """Seconds that a scan takes with the usual outputs, and those that the kernels take to compile before."""
-    from ..storage.folder import Outputs
+    from ..storage.outputs import Outputs
     warm, whole = (sum(usual_s(scan, Outputs(), one).values()) for one in (replace(machine, to_compile=0.0), machine))
     return warm, whole - warm
 

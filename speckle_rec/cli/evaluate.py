@@ -11,7 +11,7 @@ from ..io.wording import counted
 from . import common, tables
 
 if TYPE_CHECKING:
-    from ..evaluation.datasets import Evaluation, Row
+    from ..evaluation.outcome import Evaluation, Row
 
 Calibration = Annotated[Path | None, typer.Option("--calibration", metavar="FILE",
                                                   help="Speckle calibration (default: the one shipped).")]

@@ -58,7 +58,7 @@ def _write(path: Path, to: str, stored: "Stored", scan_path: Path | None,
            progress: Callable[[int, int], None]) -> None:
     from ..io import nrrd, ply, trajectory, volumes
     from ..scan import Scan
-    from ..storage import folder, made_of
+    from ..storage import folder, made_of, outputs
     if to == "tum":
         trajectory.write_tum(path, stored.T_first_frame, stored.timestamps_s)
     elif to == "kitti":
@@ -87,4 +87,4 @@ def _write(path: Path, to: str, stored: "Stored", scan_path: Path | None,
         if made_of.is_of_other_frames(stored.folder, scan):
             raise InputError(f"{where}: holds other frames than those that {stored.folder} was made of; give --scan")
         scan.scale = stored.scale
-        folder.write_sequence(path, scan, stored.T_first_frame, progress)
+        outputs.write_sequence(path, scan, stored.T_first_frame, progress)

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..pipeline import reconstruct as estimate
 from ..result import Reconstruction
 from ..scan import Scan
+from ..scoring import score
 from ..speckle.calibration import Calibration
 from ..storage import adding, made_of
 from ..storage import folder as results
@@ -80,8 +81,8 @@ def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
 
 def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
     """Errors against the tracked poses: of steps where both ends are tracked, of the scan over the frames that are."""
-    truth, score = scan.T_first_frame_tracked, results.available("evaluation.score")
-    if truth is None or score is None or scan.n_frames < 2:
+    truth = scan.T_first_frame_tracked
+    if truth is None or scan.n_frames < 2:
         return None
     tracked = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
     true_steps = geometry.steps(truth)
@@ -96,10 +97,12 @@ def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
         result.warnings.append(f"{scan.n_frames - n} of {scan.n_frames} frames have no tracked pose: the score is that "
                                f"of the others, from frame {np.argmax(tracked)} on")
         out["frames_scored"] = n
-    estimate = geometry.among(result.T_first_frame, result.T_prev_frame, tracked)
-    true = *geometry.among(truth, true_steps, tracked), scan.scale, scan.shape, _marks_among(scan.landmarks, tracked)
-    better, _ = score.with_mirror_given(*estimate, *true)
-    return {**score.evaluate(*estimate, *true).as_dict(), "final_mirror_given": better.final, **out}
+    poses = (*geometry.among(result.T_first_frame, result.T_prev_frame, tracked),
+             *geometry.among(truth, true_steps, tracked))
+    marks = _marks_among(scan.landmarks, tracked)
+    better, _ = score.with_mirror_given(*poses, scan.scale, scan.shape, marks)
+    decided = score.evaluate(*poses, scan.scale, scan.shape, marks)
+    return {**decided.as_dict(), "final_mirror_given": better.final, **out}
 
 
 def _marks_among(landmarks: NDArray[np.int64] | None, tracked: NDArray[np.bool_]) -> NDArray[np.int64] | None:

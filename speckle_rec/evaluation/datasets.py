@@ -1,18 +1,15 @@
 """A data set through an engine, scored as the challenge does: one folder a scan, tables over all of them."""
 
-import csv
-import dataclasses
 import fnmatch
 import hashlib
-import io
 import json
 import math
 import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +20,21 @@ from .. import ddf, geometry
 from ..compute.workers import run_all
 from ..config import Config
 from ..errors import InputError, SpeckleRecError
-from ..io import h5write, naming, tusrec
-from ..io.source import H5_ERRORS, one_line, open_h5
+from ..io import naming, tusrec
+from ..io.hdf5 import H5_ERRORS, one_line, open_h5
 from ..io.staging import SUMMARY, is_finished, staged_file
 from ..scan import Scan
+from ..scoring import drift, score
 from ..storage import folder as results
 from ..storage import made_of
-from . import drift, score
 from .challenge import Submission
 from .engines import Setup, engine
+from .outcome import COLUMNS, IDENTITY, Evaluation, Row, _mean
+from .tables import write_tables
 
 Array = NDArray[np.float64]
 
-NORMALISED = tuple(f"{name}_normalised" for name in score.ERRORS)
-IDENTITY = tuple(f"{name}_identity" for name in score.ERRORS)
-SCORES = ("final", "global", "local", "pixel", "landmark")
-COLUMNS = ("scan", *score.ERRORS, *IDENTITY, *NORMALISED, *SCORES, "final_mirror_given", "runtime_s")
-DRIFTS = tuple(f.name for f in dataclasses.fields(drift.Drift))
 STAMP = "evaluation.json"
-MEAN = "mean"
 KEY = r"sub\w+__\w[\w .+-]*"     # of a scan in dataset_keys.h5; nothing that leads elsewhere
 
 _one_at_a_time = threading.Lock()     # kernels are parallel already; a dask worker may have several threads
@@ -63,56 +56,8 @@ class Task:
     pixel_mm: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class Row:
-    """What became of a scan.
-
-    Attributes
-    ----------
-    score : the columns of metrics.csv by name, as decided, and `mirrored`: whether the mirror image scores better.
-    mirror_given : the same with the mirror bit given.
-    drift : see `drift.Drift`; empty for engines that give fields instead of poses.
-    error : why it failed: it then counts as 0, or not at all if it has no `score`.
-    """
-
-    name: str
-    score: dict[str, Any] = field(default_factory=dict)
-    mirror_given: dict[str, Any] = field(default_factory=dict)
-    drift: dict[str, Any] = field(default_factory=dict)
-    error: str | None = None
-    n_frames: int = 0
-    resumed: bool = False
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A data set's rows by name of the scan, and their means."""
-
-    out: Path
-    engine: str
-    rows: tuple[Row, ...]
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """Reasons by scan."""
-        return {row.name: row.error for row in self.rows if row.error is not None}
-
-    @property
-    def scored(self) -> tuple[Row, ...]:
-        """Rows that count: those with a truth to score against, failed or not."""
-        return tuple(row for row in self.rows if row.score)
-
-    def mean(self, part: str = "score") -> dict[str, float | None]:
-        """Mean over the scans of every figure of a part of the rows (failed scans count 0 in scores)."""
-        parts = [getattr(row, part) for row in self.scored]
-        names = dict.fromkeys(name for values in parts for name in values)
-        return {name: _mean(values.get(name) for values in parts) for name in names}
-
-    @property
-    def frames_per_s(self) -> float | None:
-        """Frames of all scans over the time they took."""
-        timed = [(row.n_frames, row.score["runtime_s"]) for row in self.scored if row.score.get("runtime_s")]
-        return sum(n for n, _ in timed) / sum(s for _, s in timed) if timed else None
 
 
 def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speckle", calibration: Any = None,
@@ -368,48 +313,3 @@ def _stamp(out: Path, run: made_of.MadeOf, names: Collection[str], overwrite: bo
                                       f"{made_of.ANEW}")
     with staged_file(path, overwrite=True) as partial:
         partial.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-
-
-def write_tables(evaluation: Evaluation) -> None:
-    """Write metrics.csv, metrics_mirror_given.csv, drift.csv, metrics.h5 and summary.json of an evaluation."""
-    out, rows = evaluation.out, evaluation.rows
-    for file, part, columns in (("metrics.csv", "score", COLUMNS[1:]),
-                                ("metrics_mirror_given.csv", "mirror_given", COLUMNS[1:]),
-                                ("drift.csv", "drift", DRIFTS)):
-        lines = [(row.name, getattr(row, part)) for row in rows]
-        if any(values for _, values in lines):
-            _text(out / file, table(columns, [*lines, (MEAN, evaluation.mean(part))]))
-    write_metrics_h5(out / "metrics.h5", evaluation)
-    summary = {"engine": evaluation.engine, "scans": len(rows), "scored": len(evaluation.scored),
-               "failed": evaluation.failed, "mean": evaluation.mean(),
-               "mean_mirror_given": evaluation.mean("mirror_given"), "mean_drift": evaluation.mean("drift"),
-               "frames_per_s": evaluation.frames_per_s, "version": results.version()}
-    _text(out / SUMMARY, json.dumps(summary, indent=1) + "\n")
-
-
-def table(columns: Sequence[str], lines: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    """CSV of named rows; what is missing stays empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["scan", *columns])
-    for name, values in lines:
-        writer.writerow([name, *("" if values.get(c) is None else f"{values[c]:.9g}" for c in columns)])
-    return text.getvalue()
-
-
-def write_metrics_h5(path: Path, evaluation: Evaluation) -> None:
-    """The five arrays of the organisers' script, in the order of the scans' names; NaN for failed scans."""
-    with staged_file(path, overwrite=True) as partial, h5write.create(partial) as file:
-        for name, key in (*((name, name) for name in score.ERRORS), ("time_elapsed", "runtime_s")):
-            values = [row.score.get(key) for row in evaluation.rows]
-            file[name] = np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-def _text(path: Path, text: str) -> None:
-    with staged_file(path, overwrite=True) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def _mean(values: Iterable[Any]) -> float | None:
-    there = [float(value) for value in values if value is not None]
-    return sum(there) / len(there) if there else None

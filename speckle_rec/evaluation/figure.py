@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .datasets import Evaluation, table
+from .outcome import Evaluation
+from .tables import table
 
 COLUMNS = ("scans", "failed", "final", "final_mirror_given", "global", "local", "GPE", "GLE", "LPE", "LLE",
            "runtime_s", "frames_per_s")

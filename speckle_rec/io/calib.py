@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import FARTHEST_MM, check_rigid
-from .source import check_file, one_line
+from .hdf5 import check_file, one_line
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, SpeckleRecError
-from .source import ArrayFrames, check_file, check_shape, one_line
+from .hdf5 import check_file, one_line
+from .source import ArrayFrames, check_shape
 
 MAX_HEADER_BYTES = 1 << 27
 MAX_HEADER_LINES = 2_000_000     # 100,000 frames of 20

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..volume import Volume
+from ..products.volume import Volume
 
 TYPES = {"uint8": "uint8", "float32": "float"}
 GZIP = 16 + zlib.MAX_WBITS

@@ -11,8 +11,8 @@ import nrrd
 import numpy as np
 
 from ..errors import InputError
+from .hdf5 import check_file, one_line
 from .mha import MAX_HEADER_BYTES, Header, beside, check_size, frames_of
-from .source import check_file, one_line
 
 BYTES = ("unsigned char", "uchar", "uint8", "uint8_t")
 FRAME_AXES = ("list", "time")

@@ -17,7 +17,8 @@ from ..errors import InputError
 from ..probe import field
 from . import calib as calib_files
 from .calib import ImageCalibration
-from .source import H5_ERRORS, FrameSource, h5_dataset, one_line, open_h5, sampled
+from .hdf5 import H5_ERRORS, h5_dataset, one_line, open_h5
+from .source import FrameSource, sampled
 
 Array = NDArray[np.float64]
 Size = tuple[float, float]

@@ -19,8 +19,9 @@ from ..geometry import inverse
 from . import calib as calib_files
 from . import nrrd_sequence, pixels, timestamps, tusrec
 from .calib import ImageCalibration
+from .hdf5 import one_line
 from .mha import Header, SequenceFrames, read_header
-from .source import FilledFrames, ScanContent, check_name, one_line
+from .source import FilledFrames, ScanContent, check_name
 from .tusrec import find_landmarks, validated_poses
 
 Array = NDArray[np.float64]

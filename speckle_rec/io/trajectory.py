@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
 from ..geometry import FARTHEST_MM, check_rigid, pixel_points
-from .source import check_file, one_line, read_dataset
+from .hdf5 import check_file, one_line, read_dataset
 
 Array = NDArray[np.float64]
 

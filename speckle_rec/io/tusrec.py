@@ -18,7 +18,8 @@ from ..geometry import check_rigid
 from . import axes, h5write, pixels
 from . import calib as calib_files
 from .calib import ImageCalibration
-from .source import H5_ERRORS, H5Frames, ScanContent, check_name, h5_dataset, one_line, open_h5, read_dataset
+from .hdf5 import H5_ERRORS, h5_dataset, one_line, open_h5, read_dataset
+from .source import H5Frames, ScanContent, check_name
 
 FRAME_RATE_HZ = 20.0
 CALIB_NAME = "calib_matrix.csv"

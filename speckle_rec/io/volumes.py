@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..volume import Volume
+from ..products.volume import Volume
 from . import nrrd
 
 ITK_SUFFIXES = (".mha", ".nii", ".nii.gz")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .launch import helper, kernel, scattering, xp_of
+from .polar import polar, turned
 from .scatter import (
     Axes,
     Bounds,
@@ -21,11 +22,9 @@ from .scatter import (
     displacement_at,
     in_view,
     landing,
-    polar,
     profile,
     row_of,
     steps_of,
-    turned,
 )
 
 LANES = 32      # threads that share a voxel's scatterers: a warp, so that neighbours read neighbouring points

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..evaluation import drift
 from ..geometry import pixel_points
 from ..io import nrrd
+from ..scoring import drift
 from . import plots
 from .scene import middle_of, place_covariance, plain, scene
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import geometry as se3
 from ..probe.field import ProbeGeometry
-from ..volume import Volume
+from ..products.volume import Volume
 from .scene import shown_frames
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ..frames.features import GREY_PER_NEPER
 from ..frames.texture import TEXTURE, measure, windows
 from ..frames.working_images import WorkingImages
 from ..io import checks, h5write
-from ..io.source import attributes, one_line, open_h5, read_dataset
+from ..io.hdf5 import attributes, one_line, open_h5, read_dataset
 from ..io.staging import staged_file
 from ..pairs.correlation import Correlations
 from ..probe.field import KINDS, Cells, ProbeGeometry

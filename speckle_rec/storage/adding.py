@@ -8,8 +8,9 @@ from ..io.staging import POSES, carry, staged
 from ..result import Reconstruction
 from ..scan import Scan
 from . import folder
-from .folder import CONFIG, FILES, Outputs, Progress, Stored
+from .folder import CONFIG, Progress, Stored
 from .made_of import ANEW
+from .outputs import FILES, Outputs
 
 REPORT = "report.html"
 NOTHING = Outputs(ddf=False, volume=False, sequence=False, report=False)

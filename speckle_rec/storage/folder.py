@@ -1,13 +1,9 @@
 """The folder of a reconstruction: written under another name and renamed, so that one that is there is whole."""
 
 import json
-import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,21 +12,21 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..errors import InputError
-from ..geometry import check_rigid, inverse, pixel_points
+from ..geometry import check_rigid, pixel_points
 from ..io import calib as calib_files
-from ..io import h5write, plus, trajectory
-from ..io.source import attributes, open_h5, read_array, read_dataset, sampled
+from ..io import h5write, trajectory
+from ..io.hdf5 import attributes, open_h5, read_array, read_dataset
 from ..io.staging import POSES, SUMMARY, is_complete, staged
 from ..probe import field as probe
 from ..probe.field import ProbeGeometry
 from ..result import Reconstruction
 from ..scan import Scan
+from .outputs import Outputs, plain, probe_geometry, sizes, timestamps, write_outputs, write_report
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
 CONFIG = "config.toml"
-FILES = {"ddf": "ddf.h5", "sequence": "scan.igs.mha", "volume": "volume.nrrd"}     # of `Outputs`
 FIELD = "field_of_view"
 CONVENTION = ("T_first_frame maps image mm of frame i to image mm of frame 0, T_prev_frame to frame i-1; image mm: "
               "x right, y down, z = x cross y; pixel (x, y), both from 1, lies at scale @ (x, y, 0, 1)")
@@ -38,14 +34,6 @@ COVARIANCE_ORDER = "tx, ty, tz, rx, ry, rz"
 COVARIANCE_ABOUT = "the centre of the probe face of frame 0"
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """Which of the larger files are wanted."""
-
-    ddf: bool = False
-    volume: bool = True
-    sequence: bool = False
-    report: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,31 +94,8 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
     return summary
 
 
-def write_outputs(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry, outputs: Outputs,
-                  report: Progress) -> tuple[dict[str, Any], dict[str, float]]:
-    """Write the larger files that are wanted; returns what the summary says of them, and the seconds each took."""
-    told: dict[str, Any] = {}
-    times: dict[str, float] = {}
-    extras: list[tuple[str, bool, Callable[[], None]]] = [
-        ("ddf", outputs.ddf, lambda: _write_ddf(out, scan, result, report)),
-        ("sequence", outputs.sequence, lambda: write_sequence(
-            out / FILES["sequence"], scan, result.T_first_frame,
-            lambda done, total: report("writing sequence", done, total))),
-        ("volume", outputs.volume, lambda: told.update(_write_volume(out, scan, result, geometry, report))),
-        ("plots", outputs.report, lambda: _write_plots(out, scan, result, geometry)),
-    ]
-    for name, job in [(name, job) for name, enabled, job in extras if enabled]:
-        report(f"writing {name}", 0, 1)
-        started = time.perf_counter()
-        job()
-        times[name] = time.perf_counter() - started
-        report(f"writing {name}", 1, 1)
-    return told, times
 
 
-def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of those of the larger files that a folder has."""
-    return {name: (folder / name).stat().st_size for name in FILES.values() if (folder / name).is_file()}
 
 
 def write_summary(out: Path, summary: dict[str, Any]) -> None:
@@ -143,9 +108,6 @@ def write_config(out: Path, config: dict[str, Any]) -> None:
     (out / CONFIG).write_text(tomli_w.dumps(plain(config)), encoding="utf-8")
 
 
-def timestamps(scan: Scan) -> Array:
-    """Times [N] (s) of the frames, from the frame rate where the scan carries none."""
-    return np.arange(scan.n_frames) / scan.frame_rate_hz if scan.timestamps_s is None else scan.timestamps_s
 
 
 def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash: str, geometry: ProbeGeometry) -> None:
@@ -195,22 +157,6 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
     }, none=True)
 
 
-def write_sequence(path: Path, scan: Scan, T_first_frame: Array,
-                   progress: Callable[[int, int], None] | None = None) -> None:
-    """Write the frames with estimated poses as a PLUS sequence; `progress` is called with (frames done, all).
-
-    The image-to-probe matrix goes into the header; probe poses are such that image poses come out as given.
-    """
-    def blocks() -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        for start, frames in scan.blocks():
-            yield start, frames
-            if progress:
-                progress(start + len(frames), scan.n_frames)
-
-    T_tool_image = np.eye(4) if scan.T_tool_image is None else scan.T_tool_image
-    plus.write(path, blocks(), (scan.n_frames, *scan.shape), T_first_frame @ inverse(T_tool_image),
-               image_to_probe=calib_files.to_plus(scan.scale, T_tool_image), timestamps_s=timestamps(scan),
-               image_ok=scan.image_ok)
 
 
 def read(folder: Path) -> Stored:
@@ -293,86 +239,15 @@ def _check_summary(summary: dict[str, Any]) -> None:
         raise ValueError(f"{', '.join(wrong) or 'a value'} of another type")
 
 
-def available(name: str) -> ModuleType | None:
-    """A module of this package, or None where this installation lacks it."""
-    full = f"speckle_rec.{name}"
-    try:
-        return import_module(full)
-    except ModuleNotFoundError as error:
-        if error.name is None or not full.startswith(error.name):
-            raise
-        return None
 
 
-def plain(value: Any, none: bool = False) -> Any:
-    """Builtin types only, for JSON and TOML; None is dropped unless `none`."""
-    if isinstance(value, dict):
-        return {str(k): plain(v, none) for k, v in value.items() if none or v is not None}
-    if isinstance(value, list | tuple):
-        return [plain(v, none) for v in value if none or v is not None]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist(), none)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if none and isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
-def probe_geometry(scan: Scan, result: Reconstruction | None = None) -> ProbeGeometry:
-    """The field of view the reconstruction found, else the one that some of the frames show."""
-    found = None if result is None else result.geometry
-    if found is None:
-        found = probe.find(sampled(scan.filled().source), scan.scale).geometry
-    return found
 
 
-def _write_ddf(out: Path, scan: Scan, result: Reconstruction, progress: Progress) -> None:
-    if module := available("ddf"):
-        done, total = 0, 2 * (scan.n_frames - 1)
-
-        def written(fields: int) -> None:
-            nonlocal done
-            done += fields
-            progress("writing ddf", done, total)
-
-        module.write(out / FILES["ddf"], result.T_first_frame, result.T_prev_frame, scan.scale, scan.shape,
-                     scan.landmarks, progress=written)
 
 
-def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry,
-                  progress: Progress) -> dict[str, Any]:
-    """Write the volume; returns what the summary says of it, and of its likeness to that of the tracked poses."""
-    compounding, nrrd, plots = available("volume"), available("io.nrrd"), available("report.plots")
-    if not (compounding and nrrd):
-        return {}
-    T, truth = result.T_first_frame, scan.tracked_beside(result.T_first_frame)
-    volume = compounding.compound_scan(scan, T, geometry, device=str(result.numbers.get("device", "cpu")),
-                                       progress=lambda done, total: progress("writing volume", done, total))
-    nrrd.write(out / FILES["volume"], volume, accumulation=out / "accumulation.nrrd")
-    told: dict[str, Any] = {"voxels": volume.data.shape[::-1], "spacing_mm": volume.spacing_mm}
-    shown = [("estimated", volume)]
-    if truth is not None and (comparing := available("evaluation.agreement")):
-        estimated, tracked, agreed = comparing.of_trajectories(scan, T, truth, geometry)
-        told["against_tracked"] = vars(agreed)
-        shown = [("estimated", estimated), ("tracked", tracked)]
-    if plots:
-        plots.slices(out / "slices.png", *shown)
-    return {"volume": told}
 
 
-def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
-    middle = scan.n_frames // 2
-    probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png")
-    if plots := available("report.plots"):
-        plots.sheet(out / "frames.jpg", scan)
-        plots.montage(out / "montage.png", scan, geometry, timestamps(scan))
-        plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.tracked_beside(result.T_first_frame),
-                         result.confidence, geometry=geometry, covariance=result.covariance,
-                         timestamps_s=timestamps(scan), evidence=result.evidence)
 
 
-def write_report(folder: Path) -> None:
-    """Write ``report.html`` of a result folder."""
-    if html := available("report.html"):
-        html.write(folder / "report.html", folder)

@@ -69,7 +69,7 @@ class Crossings:
         return float(((0.5 * force + self.gradient) * e).sum()), force + self.gradient
 
 
-@dataclass
+@dataclass(frozen=True)
 class Factors:
     """What a batch solve weighs against each other.
 

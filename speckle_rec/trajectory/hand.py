@@ -113,9 +113,12 @@ ROTATING = Hand()       # the hand of the rotation protocol
 class Held(Protocol):
     """Factors that hold the contact point and the beam's axis, see `factors.Factors`."""
 
-    contact_precision: float
-    contact_reach_mm: float
-    lean_precision: float
+    @property
+    def contact_precision(self) -> float: ...
+    @property
+    def contact_reach_mm(self) -> float: ...
+    @property
+    def lean_precision(self) -> float: ...
 
 
 def standing(T: Array, f: Held) -> float:

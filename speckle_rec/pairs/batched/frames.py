@@ -1,4 +1,9 @@
-"""A scan's frames on a device, and batches that fit its memory."""
+"""A scan's frames on a device, and batches that fit its memory.
+
+Memory on the device, H x W being the working image: N H W bytes of frames and at most 1200 H W bytes of work, with
+batches of 64 pairs and lags up to 32 [test_gpu_scan]; at 480 x 640 that is .5 GB for 1600 frames and .4 GB. What an
+array module keeps in reserve comes on top. Batches get smaller where that is too much.
+"""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..probe.field import ProbeGeometry
-from ..volume import Volume, compound_scan, plan
+from ..products.volume import Volume
+from ..volume import compound_scan, plan
 
 Array = NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import image_trajectory, steps
+from ..io import trajectory
+from ..io.hdf5 import attributes, open_h5, read_dataset
+from ..io.staging import POSES
 from ..scan import Scan
-from ..storage.folder import timestamps
-from . import trajectory
-from .source import attributes, open_h5, read_dataset
-from .staging import POSES
+from .outputs import timestamps
 
 Array = NDArray[np.float64]
 
