@@ -69,10 +69,10 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         grid = cells(images.geometry)
         alive = speckled(*samples, images, grid)                                                            # (6.1)
         fusion = config.fusion if alive.mean() >= TOO_LITTLE else "smooth"
-        if isinstance(calibration, Curves):
+        if by_hand := isinstance(calibration, Curves):
             calibration = Uncalibrated.of(calibration)
         calibration = calibration or Calibration.default(found.geometry.kind)
-        curves = calibration.curves if calibration.of_this_machine else calibration.curves.guessed()
+        curves = calibration.curves if by_hand or calibration.of_this_machine else calibration.curves.guessed()
         hand = Hand.of(found.geometry.kind, calibration.priors)
         pairs = measuring(images, device, config.jobs)
         bright = brightness.warnings_of(brightness.measure(images))

@@ -72,18 +72,18 @@ def still(frames: Frames, following: Frames, geometry: ProbeGeometry) -> Mask:
     if tissue.sum() < MOVING * max((field & (frames.max(0) > LIT)).sum(), 1):
         return none
     mean = frames.mean(0, dtype=np.float32)
-    found = _drawn(change, mean, field, tissue, geometry) | _standing(
-        frames.std(0, dtype=np.float32), mean, field, tissue)
+    shown = field & ((mean > DARK) | _inner(field, geometry))
+    found = _drawn(change, mean, field, shown, tissue) | _standing(frames.std(0, dtype=np.float32), mean, field, shown,
+                                                                   tissue)
     label, n = ndimage.label(found, np.ones((3, 3)))
     found &= (np.bincount(label.ravel(), minlength=n + 1) >= SPECK_PX)[label]
     blurred = cv2.dilate(found.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0     # by a codec, or by smooth letters
     return np.asarray(blurred & field)
 
 
-def _drawn(change: Array, mean: Array, field: Mask, tissue: Mask, geometry: ProbeGeometry) -> Mask:
+def _drawn(change: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -> Mask:
     """Pixels that keep their level, at steps of the mean picture, and plain areas that such steps enclose."""
-    steady = field & (change <= np.clip(STEADY_SHARE * np.median(change[tissue]), *STEADY))
-    steady &= (mean > DARK) | _inner(field, geometry)
+    steady = shown & (change <= np.clip(STEADY_SHARE * np.median(change[tissue]), *STEADY))
     about = np.ones((5, 5), np.uint8)
     step = cv2.dilate(np.where(field, mean, 0), about) - cv2.erode(np.where(field, mean, 255), about)
     drawn = steady & (step >= np.where((mean > CUT_OFF[0]) & (mean < CUT_OFF[1]), STEP, STEP_CUT_OFF))
@@ -91,11 +91,12 @@ def _drawn(change: Array, mean: Array, field: Mask, tissue: Mask, geometry: Prob
     return np.asarray(drawn & ((mean > DARK) | (cv2.dilate(boxes.astype(np.uint8), about) > 0)) | boxes)
 
 
-def _standing(spread: Array, mean: Array, field: Mask, tissue: Mask) -> Mask:
+def _standing(spread: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -> Mask:
     """Pixels that stand out of what is about them by far more than they flicker, as what a codec has blurred does."""
     out = np.abs(mean - LocalMean(field, AROUND_PX)(mean))
-    return np.asarray(field & (out >= np.maximum(STANDS_OUT, FLICKERS * spread))
-                      & (spread <= CALM * np.median(spread[tissue])))
+    sure = shown & (out >= np.maximum(STANDS_OUT, FLICKERS * spread)) & (spread <= CALM * np.median(spread[tissue]))
+    beside = shown & (out >= np.maximum(STANDS_OUT, FLICKERS * spread) / 2)
+    return np.asarray(ndimage.binary_propagation(sure, np.ones((3, 3)), beside) if sure.any() else sure)
 
 
 def moving(frames: Frames, following: Frames, change: Array) -> Mask:
