@@ -35,10 +35,10 @@ CUT_OFF, STEP_CUT_OFF = (5.0, 250.0), 50.0      # ... at levels beside black and
 BOUNDED = 0.6           # share of the rim of a plain area that is drawn
 AROUND_PX = 9.0         # of the mean that a pixel stands out of ...
 STANDS_OUT, FLICKERS = 40.0, 6.0    # ... by so many grey levels, and by so many times what it flickers (rms): tissue .5
-CALM = 0.6              # of the flicker of tissue, which what is drawn does not reach behind a codec
+CALM = 0.75, 0.6        # of the flicker of tissue: what is drawn behind a codec flickers less, and less yet in a part
 DARK, RIM_MM = 20.0, 2.0    # dark pixels so near to the edge of the field are what lies outside
 SPECK_PX = 3            # fewer pixels than these are chance
-NOTABLE = 0.005         # share of the field from which a user is told
+NOTABLE = 0.01          # share of the field from which a user is told
 LEAST_CELLS = 0.1       # of the field of view that must be left
 
 
@@ -73,8 +73,8 @@ def still(frames: Frames, following: Frames, geometry: ProbeGeometry) -> Mask:
         return none
     mean = frames.mean(0, dtype=np.float32)
     shown = field & ((mean > DARK) | _inner(field, geometry))
-    found = _drawn(change, mean, field, shown, tissue) | _standing(frames.std(0, dtype=np.float32), mean, field, shown,
-                                                                   tissue)
+    found = _drawn(change, mean, field, shown, tissue)
+    found |= _standing(frames.std(0, dtype=np.float32), mean, field & ~found, shown, tissue)
     label, n = ndimage.label(found, np.ones((3, 3)))
     found &= (np.bincount(label.ravel(), minlength=n + 1) >= SPECK_PX)[label]
     blurred = cv2.dilate(found.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0     # by a codec, or by smooth letters
@@ -92,11 +92,10 @@ def _drawn(change: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -
 
 
 def _standing(spread: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -> Mask:
-    """Pixels that stand out of what is about them by far more than they flicker, as what a codec has blurred does."""
-    out = np.abs(mean - LocalMean(field, AROUND_PX)(mean))
-    sure = shown & (out >= np.maximum(STANDS_OUT, FLICKERS * spread)) & (spread <= CALM * np.median(spread[tissue]))
-    beside = shown & (out >= np.maximum(STANDS_OUT, FLICKERS * spread) / 2)
-    return np.asarray(ndimage.binary_propagation(sure, np.ones((3, 3)), beside) if sure.any() else sure)
+    """Pixels that stand out of the `field` about them by far more than they flicker, as what a codec has blurred does."""
+    stands = shown & (np.abs(mean - LocalMean(field, AROUND_PX)(mean)) >= np.maximum(STANDS_OUT, FLICKERS * spread))
+    calm, calmer = (stands & (spread <= share * np.median(spread[tissue])) for share in CALM)
+    return np.asarray(ndimage.binary_propagation(calmer, np.ones((3, 3)), calm))       # letters are so in parts
 
 
 def moving(frames: Frames, following: Frames, change: Array) -> Mask:
