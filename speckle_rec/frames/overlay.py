@@ -35,10 +35,10 @@ CUT_OFF, STEP_CUT_OFF = (5.0, 250.0), 50.0      # ... at levels beside black and
 BOUNDED = 0.6           # share of the rim of a plain area that is drawn
 AROUND_PX = 9.0         # of the mean that a pixel stands out of ...
 STANDS_OUT, FLICKERS = 40.0, 6.0    # ... by so many grey levels, and by so many times what it flickers (rms): tissue .5
-CALM = 0.6              # of the flicker of tissue, which what is drawn does not reach behind a codec
+CALM = 0.75, 0.6        # of the flicker of tissue: what is drawn behind a codec flickers less, and less yet in a part
 DARK, RIM_MM = 20.0, 2.0    # dark pixels so near to the edge of the field are what lies outside
 SPECK_PX = 3            # fewer pixels than these are chance
-NOTABLE = 0.005         # share of the field from which a user is told
+NOTABLE = 0.01          # share of the field from which a user is told
 LEAST_CELLS = 0.1       # of the field of view that must be left
 
 
@@ -72,18 +72,18 @@ def still(frames: Frames, following: Frames, geometry: ProbeGeometry) -> Mask:
     if tissue.sum() < MOVING * max((field & (frames.max(0) > LIT)).sum(), 1):
         return none
     mean = frames.mean(0, dtype=np.float32)
-    found = _drawn(change, mean, field, tissue, geometry) | _standing(
-        frames.std(0, dtype=np.float32), mean, field, tissue)
+    shown = field & ((mean > DARK) | _inner(field, geometry))
+    found = _drawn(change, mean, field, shown, tissue)
+    found |= _standing(frames.std(0, dtype=np.float32), mean, field & ~found, shown, tissue)
     label, n = ndimage.label(found, np.ones((3, 3)))
     found &= (np.bincount(label.ravel(), minlength=n + 1) >= SPECK_PX)[label]
     blurred = cv2.dilate(found.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0     # by a codec, or by smooth letters
     return np.asarray(blurred & field)
 
 
-def _drawn(change: Array, mean: Array, field: Mask, tissue: Mask, geometry: ProbeGeometry) -> Mask:
+def _drawn(change: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -> Mask:
     """Pixels that keep their level, at steps of the mean picture, and plain areas that such steps enclose."""
-    steady = field & (change <= np.clip(STEADY_SHARE * np.median(change[tissue]), *STEADY))
-    steady &= (mean > DARK) | _inner(field, geometry)
+    steady = shown & (change <= np.clip(STEADY_SHARE * np.median(change[tissue]), *STEADY))
     about = np.ones((5, 5), np.uint8)
     step = cv2.dilate(np.where(field, mean, 0), about) - cv2.erode(np.where(field, mean, 255), about)
     drawn = steady & (step >= np.where((mean > CUT_OFF[0]) & (mean < CUT_OFF[1]), STEP, STEP_CUT_OFF))
@@ -91,11 +91,11 @@ def _drawn(change: Array, mean: Array, field: Mask, tissue: Mask, geometry: Prob
     return np.asarray(drawn & ((mean > DARK) | (cv2.dilate(boxes.astype(np.uint8), about) > 0)) | boxes)
 
 
-def _standing(spread: Array, mean: Array, field: Mask, tissue: Mask) -> Mask:
-    """Pixels that stand out of what is about them by far more than they flicker, as what a codec has blurred does."""
-    out = np.abs(mean - LocalMean(field, AROUND_PX)(mean))
-    return np.asarray(field & (out >= np.maximum(STANDS_OUT, FLICKERS * spread))
-                      & (spread <= CALM * np.median(spread[tissue])))
+def _standing(spread: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -> Mask:
+    """Pixels that stand out of the `field` about them by far more than they flicker, as what a codec has blurred does."""
+    stands = shown & (np.abs(mean - LocalMean(field, AROUND_PX)(mean)) >= np.maximum(STANDS_OUT, FLICKERS * spread))
+    calm, calmer = (stands & (spread <= share * np.median(spread[tissue])) for share in CALM)
+    return np.asarray(ndimage.binary_propagation(calmer, np.ones((3, 3)), calm))       # letters are so in parts
 
 
 def moving(frames: Frames, following: Frames, change: Array) -> Mask:

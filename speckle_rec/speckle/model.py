@@ -17,10 +17,10 @@ def model(calibration: Calibration | Curves | None, view: View, measurements: Me
     calibration : of this machine; by default the one shipped for curvilinear probes, physical curves for linear
         ones. Bare curves go without the regression over what the images show of each cell.
     """
-    if isinstance(calibration, Curves):
+    if by_hand := isinstance(calibration, Curves):
         calibration = Uncalibrated.of(calibration)
     calibration = calibration or Calibration.default(view.found.geometry.kind)
-    curves = calibration.curves if calibration.of_this_machine else calibration.curves.guessed()
+    curves = calibration.curves if by_hand or calibration.of_this_machine else calibration.curves.guessed()
     strengths_of = calibration.judge(measurements.speckle, view.images, view.cells, config.jobs)
     forms = calibration.forms(view.images.geometry, view.cells)
     loops = replace(measurements.loops, speckle=curves.resampled(measurements.loops.speckle))
