@@ -15,10 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from speckle_rec.frames import features
 from speckle_rec.kernels import (
+    bmode,
     cpu,
     cpu_fields,
     cpu_volume,
     gpu,
+    gpu_bmode,
     gpu_fields,
     gpu_images,
     gpu_scatter,
@@ -343,20 +345,20 @@ def blurs_and_gain(put):
     kernel = np.random.default_rng(20).normal(size=(14, 7)).astype(np.complex64) * (1 + 0.5j)
     kernel = (kernel + kernel[:, ::-1]).astype(np.complex64)
     expected, out = np.empty((14, 7), np.complex64), put(np.empty((14, 7), np.complex64))
-    scatter.blur_lateral(field, kernel, half, 4, 2, expected)
-    gpu_scatter.blur_lateral(put(field), put(kernel), put(half), 4, 2, out)
+    bmode.blur_lateral(field, kernel, half, 4, 2, expected)
+    gpu_bmode.blur_lateral(put(field), put(kernel), put(half), 4, 2, out)
     np.testing.assert_allclose(get(out), expected, atol=1e-5)
     gain = np.random.default_rng(21).uniform(0.1, 2, (4, 3)).astype(np.float32)
     row_gain = np.linspace(1, 3, 14).astype(np.float32)
     there = put(field.copy())
-    gpu_scatter.apply_gain(there, put(gain), put(row_gain), 2)
+    gpu_bmode.apply_gain(there, put(gain), put(row_gain), 2)
     here = field.copy()
-    scatter.apply_gain(here, gain, row_gain, 2)
+    bmode.apply_gain(here, gain, row_gain, 2)
     np.testing.assert_allclose(get(there), here, rtol=1e-5)
     pulse = np.array([0.2, 0.7, 1, 0.6, 0.1], np.float32)
     expected, out = np.empty((5, 20), np.complex64), put(np.empty((5, 20), np.complex64))
-    scatter.blur_axial(field, pulse, 3, 2, expected)
-    gpu_scatter.blur_axial(put(field), put(pulse), 3, 2, out)
+    bmode.blur_axial(field, pulse, 3, 2, expected)
+    gpu_bmode.blur_axial(put(field), put(pulse), 3, 2, out)
     np.testing.assert_allclose(get(out), expected, atol=1e-5)
 
 
@@ -365,8 +367,8 @@ def grey_image(put):
     field = _field()
     field[0, 0], field[0, 1] = 0, 1e9                               # below black, above white
     polar, out = np.empty(field.shape, np.float32), put(np.empty(field.shape, np.float32))
-    scatter.compress(field, 90.0, 26.7, polar)
-    gpu_scatter.compress(put(field), 90.0, 26.7, out)
+    bmode.compress(field, 90.0, 26.7, polar)
+    gpu_bmode.compress(put(field), 90.0, 26.7, out)
     np.testing.assert_allclose(get(out), polar, atol=1e-4)
     assert polar.min() == 0 and polar.max() == 255
     rng = np.random.default_rng(22)
@@ -374,8 +376,8 @@ def grey_image(put):
     row, column = (rng.uniform(0, n - 1, 200).astype(np.float32) for n in field.shape)
     row[:2], column[:2] = (0, 13), (19, 0)                          # corners
     image, made = np.zeros((16, 18), np.uint8), put(np.zeros((16, 18), np.uint8))
-    scatter.scan_convert(polar, pixel, row, column, image)
-    gpu_scatter.scan_convert(put(polar), put(pixel), put(row), put(column), made)
+    bmode.scan_convert(polar, pixel, row, column, image)
+    gpu_bmode.scan_convert(put(polar), put(pixel), put(row), put(column), made)
     assert np.abs(get(made).astype(int) - image).max() <= 1         # a value may lie at the edge of rounding
     assert (get(made) != image).mean() < 0.02 and image.std() > 30
 

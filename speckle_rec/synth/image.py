@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .. import geometry as se3
 from ..compute.device import arrays, to_host
-from ..kernels import gpu_scatter, scatter
+from ..kernels import bmode, gpu_bmode, gpu_scatter, scatter
 from ..kernels.scatter import Axes, Lattice, Scatterers
 from ..probe.field import ProbeGeometry
 from .beam import Beam, lateral_exponent, lens_table, probe_of
@@ -75,7 +75,7 @@ class Renderer:
 
     def _upload(self):
         """Bring what no frame changes to the device."""
-        xp, _ = _backend(self.device)
+        xp, _, _ = _backend(self.device)
         put, medium, lens = xp.asarray, self.medium, self._lens
         self._scatterers = Scatterers(put(medium.points), put(medium.amplitude), put(medium.centre), put(medium.start),
                                       put(medium.stop), VOXEL_MM * float(np.sqrt(3)) / 2)
@@ -180,13 +180,13 @@ class Renderer:
     def _baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, warp: Warp | None,
                   contact: NDArray | float):
         """`baseband` on the device."""
-        xp, kernels = _backend(self.device)
+        xp, echoes, kernels = _backend(self.device)
         put = xp.asarray
         grid = xp.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
         axes = Axes(float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du, self._fine_du)
         field, origin, step = self._displacement(warp)
-        kernels.deposit(self._scatterers, put(se3.inverse(T_world_image)), self._probe, axes, self._lens,
-                        Lattice(put(field), put(origin), step), grid)
+        echoes.deposit(self._scatterers, put(se3.inverse(T_world_image)), self._probe, axes, self._lens,
+                       Lattice(put(field), put(origin), step), grid)
         field = xp.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
         kernels.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
         gain = self._attenuation_gain(T_world_image, warp)
@@ -209,12 +209,13 @@ class Renderer:
         """B-mode frame uint8 of `geometry.shape`; `frame_seed` is the seed of the thermal noise."""
         noise = np.random.default_rng(frame_seed)
         field = self._baseband(np.asarray(T_world_image, float), noise, warp, contact)
-        return to_host(_bmode(field, self.beam, self.geometry, gain_db, self._conversion, *_backend(self.device)))
+        xp, _, kernels = _backend(self.device)
+        return to_host(_bmode(field, self.beam, self.geometry, gain_db, self._conversion, xp, kernels))
 
 
 def _backend(device: str):
-    """Array module and kernels of a device."""
-    return (arrays(device), gpu_scatter) if device == "gpu" else (np, scatter)
+    """Array module of a device, its kernels of echoes, and those of pictures."""
+    return (arrays(device), gpu_scatter, gpu_bmode) if device == "gpu" else (np, scatter, bmode)
 
 
 def conversion_table(beam: Beam, geometry: ProbeGeometry):
@@ -231,7 +232,7 @@ def conversion_table(beam: Beam, geometry: ProbeGeometry):
 def to_bmode(baseband: Complex, beam: Beam, geometry: ProbeGeometry, *, gain_db: float = 0.0,
              table=None) -> NDArray[np.uint8]:
     """Log compression (eq. 8) and scan conversion of a baseband [n_r, n_lines] to uint8 `geometry.shape`."""
-    return _bmode(baseband, beam, geometry, gain_db, table or conversion_table(beam, geometry), np, scatter)
+    return _bmode(baseband, beam, geometry, gain_db, table or conversion_table(beam, geometry), np, bmode)
 
 
 def _bmode(baseband, beam: Beam, geometry: ProbeGeometry, gain_db: float, table, xp, kernels):
