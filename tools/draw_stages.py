@@ -21,8 +21,8 @@ from speckle_rec.trajectory.estimate import STEPS  # noqa: E402
 OUT = ROOT / "docs" / "img" / "stages.png"
 # Package, the function that enters it, and the product that it gives.
 WAY = (("scan", "Scan.open", None), ("frames", "view.look", stages.View),
-       ("pairs", "measure.measure", stages.Measurements), ("speckle", "model.model", stages.SpeckleModel), ("trajectory", "estimate.estimate", stages.Trajectory),
-       ("trajectory", "conclude.conclude", None))
+       ("pairs", "measure.measure", stages.Measurements), ("speckle", "model.model", stages.SpeckleModel),
+       ("trajectory", "estimate.estimate", stages.Trajectory), ("trajectory", "conclude.conclude", None))
 GIVES = {0: "Scan", 5: "Reconstruction"}
 
 
