@@ -16,7 +16,7 @@ from small_scans import random_poses, speckle
 from speckle_rec import geometry
 from speckle_rec.io import calib, tusrec
 from speckle_rec.result import Reconstruction
-from speckle_rec.storage import folder as results
+from speckle_rec.storage import outputs as output_files
 
 hypothesis.settings.register_profile("untimed", deadline=None,      # a busy machine is no failure
                                      suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -41,8 +41,8 @@ def fake_pipeline(monkeypatch, request):
     Figures, which take a second a result, are left out unless the test is marked `figures`.
     """
     if request.node.get_closest_marker("figures") is None:
-        monkeypatch.setattr(results, "_write_plots", lambda *args: None)
-        monkeypatch.setattr(results, "write_report", lambda *args: None)
+        monkeypatch.setattr(output_files, "_write_plots", lambda *args: None)
+        monkeypatch.setattr(output_files, "write_report", lambda *args: None)
 
     def reconstruct(scan, *, calibration=None, config=None, device="auto", progress=None):
         offset = np.zeros((scan.n_frames, 3))

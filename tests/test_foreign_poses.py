@@ -16,6 +16,7 @@ from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
 from speckle_rec.storage import folder as results
 from speckle_rec.storage import given
+from speckle_rec.storage import outputs as output_files
 
 N = 40
 RATE = 20.0
@@ -158,12 +159,12 @@ def test_poses_of_a_world(tmp_path):
 def result(folder, scan, T):
     n = len(T)
     found = Reconstruction(T, geometry.steps(T), np.zeros((n, 6, 6)), np.ones(n, np.float32))
-    results.write(folder, scan, found, config={}, outputs=results.Outputs(volume=False, report=False))
+    results.write(folder, scan, found, config={}, outputs=output_files.Outputs(volume=False, report=False))
     return folder
 
 
 def test_a_result_belongs_to_its_scan(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "_write_plots", lambda *args: None)
+    monkeypatch.setattr(output_files, "_write_plots", lambda *args: None)
     scan = scan_of()
     folder = result(tmp_path / "result", scan, sweep())
     for source in (folder, folder / "poses.h5", folder / "poses_tum.txt", folder / "poses_kitti.txt"):

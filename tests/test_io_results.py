@@ -17,8 +17,9 @@ from speckle_rec.io import ply, staging, trajectory
 from speckle_rec.result import Reconstruction
 from speckle_rec.scan import Scan
 from speckle_rec.storage import folder as results
+from speckle_rec.storage import outputs as output_files
 
-SMALL = results.Outputs(ddf=False, volume=False, sequence=True, report=False)
+SMALL = output_files.Outputs(ddf=False, volume=False, sequence=True, report=False)
 
 
 def reconstruction(n: int) -> Reconstruction:
@@ -130,7 +131,7 @@ def test_simpleitk_places_the_pixels_of_a_written_sequence(tmp_path):
     T_tool_image = random_poses(1, seed=9, size=1.0)[0]
     scan = Scan.from_arrays(speckle(5), scale=np.diag([0.2, 0.3, 1, 1]), T_tool_image=T_tool_image)
     T = geometry.chain(random_poses(5, size=0.7))
-    results.write_sequence(tmp_path / "scan.igs.mha", scan, T)
+    output_files.write_sequence(tmp_path / "scan.igs.mha", scan, T)
     image = SimpleITK.ReadImage(str(tmp_path / "scan.igs.mha"))
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), speckle(5))
 
@@ -177,7 +178,7 @@ def test_evidence_is_kept_beside_the_poses(tmp_path):
 def test_long_writing_counts_up_to_all_of_it(tmp_path):
     seen: dict[str, list[tuple[int, int]]] = {}
     results.write(tmp_path / "r", Scan.from_arrays(speckle(5), pixel_mm=0.2), reconstruction(5), config={},
-                  outputs=results.Outputs(ddf=True, volume=True, sequence=True, report=False),
+                  outputs=output_files.Outputs(ddf=True, volume=True, sequence=True, report=False),
                   progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))
     assert set(seen) == {"writing ddf", "writing sequence", "writing volume"}
     assert (8, 8) in seen["writing ddf"] and (5, 5) in seen["writing sequence"] and (5, 5) in seen["writing volume"]

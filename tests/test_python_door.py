@@ -174,9 +174,9 @@ def test_right_values_are_taken():
                                dtype=int))
     assert made.frame_rate_hz == 1 and made.timestamps_s.dtype == np.float64 and made.landmarks.dtype == np.int64
     assert made.tracked_ok.tolist() == [True] * 3 + [False]
-    assert sr.Scan.from_arrays(FRAMES).frame_rate_hz == 20
-    assert sr.Scan.from_arrays(FRAMES, frame_rate_hz=Fraction(61, 2)).frame_rate_hz == 30.5
-    assert sr.Scan.from_arrays(FRAMES[:1], timestamps_s=[7]).frame_rate_hz == 20
+    assert sr.Scan.from_arrays(FRAMES, pixel_mm=0.2).frame_rate_hz == 20
+    assert sr.Scan.from_arrays(FRAMES, pixel_mm=0.2, frame_rate_hz=Fraction(61, 2)).frame_rate_hz == 30.5
+    assert sr.Scan.from_arrays(FRAMES[:1], pixel_mm=0.2, timestamps_s=[7]).frame_rate_hz == 20
 
 
 @pytest.mark.parametrize("value", [None, 3, b"scan.h5", ["scan.h5"], FRAMES, "a\0b", Tensor(), "", ".", "none.h5"])

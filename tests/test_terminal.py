@@ -14,14 +14,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rich.console
-from small_scans import dataset, random_poses, speckle
+from small_scans import dataset, random_poses, speckle, write_scan
 
 import speckle_rec
 from speckle_rec.cli import VERBS, benchmark, cost, evaluate, load, main, progress, tables
 from speckle_rec.evaluation.engines import ENGINES
 from speckle_rec.evaluation.outcome import Evaluation, Row
-from speckle_rec.io import tusrec
 from speckle_rec.storage import folder as results
+from speckle_rec.storage import outputs as output_files
 from speckle_rec.synth import beam, scan
 from speckle_rec.synth import dataset as synth
 
@@ -224,7 +224,7 @@ def test_a_line_a_stage_with_its_time(capsys):
 
 
 def test_verbose_reconstruct_without_a_terminal(tmp_path, monkeypatch, capsys, fake_pipeline):
-    tusrec.write_scan(tmp_path / "a[b].h5", speckle(3), random_poses(3))
+    write_scan(tmp_path / "a[b].h5", speckle(3), random_poses(3))
     monkeypatch.chdir(tmp_path)
     assert main(["reconstruct", "a[b].h5", "-o", "out [1]", "-v"]) == 0
     out, err = capsys.readouterr()
@@ -258,7 +258,7 @@ def test_the_time_left_follows_what_the_stages_took():
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_bars_fit_the_terminal(monkeypatch, width):
     drawn = screen(monkeypatch, width)
-    usual_s = cost.usual_s(scan_of(1600), results.Outputs(sequence=True))
+    usual_s = cost.usual_s(scan_of(1600), output_files.Outputs(sequence=True))
     with progress.progress_bar(True, usual_s=usual_s) as report:
         for stage in usual_s:
             report(stage, 0, 1)
@@ -276,7 +276,7 @@ def scan_of(n_frames, tracked=None, shape=(480, 640)):
 
 def test_the_prediction_grows_with_what_there_is_to_do():
     def all_s(what, machine=None, **wanted):
-        return sum(cost.usual_s(what, results.Outputs(**wanted), machine).values())
+        return sum(cost.usual_s(what, output_files.Outputs(**wanted), machine).values())
 
     few, many = all_s(scan_of(100)), all_s(scan_of(1600))
     assert 4 < few < 30 and 80 < many < 200     # docs/BENCHMARKS.md: 72 to 99 s for the poses of 1600 frames
@@ -288,7 +288,7 @@ def test_the_prediction_grows_with_what_there_is_to_do():
 
 def test_check_looks_whether_kernels_are_compiled(tmp_path, capsys):
     """A new cache, in a process of its own: the kernels of this one have been found already."""
-    tusrec.write_scan(tmp_path / "a.h5", speckle(3))
+    write_scan(tmp_path / "a.h5", speckle(3))
     cold = run("cli.py", "check", str(tmp_path / "a.h5"),
                env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200"}).stdout
     assert re.search(r"estimate .*\(\d+ \w+ of it compiles kernels, once\)", cold)

@@ -18,6 +18,7 @@ from speckle_rec.scan import Scan
 from speckle_rec.speckle.calibration import PHYSICAL, Calibration, Uncalibrated
 from speckle_rec.speckle.curves import GUESSED, Curves
 from speckle_rec.storage import folder
+from speckle_rec.storage import outputs as output_files
 from speckle_rec.trajectory.crossing_planes import SCALE_SD, Calibrated
 from speckle_rec.trajectory.factors import Crossings
 from speckle_rec.verdict import ALIKE, MEASURABLE, verdict
@@ -91,14 +92,14 @@ def test_crossing_planes_tell_the_scale_only_where_they_agree(similarity, told):
 
 def test_the_summary_holds_the_verdict_and_folders_without_one_can_be_read(guessed, tmp_path):
     scan = some_scan()
-    summary = folder.write(tmp_path / "out", scan, guessed, config={}, outputs=folder.Outputs(volume=False))
+    summary = folder.write(tmp_path / "out", scan, guessed, config={}, outputs=output_files.Outputs(volume=False))
     assert summary["verdict"] == guessed.verdict and set(summary["verdict"]) == KEYS
     path = tmp_path / "out" / "summary.json"
     old = json.loads(path.read_text())
     del old["verdict"]
     path.write_text(json.dumps(old))
     assert "verdict" not in folder.read(tmp_path / "out").summary
-    folder.write_report(tmp_path / "out")
+    output_files.write_report(tmp_path / "out")
 
 
 def test_results_without_evidence_have_a_verdict():

@@ -25,7 +25,7 @@ def demo(
     """
     from ..io import tusrec
     from ..scan import Scan
-    from ..storage import folder as results
+    from ..storage import outputs as output_files
     from ..synth.dataset import simulate_dataset
     from ..synth.scan import ScanSettings
     from .running import run_scan
@@ -39,7 +39,7 @@ def demo(
             raise SpeckleRecError(f"{root}: the scan could not be synthesised: {'; '.join(made.failed.values())}")
         scan = Scan.open(tusrec.entries(root / "data")[0].path)
         folder = root / scan.name
-        summary = run_scan(scan, folder, config_file.load(jobs=jobs), outputs=results.Outputs(), overwrite=True,
+        summary = run_scan(scan, folder, config_file.load(jobs=jobs), outputs=output_files.Outputs(), overwrite=True,
                            progress=report)
     tables.show(summary, folder)
     assert scan.path is not None

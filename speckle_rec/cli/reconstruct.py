@@ -50,7 +50,7 @@ def reconstruct(
     """
     from ..io import naming
     from ..scan import Scan
-    from ..storage import folder as results
+    from ..storage import outputs as output_files
     from .running import resume, run_scan
     settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None)
     common.check_device(settings.device)
@@ -61,7 +61,7 @@ def reconstruct(
         common.complain(note)
     names = naming.distinct(paths)
     single = len(scans) == len(paths) == 1 and not Path(scans[0]).is_dir()
-    outputs = results.Outputs(ddf=ddf, volume=volume, sequence=sequence)
+    outputs = output_files.Outputs(ddf=ddf, volume=volume, sequence=sequence)
     done: list[Path] = []
     failed: list[str] = []
     for path in paths:

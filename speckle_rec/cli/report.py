@@ -16,8 +16,9 @@ def report(result: Annotated[Path, typer.Argument(metavar="RESULT", help="A resu
     speckle-rec report results/scan
     """
     from ..storage import folder
+    from ..storage import outputs as output_files
     folder.read(result)
-    folder.write_report(result)
+    output_files.write_report(result)
     if not quiet:
         print((result / "report.html").absolute())
     return 0

@@ -11,18 +11,18 @@ from .. import config as config_file
 from .. import geometry
 from ..compute.device import choose
 from ..errors import InputError
-from ..pipeline import reconstruct as estimate
 from ..result import Reconstruction
 from ..scan import Scan
 from ..scoring import score
 from ..speckle.calibration import Calibration
 from ..storage import adding, made_of
 from ..storage import folder as results
+from ..storage import outputs as output_files
 from .progress import Report
 
 
 def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
-             outputs: results.Outputs | None = None, overwrite: bool = False,
+             outputs: output_files.Outputs | None = None, overwrite: bool = False,
              progress: Report | None = None) -> dict[str, Any]:
     """Reconstruct a scan, score it where it is tracked, write its folder, and return the summary.
 
@@ -31,6 +31,7 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
     InputError
         If the scan, the calibration or the folder will not do.
     """
+    from ..pipeline import reconstruct as estimate
     curves, calibration_hash = load_calibration(calibration)
     made = _made_of(scan, calibration, calibration_hash, settings, progress)
     result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
@@ -39,13 +40,13 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
     calibration_hash = str(result.numbers.pop("calibration_hash", calibration_hash))
     resolved = {**settings.resolved(), "scan": scan.path, "image_calibration": scan.calibration_source,
                 "calibration": calibration or "built-in", "calibration_hash": calibration_hash,
-                "outputs": dataclasses.asdict(outputs or results.Outputs())}
+                "outputs": dataclasses.asdict(outputs or output_files.Outputs())}
     return results.write(folder, scan, result, config=resolved, score=score_of(scan, result), made_of=made,
                          calibration_hash=calibration_hash, outputs=outputs, overwrite=overwrite, progress=progress)
 
 
 def resume(scan: Scan, folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
-           outputs: results.Outputs | None = None, overwrite: bool = False,
+           outputs: output_files.Outputs | None = None, overwrite: bool = False,
            progress: Report | None = None) -> dict[str, Any]:
     """The summary of a finished result of the same scan and settings, after the outputs it lacks are made.
 
@@ -56,7 +57,7 @@ def resume(scan: Scan, folder: Path, settings: config_file.Config, *, calibratio
     """
     _, calibration_hash = load_calibration(calibration)
     stored = made_of.taken_over(folder, _made_of(scan, calibration, calibration_hash, settings, progress))
-    lacks = adding.missing(stored, scan, outputs or results.Outputs())
+    lacks = adding.missing(stored, scan, outputs or output_files.Outputs())
     if lacks == adding.NOTHING:
         return stored.summary
     return adding.add(stored, scan, lacks, device=choose(settings.device)[0], progress=progress)

@@ -27,6 +27,7 @@ from ..scan import Scan
 from ..scoring import drift, score
 from ..storage import folder as results
 from ..storage import made_of
+from ..storage import outputs as output_files
 from .challenge import Submission
 from .engines import Setup, engine
 from .outcome import COLUMNS, IDENTITY, Evaluation, Row, _mean
@@ -172,14 +173,14 @@ def _by_engine(task: Task, scan: Scan, truth: tuple[Array, Array], made: made_of
     four = (result.T_first_frame, result.T_prev_frame, *truth)
     decided = score.evaluate(*four, scan.scale, scan.shape, scan.landmarks)
     better, mirrored = score.with_mirror_given(*four, scan.scale, scan.shape, scan.landmarks)
-    field_mm = drift.fill(results.probe_geometry(scan, result).mask(), scan.scale)
+    field_mm = drift.fill(output_files.probe_geometry(scan, result).mask(), scan.scale)
     drifted = drift.measure(result.T_first_frame, truth[0], scan.scale, scan.shape, field_mm)
     row = _row(task.name, scan.n_frames, decided.as_dict(), better.as_dict(), mirrored, seconds, vars(drifted))
     results.write(task.folder, scan, result, calibration_hash=task.calibration_hash, made_of=made, overwrite=True,
                   config={**task.config.resolved(), "scan": scan.path, "engine": task.engine,
                           "calibration_hash": task.calibration_hash},
                   score={**row.score, "mirror_given": row.mirror_given, "drift": row.drift},
-                  outputs=results.Outputs(volume=False, report=False))
+                  outputs=output_files.Outputs(volume=False, report=False))
     return row
 
 

@@ -1,20 +1,22 @@
 """What Python callers hand over: wrong values are told in one line, as on the command line."""
 
+import math
 import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NOT_AN_ARRAY = (TypeError, ValueError, RuntimeError, OverflowError)     # what numpy and tensors raise
 
 
-def numbers(value: Any, what: str, shape: Sequence[int | str], *, finite: bool = True) -> NDArray[np.float64]:
+def numbers(value: Any, what: str, shape: Sequence[int | str], *, finite: bool = True) -> "NDArray[np.float64]":
     """`value` as a float64 array.
 
     Parameters
@@ -27,6 +29,7 @@ def numbers(value: Any, what: str, shape: Sequence[int | str], *, finite: bool =
     InputError
         If it holds no real numbers, has another shape, or is not finite.
     """
+    import numpy as np  # which the configuration, read for --help, does without
     expected = f"{what}: expected {'finite ' if finite else ''}numbers [{', '.join(map(str, shape))}]"
     try:
         array = np.asarray(value)
@@ -51,9 +54,9 @@ def number(value: Any, what: str, low: float, high: float, unit: str = "") -> fl
         If it is no real number, or outside.
     """
     try:
-        found = float(value) if isinstance(value, Real) and not isinstance(value, bool) else np.nan
+        found = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     except OverflowError:
-        found = np.nan
+        found = math.nan
     if not low <= found <= high:      # NaN is not
         raise InputError(f"{what}: expected a number of {low:g} to {high:g}{unit}, found {described(value)}")
     return found
@@ -67,7 +70,7 @@ def whole(value: Any, what: str, low: int, high: int) -> int:
     InputError
         If it is no whole number, or outside.
     """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or not low <= int(value) <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise InputError(f"{what}: expected a whole number of {low} to {high}, found {described(value)}")
     return int(value)
 
@@ -95,6 +98,7 @@ def described(value: Any) -> str:
     if isinstance(value, str | bytes | os.PathLike):
         return ascii(os.fspath(value))[:80]
     if isinstance(value, list | tuple):
+        import numpy as np
         try:
             return f"a {type(value).__name__} {list(np.shape(value))}"
         except NOT_AN_ARRAY:

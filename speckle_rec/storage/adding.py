@@ -8,6 +8,7 @@ from ..io.staging import POSES, carry, staged
 from ..result import Reconstruction
 from ..scan import Scan
 from . import folder
+from . import outputs as output_files
 from .folder import CONFIG, Progress, Stored
 from .made_of import ANEW
 from .outputs import FILES, Outputs
@@ -58,16 +59,16 @@ def add(stored: Stored, scan: Scan, outputs: Outputs, *, device: str = "cpu",
     geometry = folder.field_of_view(stored)
     config = _config(stored)
     with staged(stored.folder, overwrite=True) as out:
-        told, times = folder.write_outputs(out, scan, result, geometry, outputs,
+        told, times = output_files.write_outputs(out, scan, result, geometry, outputs,
                                             progress or (lambda stage, done, total: None))
         carry(stored.folder, out, leave=(folder.SUMMARY, CONFIG, REPORT))
         folder.write_config(out, config | {"outputs": _listed(config, outputs)})
-        summary = stored.summary | folder.plain(told, none=True)
+        summary = stored.summary | output_files.plain(told, none=True)
         summary["run_times_s"] = stored.summary["run_times_s"] | times
-        summary["made_of"] = stored.summary["made_of"] | {"outputs": folder.sizes(out)}
+        summary["made_of"] = stored.summary["made_of"] | {"outputs": output_files.sizes(out)}
         folder.write_summary(out, summary)
         if (stored.folder / REPORT).is_file():
-            folder.write_report(out)
+            output_files.write_report(out)
     return summary
 
 

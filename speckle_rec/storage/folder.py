@@ -21,7 +21,7 @@ from ..probe import field as probe
 from ..probe.field import ProbeGeometry
 from ..result import Reconstruction
 from ..scan import Scan
-from .outputs import Outputs, plain, probe_geometry, sizes, timestamps, write_outputs, write_report
+from . import outputs as output_files
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -58,7 +58,7 @@ def version() -> str:
 
 
 def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str, Any],
-          score: dict[str, Any] | None = None, calibration_hash: str = "", outputs: Outputs | None = None,
+          score: dict[str, Any] | None = None, calibration_hash: str = "", outputs: output_files.Outputs | None = None,
           made_of: dict[str, Any] | None = None, overwrite: bool = False,
           progress: Progress | None = None) -> dict[str, Any]:
     """Write the result folder of a scan and return its summary.
@@ -75,22 +75,22 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
     InputError
         If `folder` may not be written (see `staged`).
     """
-    outputs = outputs or Outputs()
+    outputs = outputs or output_files.Outputs()
     report = progress or (lambda stage, done, total: None)
     with staged(folder, overwrite) as out:
-        geometry = probe_geometry(scan, result)
+        geometry = output_files.probe_geometry(scan, result)
         write_poses(out / POSES, scan, result, calibration_hash, geometry)
-        trajectory.write_tum(out / "poses_tum.txt", result.T_first_frame, timestamps(scan))
+        trajectory.write_tum(out / "poses_tum.txt", result.T_first_frame, output_files.timestamps(scan))
         trajectory.write_kitti(out / "poses_kitti.txt", result.T_first_frame)
         write_config(out, config)
-        agreed, times = write_outputs(out, scan, result, geometry, outputs, report)
+        agreed, times = output_files.write_outputs(out, scan, result, geometry, outputs, report)
         summary = summarise(scan, result, score, result.run_times_s | times, calibration_hash)
-        summary |= plain(agreed, none=True)
+        summary |= output_files.plain(agreed, none=True)
         if made_of is not None:
-            summary["made_of"] = plain({**made_of, "outputs": sizes(out)}, none=True)
+            summary["made_of"] = output_files.plain({**made_of, "outputs": output_files.sizes(out)}, none=True)
         write_summary(out, summary)
         if outputs.report:
-            write_report(out)
+            output_files.write_report(out)
     return summary
 
 
@@ -105,7 +105,7 @@ def write_summary(out: Path, summary: dict[str, Any]) -> None:
 
 def write_config(out: Path, config: dict[str, Any]) -> None:
     """Write ``config.toml``."""
-    (out / CONFIG).write_text(tomli_w.dumps(plain(config)), encoding="utf-8")
+    (out / CONFIG).write_text(tomli_w.dumps(output_files.plain(config)), encoding="utf-8")
 
 
 
@@ -118,7 +118,7 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
         file["covariance"] = np.asarray(result.covariance, np.float64)
         file["confidence"] = np.asarray(result.confidence, np.float32)
         file["scale"] = scan.scale
-        file["timestamps_s"] = timestamps(scan)
+        file["timestamps_s"] = output_files.timestamps(scan)
         file["outline_mm"] = geometry.outline()
         field = file.create_group(FIELD)
         field.attrs.update(kind=geometry.kind, apex_mm=geometry.apex_mm, lateral=geometry.lateral,
@@ -144,7 +144,7 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
     rows, columns = scan.shape
     centre = np.append(pixel_points(scan.scale, np.array((columns + 1) / 2), np.array((rows + 1) / 2)), 1)
     steps_mm = np.linalg.norm(((result.T_prev_frame[1:] - np.eye(4)) @ centre)[:, :3], axis=-1)
-    return plain({
+    return output_files.plain({
         "scan": scan.name, "path": None if scan.path is None else str(scan.path.resolve()), "version": version(),
         "n_frames": scan.n_frames, "rows": scan.shape[0], "columns": scan.shape[1],
         "frame_rate_hz": scan.frame_rate_hz, "pixel_mm": [scan.scale[0, 0], scan.scale[1, 1]],

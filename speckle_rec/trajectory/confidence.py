@@ -108,8 +108,8 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
         warnings.append(f"{view.speckled.mean():.0%} of the field of view shows speckle that moves: nothing can be "
                         "measured (water, wires, text, shadow, a frozen picture, or a probe that rests)")
     warnings.append(mirror_note)
-    if duplicate.any():
-        warnings.append(f"{counted(int(duplicate.sum()), 'frame')} repeat{'s' * (duplicate.sum() == 1)} the one before "
+    if repeats := int(duplicate.sum()):
+        warnings.append(f"{counted(repeats, 'frame')} repeat{'s' * (repeats == 1)} the one before "
                         f"(first: {np.argmax(duplicate)}): motion there is interpolated")
     pixel_mm = float(np.sqrt(found.geometry.scale[0, 0] * found.geometry.scale[1, 1]))
     if pixel_mm > COARSE_PX_MM:

@@ -170,10 +170,10 @@ def _serve(figures: bool) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from speckle_rec.cli import main
-    from speckle_rec.storage import folder as results
+    from speckle_rec.storage import outputs as output_files
     if not figures:
-        results._write_plots = lambda *arguments: None  # type: ignore[assignment]
-        results.write_report = lambda *arguments: None  # type: ignore[assignment]
+        output_files._write_plots = lambda *arguments: None  # type: ignore[assignment]
+        output_files.write_report = lambda *arguments: None  # type: ignore[assignment]
     watch = _Watch()
     sys.addaudithook(watch)
     print(json.dumps({}), file=answers, flush=True)

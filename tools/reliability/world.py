@@ -135,11 +135,12 @@ def _write_result(root: Path, T: NDArray[np.float64]) -> None:
     from speckle_rec.speckle.calibration import Calibration
     from speckle_rec.storage import folder as results
     from speckle_rec.storage import made_of
+    from speckle_rec.storage import outputs as output_files
     scan = Scan.open(root / SCAN)
     result = Reconstruction(T, geometry.steps(T), np.zeros((N, 6, 6)), np.ones(N, np.float32))
     run = made_of.of_run(Calibration.shipped().hash, Config(), given=False)
     results.write(root / "result", scan, result, config={}, made_of=made_of.of_scan(scan, run),
-                  outputs=results.Outputs(volume=False, report=False))
+                  outputs=output_files.Outputs(volume=False, report=False))
     summary = root / "result" / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "path": SCAN}, indent=1))
     shutil.copy(root / "result" / "poses.h5", root / "poses.h5")
