@@ -225,15 +225,9 @@ def test_memory_is_bounded(scan):
     grid, step, skip = cells(images.geometry), np.zeros((N, 3)), np.zeros(N, bool)
     tracemalloc.start()
     try:
-<<<<<<< HEAD
         pairs = backends.OnGpu(images, np)
-        backends.correlation.correlate(pairs.frames, grid, step, skip, lags=(1, 2, 32))     # 64 pairs at once
+        backends.batched_correlation.correlate(pairs.frames, grid, step, skip, lags=(1, 2, 32))     # 64 pairs at once
         backends.revisits.find_loops(pairs.frames, grid, step, skip, stride=1, gap=12)
-=======
-        pairs = measuring.OnGpu(images, np)
-        measuring.batched_correlation.correlate(pairs.frames, grid, step, skip, lags=(1, 2, 32))     # 64 pairs at once
-        measuring.revisits.find_loops(pairs.frames, grid, step, skip, stride=1, gap=12)
->>>>>>> ff39590 (Tests of the batched twin by its name)
         pixels = images.geometry.shape[0] * images.geometry.shape[1]
         assert tracemalloc.get_traced_memory()[1] < (N + 1200) * pixels
     finally:
@@ -245,11 +239,7 @@ def test_smaller_batches_give_the_same(scan):
     few = DeviceFrames(images, np)
     grid = cells(images.geometry)
     step, skip = np.zeros((N, 3)), np.zeros(N, bool)
-<<<<<<< HEAD
-    one, other = (backends.correlation.correlate(few, grid, step, skip, lags=(2,), batches=Batches(np, size))
-=======
-    one, other = (measuring.batched_correlation.correlate(few, grid, step, skip, lags=(2,), batches=Batches(np, size))
->>>>>>> ff39590 (Tests of the batched twin by its name)
+    one, other = (backends.batched_correlation.correlate(few, grid, step, skip, lags=(2,), batches=Batches(np, size))
                   for size in (64, 3))
     np.testing.assert_array_equal(one.rho, other.rho)
 
