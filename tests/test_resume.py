@@ -33,6 +33,7 @@ def estimates(tmp_path, monkeypatch, fake_pipeline):
     """The shapes of the scans that were estimated, in a clean current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    built_in_calibration(tmp_path)
     done = []
 
     def counted(scan, **options):
@@ -43,6 +44,11 @@ def estimates(tmp_path, monkeypatch, fake_pipeline):
     return done
 
 
+def built_in_calibration(folder):
+    known = calib.built_in()
+    calib.write_challenge(folder / "calib_matrix.csv", known.scale, known.T_tool_image)
+
+
 def write(path, seed=0, n=4, poses=False):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +56,7 @@ def write(path, seed=0, n=4, poses=False):
         plus.write(path, iter([(0, speckle(n, seed))]), (n, 48, 64), np.tile(np.eye(4), (n, 1, 1)),
                    image_to_probe=np.diag([0.2, 0.2, 0.2, 1]))
     else:
+        built_in_calibration(path.parent)
         tusrec.write_scan(path, speckle(n, seed), random_poses(n, seed) if poses else None)
     return path
 
