@@ -92,7 +92,7 @@ def _drawn(change: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -
 
 
 def _standing(spread: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -> Mask:
-    """Pixels that stand out of the `field` about them by far more than they flicker, as what a codec has blurred does."""
+    """Pixels that stand out of the `field` about them by far more than they flicker, as what a codec blurred does."""
     stands = shown & (np.abs(mean - LocalMean(field, AROUND_PX)(mean)) >= np.maximum(STANDS_OUT, FLICKERS * spread))
     calm, calmer = (stands & (spread <= share * np.median(spread[tissue])) for share in CALM)
     return np.asarray(ndimage.binary_propagation(calmer, np.ones((3, 3)), calm))       # letters are so in parts
