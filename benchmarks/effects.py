@@ -60,12 +60,14 @@ def main() -> None:
     options.add_argument("scan", type=Path)
     options.add_argument("--only", nargs="*", default=list(EFFECTS), choices=list(EFFECTS))
     options.add_argument("--jobs", type=int, default=0)
+    options.add_argument("--undo-persistence", action="store_true", help="take out what is found of it")
     o = options.parse_args()
     scan = Scan.open(o.scan)
     print("| effect | final | global | local | GPE mm | persistence found |\n|---|---:|---:|---:|---:|---:|")
     for name in o.only:
         frames, T = EFFECTS[name](scan.frames(), scan.T_first_frame_tracked, np.random.default_rng(0))
-        found = reconstruct(Scan.from_arrays(frames, scale=scan.scale), config=Config(jobs=o.jobs))
+        found = reconstruct(Scan.from_arrays(frames, scale=scan.scale),
+                            config=Config(jobs=o.jobs, undo_persistence=o.undo_persistence))
         s, _ = score.with_mirror_given(found.T_first_frame, found.T_prev_frame, T, geometry.steps(T), scan.scale,
                                        scan.shape)
         print(f"| {name} | {s.final:.3f} | {s.global_:.3f} | {s.local:.3f} | {s.GPE:.2f} | "

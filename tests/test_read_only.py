@@ -69,7 +69,8 @@ WORK = """
 import sys
 import numpy as np
 from pathlib import Path
-from speckle_rec import geometry, workers
+from speckle_rec import geometry
+from speckle_rec.compute import workers
 from speckle_rec.io import staging
 from speckle_rec.report import plots
 

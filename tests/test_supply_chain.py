@@ -19,8 +19,8 @@ PERMITTED = {
     ("kernels/launch.py", "exec"): "frames around kernel bodies, made of names in the source alone",
     ("cli/interrupt.py", "socket"): "a pair within the process, by which a signal wakes a thread",
     ("io/staging.py", "socket"): "the name of this machine, in the names of unfinished files",
-    ("challenge.py", "subprocess"): "someone's submission, in an interpreter of its own, at the user's word",
-    ("workers.py", "distributed"): "a cluster, at the user's word (--scheduler)",
+    ("evaluation/challenge.py", "subprocess"): "someone's submission, in an interpreter of its own, at the user's word",
+    ("compute/workers.py", "distributed"): "a cluster, at the user's word (--scheduler)",
 }
 
 

@@ -49,7 +49,7 @@ def test_what_is_said_of_each_kind(n, level, similarity, shape, why):
 
 
 def some_scan(n=12):
-    return Scan.from_arrays(small_scans.speckle(n))
+    return Scan.from_arrays(small_scans.speckle(n), pixel_mm=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ ABOUT = {
             "frame; its outline, and the nearest picture there is, are shown.",
     "curves": "Correlation of the clearest cells by out-of-plane motion: what turned speckle into distances here, "
               "at every depth alike. Dots: the scan's own cells at the motion that was estimated.",
+    "probe": "Red, if there is any: pixels that never change over the scan, which take no part.",
     "slices": "Cut through the middle of the volume.",
     "against": "The frames compounded twice on one grid, with the estimated and with the tracked poses. NCC: grey "
                "values where both have seen something. Overlap: Dice coefficient of what was seen.",
@@ -102,7 +103,7 @@ def write(path: str | Path, folder: str | Path, *, T_first_frame_tracked: Array 
     body = [_lead(summary, r), _warnings(summary.get("warnings", [])), _viewer(made, sheet), *_volume(r),
             *_image(r.folder / "trajectory.png", "Motion over time", ABOUT["motion"]), *_tracker(r),
             *_curves(r), *_image(r.folder / "montage.png", "Frames over the scan"),
-            *_image(r.folder / "probe.png", "Probe geometry over a frame", small=True),
+            *_image(r.folder / "probe.png", "Probe geometry over a frame", ABOUT["probe"], small=True),
             _numbers("All figures", _rows(_without(summary, "warnings", "score", "run_times_s", "volume"))),
             *_times(summary.get("run_times_s") or {}), *_config(r.folder), _citation(summary)]
     template = resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
@@ -118,7 +119,8 @@ def _lead(summary: dict[str, Any], r: _Result) -> str:
     agreed = (summary.get("volume") or {}).get("against_tracked") or {}
     path, deviation = numbers.get("elevational_path_mm"), numbers.get("elevational_path_sd_mm")
     told = path if path is None or deviation is None else f"{path:.1f} ± {deviation:.1f}"
-    cards = [("frames", summary.get("n_frames")), ("path, mm", summary.get("path_length_mm")),
+    cards = [("shape", (summary.get("verdict") or {}).get("shape")),
+             ("frames", summary.get("n_frames")), ("path, mm", summary.get("path_length_mm")),
              ("of which out of plane, mm", told),
              ("mean confidence", summary.get("confidence_mean")), ("places seen again", numbers.get("revisits")),
              ("reversals", len(r.evidence["reversals"]) if "reversals" in r.evidence else None),
