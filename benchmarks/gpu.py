@@ -162,7 +162,7 @@ def table(rows: list[Row], copy: float, write: float, gemm: float, wait: Callabl
     return lines
 
 
-def stages(pairs: backends.Measuring, images: WorkingImages, wait: Callable[[], None]) -> dict[str, float]:
+def stages(pairs: backends.Backend, images: WorkingImages, wait: Callable[[], None]) -> dict[str, float]:
     """Seconds of the three measurements of a scan."""
     times: dict[str, float] = {}
 

@@ -11,7 +11,7 @@ from speckle_rec import pipeline, volume
 from speckle_rec.compute import device
 from speckle_rec.config import Config
 from speckle_rec.frames.working_images import WorkingImages
-from speckle_rec.pairs import backends
+from speckle_rec.pairs import backends, measure
 from speckle_rec.pairs.batched import matching
 from speckle_rec.pairs.batched.frames import Batches, DeviceFrames
 from speckle_rec.pairs.block_matching import rigid_fit
@@ -61,12 +61,12 @@ def measured(scan, xp):
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "measuring", keep)
+        patch.setattr(measure, "backend_of", keep)
         result = pipeline.reconstruct(scan, calibration=scenes.matched_curves(), config=Config(jobs=1))
     grid, step, skip = kept["correlate of"]
     pairs = kept["pairs"]
     if xp is None:
-        loops = backends.revisit.find_loops(pairs.images, grid, step, skip, stride=2, gap=GAP, jobs=1)
+        loops = backends.loop_closures.find_loops(pairs.images, grid, step, skip, stride=2, gap=GAP, jobs=1)
     else:
         loops = backends.revisits.find_loops(pairs.frames, grid, step, skip, stride=2, gap=GAP)
     return *kept["planar_motion"], kept["correlate"], loops, result
@@ -250,7 +250,7 @@ def test_a_gpu_is_taken_where_it_works(monkeypatch, scan):
     for reason, wanted, name in ((None, "auto", "gpu"), (None, "gpu", "gpu"), (None, "cpu", "cpu"),
                                  ("no driver", "auto", "cpu"), ("no driver", "cpu", "cpu")):
         monkeypatch.setattr(device, "why_not", lambda reason=reason: reason)
-        assert backends.measuring(images, wanted).name == name
+        assert backends.backend_of(images, wanted).name == name
 
 
 # -- the simulator

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Progress = Callable[[int, int], None] | None
 
 
-class Measuring(Protocol):
+class Backend(Protocol):
     """What `pipeline.reconstruct` asks of a device; `warnings` says what it is not told otherwise."""
 
     name: str
@@ -76,7 +76,7 @@ class OnGpu:
         return revisits.find_loops(self.frames, cells, planar_step, skip, batches=self.batches, progress=progress)
 
 
-def measuring(images: WorkingImages, wanted: str, jobs: int = 0) -> Measuring:
+def backend_of(images: WorkingImages, wanted: str, jobs: int = 0) -> Backend:
     """Where to measure a scan, for the whole of it: "cpu", "gpu", or "auto" for a GPU that works.
 
     Raises

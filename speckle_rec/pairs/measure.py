@@ -6,7 +6,7 @@ from ..compute.clock import Clock
 from ..config import Config
 from ..products.stages import Measurements, View
 from . import frame_averaging
-from .backends import measuring
+from .backends import backend_of
 from .loop_closures import NO_LOOPS
 from .planar_chain import planar_chain
 
@@ -19,12 +19,12 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
     InputError
         If `device` is "gpu" and none works.
     """
-    pairs = measuring(view.images, device, config.jobs)
+    pairs = backend_of(view.images, device, config.jobs)
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
         seen = frame_averaging.seen(planar, view.images.geometry)                                               # (2.7)
         if blended := frame_averaging.share(view.images, planar, config.jobs) if config.undo_persistence else 0.0:
-            pairs = measuring(frame_averaging.undone(view.images, blended), device, config.jobs)
+            pairs = backend_of(frame_averaging.undone(view.images, blended), device, config.jobs)
             planar, duplicate = pairs.planar_motion(progress=report)
         step, covariance = planar_chain(planar, view.scan.n_frames)
     with clock.stage("speckle correlation") as report:
