@@ -57,10 +57,6 @@ class Task:
     pixel_mm: tuple[float, float] | None = None
 
 
-
-
-
-
 def evaluate_dataset(root: Path, out: Path, *, engine: str | Submission = "speckle", calibration: Any = None,
                      calibration_hash: str = "built-in", config: Config | None = None, scans: str = "*",
                      jobs: int = 1, scheduler: str | None = None, overwrite: bool = False,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import InputError
+from ..io.source import sampled_pairs
 from ..probe.field import Found, ProbeGeometry, cells
 from ..scan import Scan
 from .features import LocalMean
@@ -44,9 +45,7 @@ LEAST_CELLS = 0.1       # of the field of view that must be left
 
 def samples(scan: Scan, n: int = SAMPLES) -> tuple[Frames, Frames]:
     """Up to `n` frames spread over a scan, and the frame after each: uint8 [n, rows, columns] twice."""
-    first = np.unique(np.linspace(0, max(scan.n_frames - 2, 0), n).round().astype(int))
-    both = [scan.frames(k, k + 2) for k in first]
-    return np.stack([pair[0] for pair in both]), np.stack([pair[-1] for pair in both])
+    return sampled_pairs(scan.source, n)
 
 
 def taken_out(scan: Scan, found: Found) -> tuple[Found, float, tuple[Frames, Frames]]:

@@ -31,11 +31,11 @@ def speckled(frames: Frame, following: Frame, images: WorkingImages, cells: Cell
     frames, following : uint8 [n, rows, columns] over a scan as shown, see `static.samples`.   cells : of `images`.
     """
     frames, following = frames[::EVERY], following[::EVERY]
-    inside = cells.labels >= 0
-    at, n_px = cells.labels[inside], np.maximum(np.bincount(cells.labels[inside], minlength=len(cells)), 1)
+    inside, n = cells.labels >= 0, len(cells)
+    at, n_px = cells.labels[inside], np.maximum(np.bincount(cells.labels[inside], minlength=n), 1)
 
     def mean(pixels: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.bincount(at, pixels, len(cells)) / n_px
+        return np.bincount(at, pixels, n) / n_px
 
     features = GreyFeatures(images.geometry.mask())
     shown = np.stack([shrink(frame, images.factor)[inside] for frame in frames])

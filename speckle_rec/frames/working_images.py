@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io.source import sampled
 from ..probe.field import ProbeGeometry
 from ..scan import Scan
 from .features import shrink
@@ -57,8 +58,7 @@ class WorkingImages:
 
 def sample_frames(scan: Scan, n: int = 40) -> NDArray[np.uint8]:
     """Up to `n` frames [n, rows, columns] spread evenly over a scan."""
-    picks = np.unique(np.linspace(0, scan.n_frames - 1, min(n, scan.n_frames)).round().astype(int))
-    return np.concatenate([scan.frames(k, k + 1) for k in picks])
+    return sampled(scan.source, n)
 
 
 def threads(jobs: int) -> ThreadPoolExecutor:

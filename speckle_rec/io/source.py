@@ -19,7 +19,6 @@ MAX_SIDE_PX = 8192
 MAX_CHUNK_BYTES = 1 << 29
 
 
-
 class FrameSource(Protocol):
     """Frames [n, rows, columns] as uint8, read by block."""
 
@@ -136,8 +135,11 @@ def sampled(source: FrameSource, n: int = 24) -> NDArray[np.uint8]:
     return np.concatenate([source.read(int(k), int(k) + 1) for k in picks])
 
 
-
-
+def sampled_pairs(source: FrameSource, n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Up to `n` frames spread over a source, and the frame after each: [n, rows, columns] twice."""
+    first = np.unique(np.linspace(0, max(source.n_frames - 2, 0), n).round().astype(int))
+    both = [source.read(int(k), min(int(k) + 2, source.n_frames)) for k in first]
+    return np.stack([pair[0] for pair in both]), np.stack([pair[-1] for pair in both])
 
 
 def check_name(name: str, path: Path) -> str:
@@ -152,18 +154,6 @@ def check_name(name: str, path: Path) -> str:
         raise InputError(f"{path}: expected a scan with a plain name of up to 200 characters that does not "
                          f"begin with a dot, found {name[:40]!r}; rename the file")
     return name
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def check_shape(shape: tuple[int, ...] | None, what: str) -> None:

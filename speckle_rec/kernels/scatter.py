@@ -186,12 +186,6 @@ def in_view(T, x, y, z, probe, bounds, lens, margin_mm):
     return elevation <= max(reach[first], reach[last]) + margin_mm
 
 
-
-
-
-
-
-
 @_shared
 def landing(r, u, z, steps, curvature, reach):
     """Where an echo falls: (whether, row and column of the grid, row and column of the lens, path in mm)."""
@@ -212,10 +206,6 @@ def profile(lens, row, fz):
     fz -= np.float32(j)
     return (lens[row, 2 * j] + fz * (lens[row, 2 * j + 2] - lens[row, 2 * j]),
             lens[row, 2 * j + 1] + fz * (lens[row, 2 * j + 3] - lens[row, 2 * j + 1]))
-
-
-
-
 
 
 @_jit
@@ -277,18 +267,6 @@ def deposit(scatterers, T_image_world, probe, axes, lens, lattice, out):
                     grid[ir + below, 2 * iu + 1] += near * imag
                     grid[ir + below, 2 * iu + 2] += far * real
                     grid[ir + below, 2 * iu + 3] += far * imag
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 @_jit

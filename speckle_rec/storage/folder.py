@@ -34,8 +34,6 @@ COVARIANCE_ORDER = "tx, ty, tz, rx, ry, rz"
 COVARIANCE_ABOUT = "the centre of the probe face of frame 0"
 
 
-
-
 @dataclass(frozen=True)
 class Stored:
     """A result folder read back; fields as in `Reconstruction` and `Scan`."""
@@ -94,10 +92,6 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
     return summary
 
 
-
-
-
-
 def write_summary(out: Path, summary: dict[str, Any]) -> None:
     """Write ``summary.json``."""
     (out / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -106,8 +100,6 @@ def write_summary(out: Path, summary: dict[str, Any]) -> None:
 def write_config(out: Path, config: dict[str, Any]) -> None:
     """Write ``config.toml``."""
     (out / CONFIG).write_text(tomli_w.dumps(output_files.plain(config)), encoding="utf-8")
-
-
 
 
 def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash: str, geometry: ProbeGeometry) -> None:
@@ -155,8 +147,6 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
         "numbers": result.numbers, "score": score, "run_times_s": run_times_s,
         "warnings": list(dict.fromkeys([*scan.warnings, *result.warnings])),
     }, none=True)
-
-
 
 
 def read(folder: Path) -> Stored:
@@ -237,17 +227,5 @@ def _check_summary(summary: dict[str, Any]) -> None:
     if wrong or not all(isinstance(v, str | float | int | None) for v in flat) or not isinstance(
             score.get("steps") or {}, dict) or any(isinstance(v, str | list) for v in score.values()):
         raise ValueError(f"{', '.join(wrong) or 'a value'} of another type")
-
-
-
-
-
-
-
-
-
-
-
-
 
 
