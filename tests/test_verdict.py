@@ -82,12 +82,14 @@ def test_bare_curves_are_a_guess_too():
     assert Curves(scale_uncertainty=0.8).guessed().scale_uncertainty == 0.8
 
 
-@pytest.mark.parametrize("similarity, told", [(0.6, SCALE_SD), (0.1, GUESSED)])
-def test_crossing_planes_tell_the_scale_only_where_they_agree(similarity, told):
+@pytest.mark.parametrize("similarity", [0.6, 0.1])
+def test_crossing_planes_tell_the_scale_only_where_they_agree(similarity):
     none = np.zeros((0, 6))
     crossings = Crossings(*[none] * len(Crossings.__dataclass_fields__))
     found = Calibrated(np.eye(4)[None], crossings=crossings, similarity=(0.0, similarity))
-    assert found.scale_uncertainty(GUESSED) == told
+    told = found.scale_uncertainty(GUESSED)
+    assert SCALE_SD < told < GUESSED / 2 if similarity > 0.5 else told == GUESSED
+    assert found.scale_uncertainty(0.01) == 0.01
 
 
 def test_the_summary_holds_the_verdict_and_folders_without_one_can_be_read(guessed, tmp_path):
