@@ -41,8 +41,8 @@ PUBLISHED_IMAGE_TO_PROBE = {
 }
 
 
-# Width and height (mm) of pixels of sequences that come without: measured on the wires of PLUS's N-wire phantom, which
-# stand 20 mm apart in layers of 10 mm.
+# Width and height (mm) of pixels of water-tank sequences that come without: estimated from the wires in their images,
+# assumed to stand 20 mm apart in layers of 10 mm. Nothing published confirms it; a warning says so.
 MEASURED_PIXEL_MM = {
     "USTC_3NWires_ProbeTranslation": (0.073, 0.073),
     "USTC_FrameGrabber_ProbeRotationData": (0.132, 0.132),
@@ -134,8 +134,8 @@ def _image_to_probe(path: Path, header: Header, shape: tuple[int, int]) -> tuple
         return calib_files.from_plus(np.reshape(PUBLISHED_IMAGE_TO_PROBE[name], (4, 4)), shape,
                                      f"published with PlusLibData for {name}"), notes
     if name in MEASURED_PIXEL_MM:
-        return ImageCalibration(pixels.scale_of(MEASURED_PIXEL_MM[name]), None, "measured on the wires of the phantom",
-                                (f"{path}: the pixel size was measured on the wires in its images, to some 3%",)), notes
+        return ImageCalibration(pixels.scale_of(MEASURED_PIXEL_MM[name]), None, "estimated from the wires of the phantom",
+                                (f"{path}: nothing tells the pixel size; that of wires assumed 20 mm apart is taken: give --pixel-mm X [Y]",)), notes
     return None, notes
 
 
