@@ -134,8 +134,9 @@ def _image_to_probe(path: Path, header: Header, shape: tuple[int, int]) -> tuple
         return calib_files.from_plus(np.reshape(PUBLISHED_IMAGE_TO_PROBE[name], (4, 4)), shape,
                                      f"published with PlusLibData for {name}"), notes
     if name in MEASURED_PIXEL_MM:
-        return ImageCalibration(pixels.scale_of(MEASURED_PIXEL_MM[name]), None, "estimated from the wires of the phantom",
-                                (f"{path}: nothing tells the pixel size; that of wires assumed 20 mm apart is taken: give --pixel-mm X [Y]",)), notes
+        told = (f"{path}: nothing tells the pixel size; that of wires assumed 20 mm apart is taken: give --pixel-mm X "
+                "[Y]",)
+        return ImageCalibration(pixels.scale_of(MEASURED_PIXEL_MM[name]), None, "estimated from wires", told), notes
     return None, notes
 
 
