@@ -12,9 +12,8 @@ from .result import Reconstruction, still
 from .scan import Scan
 from .speckle.calibration import Calibration
 from .speckle.curves import Curves
-from .speckle.model import model
 from .trajectory.conclude import conclude
-from .trajectory.estimate import estimate
+from .trajectory.model_choice import estimate_with
 
 
 def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, config: Config | None = None,
@@ -46,7 +45,5 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     if not view.measurable:
         config = replace(config, fusion="smooth")
     measurements = measure(view, config, device, clock)
-    with clock.stage("speckle model"):
-        speckle, measurements = model(calibration, view, measurements, config)
-    trajectory = estimate(view, measurements, speckle, config, clock)
+    trajectory, speckle, measurements = estimate_with(calibration, view, measurements, config, clock)
     return conclude(view, measurements, speckle, trajectory, config, clock)

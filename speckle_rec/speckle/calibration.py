@@ -201,6 +201,11 @@ class Calibration:
         """What is used where none is given: the shipped one, or physical curves for a linear probe."""
         return cls.shipped() if kind == "curvilinear" else Uncalibrated.of(Curves.default(kind))
 
+    @classmethod
+    def bare(cls, kind: str) -> "Calibration":
+        """Physical curves of a usual lens and ideal speckle, without a look at what the images show of each cell."""
+        return Uncalibrated.of(Curves.usual(kind))
+
 
 class Uncalibrated(Calibration):
     """Bare curves, without a regression over what the images show of each cell."""

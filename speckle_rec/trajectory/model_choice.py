@@ -1,0 +1,68 @@
+"""Which speckle model a scan is estimated with, where no calibration of its machine is given.
+
+No default fits every tissue and beam: curves fitted to one kind of tissue read another's motion at another scale. Where
+planes cross, the scan tells: anatomy seen from both sides of the turn agrees if the trajectory is right, and its size
+gives the scale. So the bare curves of ideal speckle are tried where it does not agree with the default, and the model
+whose trajectory the anatomy bears out is taken (METHOD.md, section 9). Costs of the correlations cannot tell: they
+favour a model that explains them at a wrong scale.
+"""
+
+from dataclasses import replace
+from math import log
+
+from ..compute.clock import Clock
+from ..config import Config
+from ..products.stages import Measurements, SpeckleModel, Trajectory, View
+from ..speckle.calibration import Calibration
+from ..speckle.curves import Curves
+from ..speckle.model import model
+from ..verdict import ALIKE
+from .estimate import estimate
+
+Estimated = tuple[Trajectory, SpeckleModel, Measurements]
+
+TOLD = ("where planes cross, the scan does not bear out the default calibration: curves of ideal speckle are taken "
+        "instead, with which it agrees better")
+OFF = 1.3           # times, by which crossing planes find the curves' scale off: twice what calibrated curves claim
+
+
+def estimate_with(calibration: Calibration | Curves | None, view: View, measurements: Measurements, config: Config,
+                  clock: Clock) -> Estimated:
+    """Trajectory, speckle model, and measurements as the model takes them.
+
+    Parameters
+    ----------
+    calibration : that of the machine, or curves; None for the defaults, of which the scan chooses.
+    """
+    kind = view.found.geometry.kind
+    found = _estimated(calibration, view, measurements, config, clock)
+    other = Calibration.bare(kind)
+    if calibration is not None or agreement(found[0]) is None or bears_out(found[0]) \
+            or found[1].calibration.hash == other.hash:
+        return found
+    t, speckle, seen = _estimated(other, view, measurements, config, clock)
+    if (agreement(t) or (False, 0.0)) <= (agreement(found[0]) or (False, 0.0)):
+        return found
+    return t, speckle, replace(seen, warnings=(*seen.warnings, TOLD))
+
+
+def _estimated(calibration: Calibration | Curves | None, view: View, measurements: Measurements, config: Config,
+               clock: Clock) -> Estimated:
+    with clock.stage("speckle model"):
+        speckle, seen = model(calibration, view, measurements, config)
+    return estimate(view, seen, speckle, config, clock), speckle, seen
+
+
+def agreement(t: Trajectory) -> tuple[bool, float] | None:
+    """How well crossing planes bear a trajectory out: whether anatomy is alike, then how little the curves' scale was
+    off (log, negative). None where planes were not brought together."""
+    if t.crossed is None:
+        return None
+    alike = t.crossed.crossings is not None and t.crossed.similarity[1] >= ALIKE
+    return alike, -abs(log(t.crossed.gain)) if alike else t.crossed.similarity[1]
+
+
+def bears_out(t: Trajectory) -> bool:
+    """Whether crossing planes agree with a trajectory and with the scale of its curves."""
+    alike, off = agreement(t) or (False, 0.0)
+    return alike and off > -log(OFF)

@@ -1,0 +1,68 @@
+"""Where no calibration is given, the model whose trajectory crossing planes bear out is taken."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from speckle_rec.config import Config
+from speckle_rec.products.stages import Measurements
+from speckle_rec.speckle.calibration import Calibration
+from speckle_rec.speckle.curves import Curves
+from speckle_rec.trajectory import model_choice
+from speckle_rec.trajectory.crossing_planes import Calibrated
+
+NONE = Calibrated(np.eye(4)[None])
+
+
+def crossed(similarity, gain=1.0):
+    return Calibrated(np.eye(4)[None], crossings=object(), similarity=(0.0, similarity), gain=gain)
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """The model that is taken, and how many were tried, of a scan whose crossing planes show so much by each."""
+    def run(default, bare, calibration=None, kind="curvilinear"):
+        tried = []
+
+        def estimated(given, view, measurements, config, clock):
+            name = "bare" if isinstance(given, Calibration) and given.hash == "physical" else "default"
+            tried.append(name)
+            made = given or Calibration.default(kind)
+            seen = Measurements(None, None, None, None, None, None, "cpu")
+            return (SimpleNamespace(crossed=bare if name == "bare" else default),
+                    SimpleNamespace(calibration=made, name=name), seen)
+
+        monkeypatch.setattr(model_choice, "_estimated", estimated)
+        view = SimpleNamespace(found=SimpleNamespace(geometry=SimpleNamespace(kind=kind)))
+        _, model, seen = model_choice.estimate_with(calibration, view, None, Config(), None)
+        return model.name, len(tried), bool(seen.warnings)
+    return run
+
+
+def test_what_agrees_is_not_tried_again(chosen):
+    assert chosen(crossed(0.6), crossed(0.7)) == ("default", 1, False)
+
+
+def test_where_nothing_crosses_nothing_can_be_chosen(chosen):
+    assert chosen(None, crossed(0.7)) == ("default", 1, False)
+
+
+@pytest.mark.parametrize("default, bare", [(crossed(0.02), crossed(0.6)), (NONE, crossed(0.5)),
+                                           (crossed(0.59, 1.66), crossed(0.59, 0.75)), (crossed(0.1), crossed(0.3))])
+def test_bare_curves_are_taken_where_they_agree_better(chosen, default, bare):
+    assert chosen(default, bare) == ("bare", 2, True)
+
+
+@pytest.mark.parametrize("default, bare", [(crossed(0.1), NONE), (crossed(0.6, 1.5), crossed(0.2)),
+                                           (crossed(0.6, 1.4), crossed(0.7, 1.7)), (crossed(0.3), None)])
+def test_the_default_stays_where_they_do_not(chosen, default, bare):
+    assert chosen(default, bare) == ("default", 2, False)
+
+
+def test_a_calibration_of_the_machine_is_taken_at_its_word(chosen):
+    assert chosen(crossed(0.1), crossed(0.7), calibration=Curves.usual("curvilinear"))[1] == 1
+
+
+def test_a_linear_probe_has_bare_curves_only(chosen):
+    assert chosen(crossed(0.1), crossed(0.7), kind="linear")[1] == 1
