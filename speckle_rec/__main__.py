@@ -22,7 +22,10 @@ def main() -> int:
     environment.default("OPENBLAS_NUM_THREADS", "1")
     with _ended_by_interrupt():
         from .cli import main as run
-    return run()
+    status = run()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:      # while Python shuts down
+        signal.signal(signal.SIGINT, _end)
+    return status
 
 
 @contextmanager

@@ -151,8 +151,8 @@ def test_a_scan_that_vanishes(tmp_path, capsys, monkeypatch, fake_pipeline):
 
 
 @pytest.mark.parametrize("after_s", [0, 0.3])
-def test_interrupted_while_python_imports(after_s):
-    process = start(["doctor"], preexec_fn=heard)
+def test_interrupted_while_python_imports(tmp_path, after_s):
+    process = start(["demo", "--frames", "1600", "-o", tmp_path], preexec_fn=heard)
     end = time.monotonic() + 60
     while "_multiarray_umath" not in Path(f"/proc/{process.pid}/maps").read_text():      # numpy, the first of all
         assert time.monotonic() < end and process.poll() is None
@@ -247,7 +247,7 @@ def test_a_cluster_that_has_lost_all_its_machines(tmp_path, two_machines, monkey
 
 CARELESS = """
 import os, sys, time
-from speckle_rec.workers import run_all
+from speckle_rec.compute.workers import run_all
 
 def work(path):
     with open(path, "w") as file:

@@ -220,7 +220,7 @@ def test_frames_are_read_once(scan):
 
 
 def test_memory_is_bounded(scan):
-    """What `speckle_rec.batched` states, counted in numpy: the frames, and 1200 bytes a pixel of one."""
+    """What `pairs.batched.frames` states, counted in numpy: the frames, and 1200 bytes a pixel of one."""
     images = WorkingImages.of(scan, scenes.SECTOR)
     grid, step, skip = cells(images.geometry), np.zeros((N, 3)), np.zeros(N, bool)
     tracemalloc.start()
