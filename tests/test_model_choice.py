@@ -29,7 +29,7 @@ def chosen(monkeypatch):
             name = "bare" if isinstance(given, Calibration) and given.hash == "physical" else "default"
             tried.append(name)
             made = given or Calibration.default(kind)
-            seen = Measurements(None, None, None, None, None, None, "cpu")
+            seen = Measurements(None, None, None, None, None, None, None, "cpu")
             return (SimpleNamespace(crossed=bare if name == "bare" else default),
                     SimpleNamespace(calibration=made, name=name), seen)
 
@@ -46,6 +46,7 @@ def test_what_agrees_is_not_tried_again(chosen):
 
 def test_where_nothing_crosses_nothing_can_be_chosen(chosen):
     assert chosen(None, crossed(0.7)) == ("default", 1, False)
+    assert chosen(Calibrated(np.eye(4)[None], turned=False), crossed(0.7)) == ("default", 1, False)
 
 
 @pytest.mark.parametrize("default, bare", [(crossed(0.02), crossed(0.6)), (NONE, crossed(0.5)),

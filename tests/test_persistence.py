@@ -18,6 +18,7 @@ from speckle_rec.pairs import frame_averaging
 from speckle_rec.pairs.block_matching import PlanarMotion, planar_motion
 from speckle_rec.pairs.frame_averaging import Unblended
 from speckle_rec.scan import Scan
+from speckle_rec.speckle.calibration import Calibration
 from speckle_rec.synth.image import Renderer
 from speckle_rec.synth.measure import about_face
 
@@ -111,3 +112,13 @@ def test_a_reconstruction_measures_pictures_before_blending(rocked, monkeypatch)
     assert told.numbers["persistence"] == 0.3 and any("persistence" in line for line in told.warnings)
     assert plain.numbers["persistence"] == 0 and not any("persistence" in line for line in plain.warnings)
     np.testing.assert_allclose(told.T_first_frame[:, :2, 3], plain.T_first_frame[:, :2, 3], atol=0.15)
+
+
+def test_cells_are_judged_by_pictures_before_blending(rocked, monkeypatch):
+    judge, judged = Calibration.judge, []
+    monkeypatch.setattr(frame_averaging, "share", lambda *_: 0.3)
+    monkeypatch.setattr(Calibration, "judge", lambda self, speckle, images, *rest: (
+        judged.append(images.scan.source), judge(self, speckle, images, *rest))[1])
+    for undo in (False, True):
+        pipeline.reconstruct(Scan.from_arrays(rocked[:12], scale=scenes.SCALE), config=Config(undo_persistence=undo))
+    assert [isinstance(source, Unblended) for source in judged] == [False, True]

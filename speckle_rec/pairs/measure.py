@@ -19,12 +19,14 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
     InputError
         If `device` is "gpu" and none works.
     """
-    pairs = backend_of(view.images, device, config.jobs)
+    images = view.images
+    pairs = backend_of(images, device, config.jobs)
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
-        seen = frame_averaging.seen(planar, view.images.geometry)                                               # (2.7)
-        if blended := frame_averaging.share(view.images, planar, config.jobs) if config.undo_persistence else 0.0:
-            pairs = backend_of(frame_averaging.undone(view.images, blended), device, config.jobs)
+        seen = frame_averaging.seen(planar, images.geometry)                                                # (2.7)
+        if blended := frame_averaging.share(images, planar, config.jobs) if config.undo_persistence else 0.0:
+            images = frame_averaging.undone(images, blended)
+            pairs = backend_of(images, device, config.jobs)
             planar, duplicate = pairs.planar_motion(progress=report)
         step, covariance = planar_chain(planar, view.scan.n_frames)
     with clock.stage("speckle correlation") as report:
@@ -34,5 +36,5 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(view.cells, step, duplicate, progress=report)
             loops = replace(loops, speckle=loops.speckle.without(view.lost))
-    return Measurements(planar, step, covariance, duplicate, speckle, loops, pairs.name, blended,
+    return Measurements(planar, step, covariance, duplicate, speckle, loops, images, pairs.name, blended,
                         (*pairs.warnings, *frame_averaging.warnings_of(seen, blended)))

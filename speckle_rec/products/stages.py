@@ -73,7 +73,8 @@ class Measurements:
     duplicate : bool [N], frames that show the picture before again.
     speckle : correlations of cells over neighbours in time.   loops : pairs of frames far apart in time that show
         the same place.
-    device : "cpu" or "gpu".   persistence : share of the picture before in each.   warnings : one line each.
+    images : frames as they were measured.   device : "cpu" or "gpu".
+    persistence : share of the picture before in each, that was undone.   warnings : one line each.
     """
 
     planar: "PlanarMotion"
@@ -82,6 +83,7 @@ class Measurements:
     duplicate: NDArray[np.bool_]
     speckle: "Correlations"
     loops: "Loops"
+    images: "WorkingImages"
     device: str
     persistence: float = 0.0
     warnings: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ def model(calibration: Calibration | Curves | None, view: View, measurements: Me
         calibration = Uncalibrated.of(calibration)
     calibration = calibration or Calibration.default(view.found.geometry.kind)
     curves = calibration.curves if by_hand or calibration.of_this_machine else calibration.curves.guessed()
-    strengths_of = calibration.judge(measurements.speckle, view.images, view.cells, config.jobs)
+    strengths_of = calibration.judge(measurements.speckle, measurements.images, view.cells, config.jobs)
     forms = calibration.forms(view.images.geometry, view.cells)
     loops = replace(measurements.loops, speckle=curves.resampled(measurements.loops.speckle))
     seen = replace(measurements, speckle=curves.resampled(measurements.speckle), loops=loops)

@@ -35,6 +35,7 @@ class Calibrated:
     T : [N, 4, 4].   crossings : factors of the planes that cross, None where nothing was done.
     similarity : of the anatomy seen from both sides, before and after.   gain : share of the true turn that was found.
     mirrored : frames after which the trajectory was mirrored.
+    turned : whether there was a turn, before and after which planes could cross.
     """
 
     T: Array
@@ -42,6 +43,7 @@ class Calibrated:
     similarity: tuple[float, float] = (0.0, 0.0)
     gain: float = 1.0
     mirrored: tuple[int, ...] = ()
+    turned: bool = True
 
     def scale_uncertainty(self, before: float) -> float:
         """Relative standard deviation of the scale out of the plane, of curves that had `before`.
@@ -85,7 +87,7 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     """
     apart = sides(T, anatomy.frames)
     if apart is None:
-        return Calibrated(T)
+        return Calibrated(T, turned=False)
     first = overlap(T, anatomy, apart).similarity
     X, mirrored = right_handed(T, anatomy, apart)
     X, opened = settled(X, factors, anatomy, apart)

@@ -34,16 +34,15 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     ----------
     calibration : that of the machine, or curves; None for the defaults, of which the scan chooses.
     """
-    kind = view.found.geometry.kind
     found = _estimated(calibration, view, measurements, config, clock)
-    other = Calibration.bare(kind)
-    if calibration is not None or agreement(found[0]) is None or bears_out(found[0]) \
-            or found[1].calibration.hash == other.hash:
+    t, speckle, _ = found
+    bare = Calibration.bare(view.found.geometry.kind)
+    if calibration is not None or speckle.calibration.hash == bare.hash or not planes_may_cross(t) or bears_out(t):
         return found
-    t, speckle, seen = _estimated(other, view, measurements, config, clock)
-    if (agreement(t) or (False, 0.0)) <= (agreement(found[0]) or (False, 0.0)):
+    other, model_of_it, seen = _estimated(bare, view, measurements, config, clock)
+    if agreement(other) <= agreement(t):
         return found
-    return t, speckle, replace(seen, warnings=(*seen.warnings, TOLD))
+    return other, model_of_it, replace(seen, warnings=(*seen.warnings, TOLD))
 
 
 def _estimated(calibration: Calibration | Curves | None, view: View, measurements: Measurements, config: Config,
@@ -53,16 +52,21 @@ def _estimated(calibration: Calibration | Curves | None, view: View, measurement
     return estimate(view, seen, speckle, config, clock), speckle, seen
 
 
-def agreement(t: Trajectory) -> tuple[bool, float] | None:
-    """How well crossing planes bear a trajectory out: whether anatomy is alike, then how little the curves' scale was
-    off (log, negative). None where planes were not brought together."""
+def planes_may_cross(t: Trajectory) -> bool:
+    """Whether a trajectory has a turn, and places seen again, by which the anatomy could tell."""
+    return t.crossed is not None and t.crossed.turned
+
+
+def agreement(t: Trajectory) -> tuple[bool, float]:
+    """How well crossing planes bear a trajectory out: whether the anatomy is alike; then how little the curves' scale
+    was off (log, negative), or the similarity where it is not."""
     if t.crossed is None:
-        return None
+        return False, 0.0
     alike = t.crossed.crossings is not None and t.crossed.similarity[1] >= ALIKE
     return alike, -abs(log(t.crossed.gain)) if alike else t.crossed.similarity[1]
 
 
 def bears_out(t: Trajectory) -> bool:
     """Whether crossing planes agree with a trajectory and with the scale of its curves."""
-    alike, off = agreement(t) or (False, 0.0)
+    alike, off = agreement(t)
     return alike and off > -log(OFF)
