@@ -13,6 +13,7 @@ DEVICES = ("auto", "cpu", "gpu")
 MAX_BYTES = 1 << 20
 MAX_JOBS = 4096
 FUSIONS = ("smooth", "batch", "revisits")
+TIME_FILTERS = ("auto", "none")
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ class Config:
         docs/BENCHMARKS.md says what each measures.
     mirrored : take the mirror image of what the usual directions decide, where the probe is known to have gone the
         other way: images cannot tell.
-    undo_persistence : take out of each picture what the scanner blended in of the one before, where matches tell of it
-        (docs/METHOD.md, section 2). Lines coarser than pixels look alike, and to take out what is not there does harm.
+    time_filter : "auto" reckons with the averaging of frames that the noise of a scan tells of; "none" with none.
     """
 
     device: str = "auto"
@@ -38,10 +38,10 @@ class Config:
     seed: int = 0
     fusion: str = "revisits"
     mirrored: bool = False
-    undo_persistence: bool = False
+    time_filter: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, known in (("device", DEVICES), ("fusion", FUSIONS)):
+        for name, known in (("device", DEVICES), ("fusion", FUSIONS), ("time_filter", TIME_FILTERS)):
             word = getattr(self, name)
             if not isinstance(word, str) or word not in known:
                 raise InputError(f"{name}: expected one of {', '.join(known)}, found {checks.described(word)}"

@@ -36,6 +36,7 @@ class Sample:
     xi : float64 [n, 3], true (z mm, tilt rad, yaw rad) of the pair.   signs : float64 [n, F].   rho : float64 [n].
     turn2 : float64 [n], squared turn of the beam in plane, rad^2.
     between : float64 [n], how far off rows of pixels, see `correlation.between_rows`.
+    lag : float64 [n], frames apart.   response : of the scanner's filter over time, see `Curves.response`.
     """
 
     lines: Array
@@ -44,6 +45,8 @@ class Sample:
     rho: Array
     turn2: Array
     between: Array
+    lag: Array
+    response: tuple[float, ...] = ()
 
     @property
     def weight(self) -> Array:
@@ -117,7 +120,14 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
     floor, slow, stretch = parts(coefficients, sample.signs)
     q = unit_q(curves, sample) * stretch**2
     level = floor * curves.kept(sample.between)
-    return level * ((1 - slow) * curves.kernel(q) + slow * curves.kernel(curves.kappa * q))
+    curves = replace(curves, response=sample.response)
+    (fast_k, _), (slow_k, _) = curves.seen(q, sample.lag), curves.seen(curves.kappa * q, sample.lag)
+    return level * ((1 - slow) * fast_k + slow * slow_k) + (1 - floor) * noise(sample)
+
+
+def noise(sample: Sample) -> Array:
+    """Correlation of noise [n] by the filter over time."""
+    return np.append(np.zeros(1), sample.response)[np.where(sample.lag > len(sample.response), 0, sample.lag).astype(int)]
 
 
 def variance(f: Array) -> Array:
@@ -223,21 +233,22 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
 
 
 def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:
-    curves = to_curves(v[:G], like)
+    curves = replace(to_curves(v[:G], like), response=s.response)
     l0, lw, ls = (A @ v[G:].reshape(3, -1).T).T
     floor, slow, stretch = sigmoid(l0), sigmoid(lw), np.exp(np.clip(ls, -0.7, 0.7))
     unit = unit_q(curves, s)
     q = unit * stretch**2
-    fast_k, slow_k = curves.kernel(q), curves.kernel(curves.kappa * q)
+    (fast_k, _), (slow_k, _) = curves.seen(q, s.lag), curves.seen(curves.kappa * q, s.lag)
     level = floor * curves.kept(s.between)
-    return level * ((1 - slow) * fast_k + slow * slow_k), level, floor, slow, stretch, q, fast_k, slow_k, unit
+    f = level * ((1 - slow) * fast_k + slow * slow_k) + (1 - floor) * noise(s)
+    return f, level, floor, slow, stretch, q, fast_k, slow_k, unit
 
 
 def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.bool_]) -> tuple[Array, Array]:
     f, level, floor, slow, stretch, q, fast_k, slow_k, unit = _expected(v, s, A, like)
-    curves = to_curves(v[:G], like)
-    slow_q = curves.kappa * q
-    by_log_q = level * ((1 - slow) * q * curves.slope(q) + slow * slow_q * curves.slope(slow_q))
+    curves = replace(to_curves(v[:G], like), response=s.response)
+    slow_q, floor_k = curves.kappa * q, (1 - floor) * noise(s)
+    by_log_q = level * ((1 - slow) * q * curves.seen(q, s.lag)[1] + slow * slow_q * curves.seen(slow_q, s.lag)[1])
     columns = []
     for k in range(G):
         d = np.zeros_like(f)
@@ -245,11 +256,12 @@ def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.boo
             h = 1e-3 if k == 1 else 1e-4
             trial = v[:G].copy()
             trial[k] += h
-            c = to_curves(trial, like)
+            c = replace(to_curves(trial, like), response=s.response)
             q2 = (unit_q(c, s) if GLOBALS[k] in ("waist_mm", "focus_mm", "steering") else unit) * stretch**2
             there = floor * c.kept(s.between)
-            d = (there * ((1 - slow) * c.kernel(q2) + slow * c.kernel(c.kappa * q2)) - f) / h
+            kept = (1 - slow) * c.seen(q2, s.lag)[0] + slow * c.seen(c.kappa * q2, s.lag)[0]
+            d = (there * kept + floor_k - f) / h
         columns.append(d[:, None])
-    columns += [(f * (1 - floor))[:, None] * A, (level * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,
+    columns += [((f - floor_k) * (1 - floor) - floor * floor_k)[:, None] * A, (level * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,
                 (2 * by_log_q)[:, None] * A]
     return f, np.concatenate(columns, 1)

@@ -1,12 +1,12 @@
 """Curves judged by what they are for: motion of single frame pairs, estimated and compared with the tracked one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.cells import LOSS, Pairs, cell_fit, cell_weights, of_window
+from ..kernels.cells import LOSS, Pairs, at_lag, cell_fit, cell_weights, of_window
 from ..pairs.correlation import between_rows
 from ..speckle.cell_regression import parts
 from ..speckle.curves import Curves, forms_of
@@ -36,7 +36,8 @@ def fit_pairs(start, mean, precision, pairs, cells, loss, out):
     rho, rest, weights = pairs.rho, pairs.rest, np.empty(pairs.rho.shape[1])
     for m in range(start.shape[0]):
         x = start[m].copy()
-        temper, of_pair = pairs.temper[m], of_window(cells, cells.window[pairs.j[m]])
+        temper = pairs.temper[m]
+        of_pair = at_lag(of_window(cells, cells.window[pairs.j[m]]), pairs.j[m] - pairs.i[m])
         for _ in range(HELD):
             cell_weights(x, of_pair, rho[m], rest[m], loss, weights)
             d = x - mean[m]
@@ -113,8 +114,9 @@ def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErro
     strengths = CellStrengths((1 - slow) * floor, slow * floor, window, stretch)
     pairs = Pairs(record.i[m].astype(np.int64), record.j[m].astype(np.int64), resampled(curves, record)[m],
                   rest_of(curves, record)[m], np.full(len(m), TEMPER))
+    filtered = replace(curves, response=tuple(record.response.tolist()))
     fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, pairs,
-              cell_model(forms_of(curves, record.lines), strengths, curves), LOSS, out)
+              cell_model(forms_of(curves, record.lines), strengths, filtered), LOSS, out)
     to = np.array([[1, curves.focus_mm, 0], [0, 0, 1], [0, 1, 0]])
     e, t = out @ to.T, truth @ to.T
     gain, error = np.full(3, np.nan), np.full(3, np.nan)
@@ -138,7 +140,10 @@ def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple
     U = forms_of(curves, record.lines)
     w = record.window
     q = (np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) + rest_of(curves, record)) * stretch[w] ** 2
-    f = floor[w] * ((1 - slow[w]) * curves.kernel(q) + slow[w] * curves.kernel(curves.kappa * q))
+    curves = replace(curves, response=tuple(record.response.tolist()))
+    fast_k, slow_k = (curves.seen(scaled * q, lag[:, None])[0] for scaled in (1.0, curves.kappa))
+    noise = np.append(np.zeros(1), record.response)[np.where(lag > len(record.response), 0, lag)][:, None]
+    f = floor[w] * ((1 - slow[w]) * fast_k + slow[w] * slow_k) + (1 - floor[w]) * noise
     e = np.where(floor[w] < WORST_CELL, np.nan, resampled(curves, record) - f)
     means = []
     for lo, hi in ((0.05, 0.3), (0.3, 1.0), (1.0, 3.0)):

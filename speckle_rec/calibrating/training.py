@@ -8,7 +8,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from ..io import h5write
 from ..io.hdf5 import H5_ERRORS, attributes, one_line, open_h5, read_array
 from ..io.source import check_name
 from ..io.staging import staged_file
-from ..pairs import frame_averaging
+from ..pairs import time_filter
 from ..pairs.block_matching import planar_motion
 from ..pairs.correlation import Correlations, between_rows, correlate
 from ..pairs.planar_chain import planar_chain
 from ..probe.beam_lines import lines_of
 from ..probe.field import KINDS, Cells, ProbeGeometry, cells, find
+from ..products.stages import NO_FILTER
 from ..scan import Scan
 from ..speckle.calibration import SIGNS, signs_of
 from ..trajectory import phases
@@ -39,12 +40,12 @@ from .curve_fit import Sample
 
 Array = NDArray[np.float64]
 
-FORMAT, VERSION = "speckle_rec training statistics", 5
+FORMAT, VERSION = "speckle_rec training statistics", 6
 PAIRS = 640                  # pairs kept of a scan, all their cells
 DRAWN = 40_000               # correlations of a scan that enter a fit
 MIN_PAIRS = 20
 MOST_RHO = 2.0               # what is more is no correlation, not even a noisy one
-FIELDS = ("lines", "i", "j", "xi", "rho", "turn", "planar", "row_mm", "signs", "window", "planar_rms")     # of a file
+FIELDS = ("lines", "i", "j", "xi", "rho", "turn", "planar", "row_mm", "signs", "window", "planar_rms", "response")     # of a file
 NEAR_LAGS = 8                # half of the pairs kept are no further apart
 
 
@@ -62,6 +63,7 @@ class Record:
     signs : float16 [W, P, F] of the windows in use.   window : int32 [M].
     motion : statistics of `protocol.measure`.
     planar_rms : [3], error of the planar chain (mm, mm, rad) against the tracker.
+    response : of the scanner's filter over time, see `Curves.response`.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Record:
     window: NDArray[np.int32]
     motion: dict[str, float]
     planar_rms: Array
+    response: Array = field(default_factory=lambda: np.zeros(0))
 
 
 def subject_of(name: str) -> str:
@@ -89,13 +92,13 @@ def subject_of(name: str) -> str:
 
 
 def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimated",
-            undo_persistence: bool = False, progress: Callable[[str, int, int], None] | None = None) -> Record:
+            filtered: str = "auto", progress: Callable[[str, int, int], None] | None = None) -> Record:
     """Statistics of a tracked scan, its correlations aligned as `reconstruct` aligns them.
 
     Parameters
     ----------
     planar : "estimated" aligns by block matching, "tracked" by the tracker's poses.
-    undo_persistence : as in `Config`.
+    filtered : "auto" or "none", `Config.time_filter`.
 
     Raises
     ------
@@ -120,9 +123,6 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     steps = np.zeros((len(T), 6))
     steps[both] = se3.log(se3.inverse(T[np.flatnonzero(both) - 1]) @ T[both])
     motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
-    if blended := frame_averaging.share(images, motion, jobs) if undo_persistence else 0.0:
-        images = frame_averaging.undone(images, blended)
-        motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
     chain = planar_chain(motion, scan.n_frames)[0]
     planar_rms = np.sqrt(np.mean(np.square(chain - steps[:, [0, 1, 5]])[both], axis=0)) if both.any() else np.zeros(3)
     if planar == "tracked":
@@ -130,8 +130,11 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     speckle = correlate(images, grid, chain, duplicate, jobs=jobs,
                         progress=lambda a, b: report("speckle correlation", a, b))
     speckle = speckle.without(lift_off.lost_in(images, grid))
-    return sample(scan.name, images.geometry, grid, speckle, signs_of(speckle, images, grid, jobs)(T),
-                  windows(scan.n_frames)[1], T, seed=seed, planar_rms=planar_rms)
+    response = (time_filter.find(images) if filtered == "auto" else NO_FILTER).response
+    signs = signs_of(speckle, images, grid, jobs, response)(T)
+    record = sample(scan.name, images.geometry, grid, speckle, signs, windows(scan.n_frames)[1], T, seed=seed,
+                    planar_rms=planar_rms)
+    return replace(record, response=np.array(response))
 
 
 def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlations, signs: Array,
@@ -174,7 +177,8 @@ def drawn(record: Record, seed: int = 0, count: int = DRAWN) -> Sample:
     m, c = m[pick], c[pick]
     return Sample(record.lines[c], record.xi[m], record.signs[record.window[m], c].astype(float),
                   record.rho[m, c].astype(float), np.square(record.turn[m, c].astype(float)),
-                  between_rows(record.lines, record.planar, record.row_mm[0])[m, c].astype(float))
+                  between_rows(record.lines, record.planar, record.row_mm[0])[m, c].astype(float),
+                  (record.j - record.i)[m].astype(float), tuple(record.response.tolist()))
 
 
 def merge(groups: Iterable[Sequence[Record]]) -> list[Record]:
@@ -251,7 +255,8 @@ def _read(name: str, group: h5py.Group, path: Path) -> Record:
                     **arrays)
     M, P, W = len(record.i), len(record.lines), len(record.signs)
     shapes = {"lines": (P, 6), "i": (M,), "j": (M,), "xi": (M, 3), "rho": (M, P), "turn": (M, P), "planar": (M, 3),
-              "row_mm": (1,), "signs": (W, P, len(SIGNS)), "window": (M,), "planar_rms": (3,)}
+              "row_mm": (1,), "signs": (W, P, len(SIGNS)), "window": (M,), "planar_rms": (3,),
+              "response": record.response.shape[:1]}
     for key, shape in shapes.items():
         if arrays[key].shape != shape or arrays[key].dtype.kind not in ("iu" if key in ("i", "j", "window") else "f"):
             raise ValueError(f"{name}/{key}: expected {shape}, found {arrays[key].dtype} {arrays[key].shape}")

@@ -157,7 +157,7 @@ def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.
             continue
         wanted.add(name)
         if name not in records:
-            tasks.append((path.absolute(), image, settings.seed, settings.jobs, planar, settings.undo_persistence))
+            tasks.append((path.absolute(), image, settings.seed, settings.jobs, planar, settings.time_filter))
     with common.progress_bar(shown) as progress:
         for number, (task, outcome) in enumerate(run_all(measure, tasks, scheduler=scheduler), 1):
             if isinstance(outcome, BaseException):
@@ -176,9 +176,9 @@ def measure(task: tuple[Path, Image, int, int, str, bool]) -> "Record":
     """Statistics of one scan; runs wherever its file can be read."""
     from ..calibrating import training
     from ..scan import Scan
-    path, (calib, size), seed, jobs, planar, undo_persistence = task
+    path, (calib, size), seed, jobs, planar, filtered = task
     return training.collect(Scan.open(path, calib=calib, pixel_mm=size), seed=seed, jobs=jobs, planar=planar,
-                            undo_persistence=undo_persistence)
+                            filtered=filtered)
 
 
 def _show(out: Path, c: "Calibration") -> None:

@@ -5,7 +5,7 @@ sums are taken lane by lane and then in pairs of lanes. So nothing is left to a 
 it would make of them depends on which kernels it finds compiled already, and a scan must come out with the same bytes
 on every machine of a cluster.
 
-Common arguments: xi [3], (z mm, tilt rad, yaw rad). cells : a `CellModel` of one window. loss : a `Loss`. rho [P],
+Common arguments: xi [3], (z mm, tilt rad, yaw rad). cells : a `CellModel` of one window and lag. loss : a `Loss`. rho [P],
 correlations; rest [P], part of Q from in-plane motion, METHOD.md (3.9): Q = stretch^2 (|U xi|^2 + rest).
 """
 
@@ -28,14 +28,18 @@ FEW = 8
 
 
 class CellModel(NamedTuple):
-    """What is expected of the cells of a scan, of P cells in W windows; or of one window, see `of_window`.
+    """What is expected of the cells of a scan, of P cells in W windows; of one window, see `of_window`; or of one
+    window and lag, see `at_lag`.
 
     Attributes
     ----------
     forms : [3, 3, P], of `by_entry`.
     fast, slow, stretch : [W, P], or [P] of one window; see `strengths.CellStrengths`.
     window : int64 [N], row of them that holds at each frame.
-    table : [n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7).
+    table : [L, n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7), as a filter
+        over time makes them at lags 1 to L - 1, METHOD.md (2.8); the first is that of all longer lags, and the only one
+        where there is no filter. Of one lag [n, 4].
+    per_unit : entries of the table by sqrt(Q).   noise : [L], correlation of noise at those lags; of one lag a number.
     """
 
     forms: NDArray[np.float64]
@@ -45,6 +49,7 @@ class CellModel(NamedTuple):
     window: NDArray[np.int64]
     table: NDArray[np.float64]
     per_unit: float
+    noise: NDArray[np.float64]
 
     def sampled(self, every: int) -> "CellModel":
         """One of so many cells."""
@@ -105,7 +110,15 @@ def by_entry(forms: NDArray[np.float64]) -> NDArray[np.float64]:
 def of_window(cells, w):
     """The model [P] of cells in window w."""
     return CellModel(cells.forms, cells.fast[w], cells.slow[w], cells.stretch[w], cells.window, cells.table,
-                     cells.per_unit)
+                     cells.per_unit, cells.noise)
+
+
+@njit
+def at_lag(cells, lag):
+    """The model of one window for pairs so many frames apart."""
+    row = lag if lag < cells.noise.size else 0
+    return CellModel(cells.forms, cells.fast, cells.slow, cells.stretch, cells.window, cells.table[row],
+                     cells.per_unit, cells.noise[row])
 
 
 @njit
@@ -168,7 +181,7 @@ def cell_weights(held, cells, rho, rest, loss, out):
     sigma^2 = (1 - f^2)^2 / samples + extra^2, METHOD.md (3.8), which a solver keeps while it steps: free it would
     favour too much motion. Cells without a correlation, or whose fast and slow parts are both 0, say nothing.
     """
-    fast, slow, samples, extra = cells.fast, cells.slow, loss.samples, loss.extra
+    fast, slow, noise, samples, extra = cells.fast, cells.slow, cells.noise, loss.samples, loss.extra
     work = np.empty(_END)
     for begin in range(0, rho.size, LANES):
         n = min(LANES, rho.size - begin)
@@ -176,7 +189,8 @@ def cell_weights(held, cells, rho, rest, loss, out):
         _look_up(held, cells, rest, begin, n, False, work)
         seen, quick, late, made = rho[begin:end], fast[begin:end], slow[begin:end], out[begin:end]
         for q in range(n):
-            f = quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
+            f = (quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
+                 + noise * max(1.0 - quick[q] - late[q], 0.0))
             told = np.isfinite(seen[q]) and quick[q] + late[q] > 0.0
             made[q] = 1.0 / ((1.0 - f * f) * (1.0 - f * f) / samples + extra * extra) if told else 0.0
 
@@ -185,10 +199,11 @@ def cell_weights(held, cells, rho, rest, loss, out):
 def cell_fit(xi, weights, cells, rho, rest, loss, gradient, hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
-    Residual (rho - f) sqrt(weight), f = fast K(Q) + slow K(kappa Q) (METHOD.md (3.7)), with the `weights` of
-    `cell_weights`. Cauchy loss of the given cutoff.
+    Residual (rho - f) sqrt(weight), f = fast K(Q) + slow K(kappa Q) + (1 - fast - slow) noise (METHOD.md (3.7), (2.8)),
+    with the `weights` of `cell_weights`. Cauchy loss of the given cutoff.
     """
     forms, fast, slow, stretch, cutoff = cells.forms, cells.fast, cells.slow, cells.stretch, loss.cutoff
+    noise = cells.noise
     work = np.empty(_END)
     work[:_PRODUCT] = 0.0
     work[_PRODUCT:_PRODUCT + LANES] = 1.0
@@ -201,7 +216,8 @@ def cell_fit(xi, weights, cells, rho, rest, loss, gradient, hessian):
                                            stretch[begin:end])
         for q in range(n):
             w = float(weight[q])
-            e = seen[q] - (quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES])
+            e = seen[q] - (quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
+                           + noise * max(1.0 - quick[q] - late[q], 0.0))
             e = e if w > 0.0 else 0.0
             chi2 = e * e * w * per
             work[q + _PRODUCT] *= 1.0 + chi2
@@ -239,6 +255,7 @@ def cell_fit(xi, weights, cells, rho, rest, loss, gradient, hessian):
 def cell_cost(xi, cells, rho, rest, loss):
     """The cost of `cell_fit` alone, weights taken at xi: for comparing hypotheses that lie far apart."""
     fast, slow, samples, extra, cutoff = cells.fast, cells.slow, loss.samples, loss.extra, loss.cutoff
+    noise = cells.noise
     work = np.empty(_END)
     work[_PRODUCT:_PRODUCT + LANES] = 1.0
     cost, per = 0.0, 1.0 / (cutoff * cutoff)
@@ -248,7 +265,8 @@ def cell_cost(xi, cells, rho, rest, loss):
         _look_up(xi, cells, rest, begin, n, False, work)
         seen, quick, late = rho[begin:end], fast[begin:end], slow[begin:end]
         for q in range(n):
-            f = quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
+            f = (quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
+                 + noise * max(1.0 - quick[q] - late[q], 0.0))
             e = seen[q] - f
             e = e if np.isfinite(seen[q]) and quick[q] + late[q] > 0.0 else 0.0
             variance = (1.0 - f * f) * (1.0 - f * f) / samples + extra * extra

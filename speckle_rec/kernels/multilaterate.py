@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .cells import CellModel, Loss, Pairs, cell_cost, cell_fit, cell_weights, of_window
+from .cells import CellModel, Loss, Pairs, at_lag, cell_cost, cell_fit, cell_weights, of_window
 
 njit = numba.njit(nogil=True, cache=True)
 
@@ -110,7 +110,7 @@ def pair_weights(held, seen, out):
     for s in range(before.shape[0]):
         compose(before[s], S, X)
         out_of_plane(X, xi)
-        cell_weights(xi, cells, rho[s], rest[s], loss, out[s])
+        cell_weights(xi, at_lag(cells, pairs.j[s] - pairs.i[s]), rho[s], rest[s], loss, out[s])
 
 
 @njit
@@ -140,7 +140,8 @@ def pair_cost(x, weights, seen, gradient, hessian):
             out_of_plane(X, xj)
             for n in range(3):
                 J[n, m] = (xj[n] - xi[n]) / 1e-5
-        cost = cell_fit(xi, weights[s], cells, rho[s], rest[s], loss, g, H)
+        of_pair = at_lag(cells, pairs.j[s] - pairs.i[s])
+        cost = cell_fit(xi, weights[s], of_pair, rho[s], rest[s], loss, g, H)
         total += temper[s] * cost
         for m in range(3):
             for n in range(3):
@@ -164,7 +165,7 @@ def standing_cost(x, seen):
     for s in range(before.shape[0]):
         compose(before[s], S, X)
         out_of_plane(X, xi)
-        total += temper[s] * cell_cost(xi, cells, rho[s], rest[s], loss)
+        total += temper[s] * cell_cost(xi, at_lag(cells, pairs.j[s] - pairs.i[s]), rho[s], rest[s], loss)
     return total
 
 

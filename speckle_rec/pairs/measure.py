@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from ..compute.clock import Clock
 from ..config import Config
-from ..products.stages import Measurements, View
-from . import frame_averaging
+from ..products.stages import NO_FILTER, Measurements, View
+from . import time_filter
 from .backends import backend_of
 from .loop_closures import NO_LOOPS
 from .planar_chain import planar_chain
@@ -21,13 +21,9 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
     """
     images = view.images
     pairs = backend_of(images, device, config.jobs)
+    filtered = time_filter.find(images) if config.time_filter == "auto" else NO_FILTER
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
-        seen = frame_averaging.seen(planar, images.geometry)                                                # (2.7)
-        if blended := frame_averaging.share(images, planar, config.jobs) if config.undo_persistence else 0.0:
-            images = frame_averaging.undone(images, blended)
-            pairs = backend_of(images, device, config.jobs)
-            planar, duplicate = pairs.planar_motion(progress=report)
         step, covariance = planar_chain(planar, view.scan.n_frames)
     with clock.stage("speckle correlation") as report:
         speckle = pairs.correlate(view.cells, step, duplicate, progress=report).without(view.lost)
@@ -36,5 +32,5 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(view.cells, step, duplicate, progress=report)
             loops = replace(loops, speckle=loops.speckle.without(view.lost))
-    return Measurements(planar, step, covariance, duplicate, speckle, loops, images, pairs.name, blended,
-                        (*pairs.warnings, *frame_averaging.warnings_of(seen, blended)))
+    return Measurements(planar, step, covariance, duplicate, speckle, loops, images, pairs.name, filtered,
+                        (*pairs.warnings, *time_filter.warnings_of(filtered)))

@@ -63,6 +63,29 @@ class View:
 
 
 @dataclass(frozen=True)
+class TimeFilter:
+    """What a scanner's filter over time does to noise.
+
+    Attributes
+    ----------
+    response : correlation of noise at lags 1, 2, ...; empty where no filter was found.
+    deviation : standard deviation of the first of them.
+    """
+
+    response: tuple[float, ...] = ()
+    deviation: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.response)
+
+    def __str__(self) -> str:
+        return " ".join(f"{r:.2f}" for r in self.response)
+
+
+NO_FILTER = TimeFilter()
+
+
+@dataclass(frozen=True)
 class Measurements:
     """What pairs of frames tell.
 
@@ -74,7 +97,7 @@ class Measurements:
     speckle : correlations of cells over neighbours in time.   loops : pairs of frames far apart in time that show
         the same place.
     images : frames as they were measured.   device : "cpu" or "gpu".
-    persistence : share of the picture before in each, that was undone.   warnings : one line each.
+    time_filter : of the scanner, which correlates neighbouring frames.   warnings : one line each.
     """
 
     planar: "PlanarMotion"
@@ -85,7 +108,7 @@ class Measurements:
     loops: "Loops"
     images: "WorkingImages"
     device: str
-    persistence: float = 0.0
+    time_filter: TimeFilter = NO_FILTER
     warnings: tuple[str, ...] = ()
 
 

@@ -26,28 +26,33 @@ MOST_STRENGTH = 1.2                     # what is more is noise
 
 
 def usual_fall(usual: Curves) -> NDArray[np.float32]:
-    """Share of its correlation at rest that a usual cell keeps, at sqrt(Q) = k / TABLE_PER_UNIT."""
-    fast, slow, *_ = usual.table().T
-    return ((1 - usual.slow_share) * fast + usual.slow_share * slow).astype(np.float32)
+    """Share [L, n] of its correlation at rest that a usual cell keeps at a lag (`Curves.tables`), at
+    sqrt(Q) = k / TABLE_PER_UNIT."""
+    tables = usual.tables()
+    return ((1 - usual.slow_share) * tables[..., 0] + usual.slow_share * tables[..., 1]).astype(np.float32)
 
 
 @numba.njit(nogil=True, cache=True)
 def _kept(lag, rate, fall):
     """What a usual cell keeps at a lag, moving steadily: Q grows as the square of the lag."""
-    return fall[min(int(np.sqrt(rate) * lag / LAG_UNIT * TABLE_PER_UNIT), fall.size - 1)]
+    row = lag if lag < fall.shape[0] else 0
+    return fall[row, min(int(np.sqrt(rate) * lag / LAG_UNIT * TABLE_PER_UNIT), fall.shape[1] - 1)]
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _fitted(first, last, lag, rho, rates, fall, strength, rate):
+def _fitted(first, last, lag, rho, rates, fall, noise, found):
+    strength, rate = found[0], found[1]
     for w in numba.prange(first.size):
         for p in range(rho.shape[1]):
             product, square, energy = np.zeros(rates.size), np.zeros(rates.size), 0.0
             for m in range(first[w], last[w]):
                 r = rho[m, p]
                 if np.isfinite(r):
+                    floor = noise[lag[m]] if lag[m] < noise.size else 0.0
+                    r -= floor
                     energy += r * r
                     for s in range(rates.size):
-                        f = _kept(lag[m], rates[s], fall)
+                        f = _kept(lag[m], rates[s], fall) - floor
                         product[s] += r * f
                         square[s] += f * f
             least = np.inf
@@ -60,16 +65,17 @@ def _fitted(first, last, lag, rho, rates, fall, strength, rate):
 def strengths_at_rest(speckle: Correlations, n_frames: int, usual: Curves) -> tuple[Array, Array]:
     """Correlation [W, P] of each cell at rest about each window, and Q [W, P] of `LAG_UNIT` frames there.
 
-    Least squares of rho = strength f(rate (lag / LAG_UNIT)^2) over near pairs, f the fall of a usual cell: the motion
-    is taken as steady through a window, and its size as the cell's own. Both are 0 where a window has no pairs.
+    Least squares of rho = strength f(rate (lag / LAG_UNIT)^2) + (1 - strength) R(lag) over near pairs, f the fall of a
+    usual cell and R what a filter over time leaves of noise: the motion is taken as steady through a window, and its
+    size as the cell's own. Both are 0 where a window has no pairs.
     """
     middle, _ = windows(n_frames)
     lag = speckle.j - speckle.i
     near = np.flatnonzero(lag <= NEAR_LAG)
     j, rho = speckle.j[near], speckle.rho[near]
-    strength, rate = np.zeros((2, len(middle), speckle.rho.shape[1]))
+    strength, rate = found = np.zeros((2, len(middle), speckle.rho.shape[1]))
     _fitted(np.searchsorted(j, middle - WINDOW_HALF), np.searchsorted(j, middle + WINDOW_HALF + 1),
-            lag[near].astype(np.float64), rho, RATES, usual_fall(usual), strength, rate)
+            lag[near], rho, RATES, usual_fall(usual), usual.noise(), found)
     return np.clip(strength, 0, MOST_STRENGTH), rate
 
 
@@ -85,6 +91,7 @@ def outlasting(speckle: Correlations, strength: Array, rate: Array, n_frames: in
 
     def left(window: int, pairs: NDArray[np.int64]) -> Array:
         at = np.sqrt(rate[window]) * lag[pairs, None] / LAG_UNIT * TABLE_PER_UNIT
-        return strength[window] * fall[np.minimum(at, len(fall) - 1).astype(int)]
+        row = np.where(lag[pairs] < len(fall), lag[pairs], 0)[:, None]
+        return strength[window] * fall[row, np.minimum(at, fall.shape[1] - 1).astype(int)]
 
     return typical_correlation(speckle, n_frames, FAR_LAGS, left)

@@ -39,15 +39,15 @@ DEFAULT_FILE = Path(__file__).parents[1] / "data" / "default_calibration.h5"
 SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's curve; all about 0 +- 1
 
 
-def signs_of(speckle: Correlations, images: WorkingImages, cells: Cells,
-             jobs: int = 0) -> Callable[[Array | None], Array]:
+def signs_of(speckle: Correlations, images: WorkingImages, cells: Cells, jobs: int = 0,
+             response: tuple[float, ...] = ()) -> Callable[[Array | None], Array]:
     """Signs [W, P, F] of a scan's cells as a function of its poses [N, 4, 4]; None while those are not known.
 
     Texture, strength at rest, what outlasts far motion, and `fibres.across`, which alone asks for poses. Strength and
     what stays are taken relative to the other cells of the window, so that they do not tell how fast the probe moved:
     a regression on that would pull all motion towards the usual one (METHOD.md (7.4)).
     """
-    n_frames, usual = images.scan.n_frames, Curves.usual(images.geometry.kind)
+    n_frames, usual = images.scan.n_frames, replace(Curves.usual(images.geometry.kind), response=response)
     strength, rate = strengths_at_rest(speckle, n_frames, usual)
     far, count = outlasting(speckle, strength, rate, n_frames, usual)
     static = 3 * (far - np.median(far, axis=1, keepdims=True)) * (count[:, None] > 0)
@@ -101,6 +101,10 @@ class Calibration:
         """Whether it was made for the machine: neither the one shipped nor bare curves."""
         return self.hash not in (PHYSICAL, Calibration.shipped().hash)
 
+    def seen_through(self, response: tuple[float, ...]) -> "Calibration":
+        """This calibration for a scan whose scanner has a filter over time, see `Curves.response`."""
+        return replace(self, curves=replace(self.curves, response=response))
+
     def strengths(self, signs: Array, n_frames: int) -> CellStrengths:
         """Floor, slow share and stretch of every cell, predicted from its signs [W, P, F] (METHOD.md (7.2))."""
         floor, slow, stretch = parts(self.coefficients, signs)
@@ -110,7 +114,7 @@ class Calibration:
     def judge(self, speckle: Correlations, images: WorkingImages, cells: Cells,
               jobs: int = 0) -> Callable[[Array | None], CellStrengths]:
         """Strengths of a scan's cells as a function of its poses [N, 4, 4]; None while those are not known."""
-        signs = signs_of(speckle, images, cells, jobs)
+        signs = signs_of(speckle, images, cells, jobs, self.curves.response)
         return lambda T: self.strengths(signs(T), images.scan.n_frames)
 
     def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
@@ -132,8 +136,8 @@ class Calibration:
             file.attrs.update(format=FORMAT, version=VERSION, kind=self.kind, gain=self.gain, fan=self.fan,
                               fan_share=self.crossed_fans.share, fan_slide_mm=self.crossed_fans.slide_mm,
                               spread=self.spread)
-            for name, value in asdict(self.curves).items():
-                file.attrs[f"curves.{name}"] = value
+            for f in _curve_fields():
+                file.attrs[f"curves.{f.name}"] = getattr(self.curves, f.name)
             file["coefficients"] = self.coefficients
             file["coefficients"].attrs.update(rows=json.dumps(PARTS), signs=json.dumps(SIGNS),
                                               columns="1, signs, squares of the signs; clipped at 2.5")
@@ -270,7 +274,7 @@ _TYPES: dict[str, Callable[[Any], Any]] = {"source": _text, "mix": lambda v: tup
 
 
 def _curve_fields() -> list[_Field]:
-    return [_Field(f.name, _TYPES.get(f.name, float)) for f in fields(Curves)]
+    return [_Field(f.name, _TYPES.get(f.name, float)) for f in fields(Curves) if f.name != "response"]     # of a scan
 
 
 @cache

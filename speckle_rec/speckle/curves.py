@@ -4,6 +4,7 @@ METHOD.md, section 3, has the equations.
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from ..probe.field import Cells, ProbeGeometry
 Array = NDArray[np.float64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
+FILTERED_LAGS = 32                  # longest lag of neighbours, at which a filter over time still makes a difference
+TOLD_BY_NOISE = 0.35                # correlation of noise by a filter, above which it hides how cells differ
 RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
 USUAL_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
 # Waist and its depth, mm: a Gaussian lens of 10 mm at a geometric focus of 60 mm, 6 MHz (assumed), and 5 mm at 20.
@@ -44,6 +47,8 @@ class Curves:
         much slower in Q it falls (METHOD.md (3.7)).
     floor : correlation of the clearest cells at rest.
     scale_uncertainty : relative standard deviation of the out-of-plane scale.
+    response : correlation of noise at lags 1, 2, ... by the scanner's filter over time, `pairs.time_filter`: of the
+        scan that is read, no property of a machine.
     source : where the numbers come from, named in every result.
     """
 
@@ -59,6 +64,7 @@ class Curves:
     steering: float = 220.0
     rows: float = 0.0
     mix: tuple[float, ...] = ()
+    response: tuple[float, ...] = ()
     source: str = "default: 6 MHz beam, waist 1.07 mm, focus 45 mm, tail of one simulated forearm; not calibrated"
 
     @classmethod
@@ -147,11 +153,58 @@ class Curves:
             return -(np.exp(-q[..., None] * RATES) @ (RATES * np.array(self.mix)))
         return -self.kernel(q) * (1 + q / self.tail_b) ** (self.tail_beta - 1)
 
+    def seen(self, q: Array, lag: Array | int) -> tuple[Array, Array]:
+        """K_n(Q) and its slope by Q [...] as the filter over time shows them of pairs `lag` [...] frames apart.
+
+        A filter h shows sum_m h_m f_(k - m): of a steady motion, Q of a pair at lag n being n^2 q,
+        K_n(Q) = sum_d R(d) K((n - d)^2 q) / sum_d R(d) K(d^2 q), R the correlation of its noise.     METHOD.md (2.8)
+        """
+        if not self.response:
+            return self.kernel(q), self.slope(q)
+        top, top_slope, base, base_slope = np.zeros((4, *np.shape(q)))
+        for d in range(-len(self.response), len(self.response) + 1):
+            weight = self.response[abs(d) - 1] if d else 1.0
+            ahead, behind = np.square(1 - d / lag), np.square(d / lag)
+            top += weight * self.kernel(ahead * q)
+            top_slope += weight * ahead * self.slope(ahead * q)
+            base += weight * self.kernel(behind * q)
+            base_slope += weight * behind * self.slope(behind * q)
+        return top / base, (top_slope * base - top * base_slope) / base**2
+
+    def telling_lag(self) -> tuple[int, float]:
+        """The shortest lag at which noise tells little of itself, and its correlation there."""
+        for lag, noise in enumerate((*self.response, 0.0), 1):
+            if noise < TOLD_BY_NOISE:
+                return lag, noise
+        raise AssertionError("the response ends in nothing")
+
+    def noise(self) -> Array:
+        """Correlation of noise [L] at lags, in the order of `tables`."""
+        out = np.zeros(FILTERED_LAGS + 1 if self.response else 1)
+        out[1:len(self.response) + 1] = self.response
+        return out
+
+    def tables(self) -> Array:
+        """`table` [L, n, 4] at lags 1 to L - 1, as the filter over time makes it; the first for lags from L on.
+
+        """
+        return _tables(replace(self, source="")) if self.response else self.table()[None]
+
     def table(self) -> Array:
         """K(Q), K(kappa Q) and their derivatives by Q [n, 4] at sqrt(Q) = k / TABLE_PER_UNIT, up to TABLE_REACH."""
         q = np.square(np.arange(TABLE_REACH * TABLE_PER_UNIT + 1) / TABLE_PER_UNIT)
         return np.stack([self.kernel(q), self.kernel(self.kappa * q), self.slope(q),
                          self.kappa * self.slope(self.kappa * q)], -1)
+
+
+@cache
+def _tables(curves: Curves) -> Array:
+    q = np.square(np.arange(TABLE_REACH * TABLE_PER_UNIT + 1) / TABLE_PER_UNIT)
+    out = [curves.table()]
+    for lag in range(1, FILTERED_LAGS + 1):
+        (fast, by_fast), (slow, by_slow) = curves.seen(q, lag), curves.seen(curves.kappa * q, lag)
+        out.append(np.stack([fast, slow, by_fast, curves.kappa * by_slow], -1))
+    return np.array(out)
 
 
 def forms_of(curves: Curves, lines: Array) -> Array:

@@ -26,13 +26,15 @@ MOST = 0.9
 
 @numba.njit(nogil=True, cache=True, parallel=True)
 def _sums(xi, pairs, cells, floor, middle, product, square):
-    forms, stretch, table, per_unit = cells.forms, cells.stretch, cells.table, cells.per_unit
-    j, rho, rest = pairs.j, pairs.rho, pairs.rest
-    last = table.shape[0] - 1
+    forms, stretch, per_unit, noise = cells.forms, cells.stretch, cells.per_unit, cells.noise
+    i, j, rho, rest = pairs.i, pairs.j, pairs.rho, pairs.rest
+    last = cells.table.shape[1] - 1
     for w in numba.prange(middle.size):
         for m in range(j.size):
             if abs(j[m] - middle[w]) > WINDOW_HALF:
                 continue
+            row = j[m] - i[m] if j[m] - i[m] < noise.size else 0
+            table = cells.table[row]
             for p in range(rho.shape[1]):
                 r = rho[m, p]
                 if not np.isfinite(r) or floor[w, p] <= 0.0:
@@ -46,7 +48,7 @@ def _sums(xi, pairs, cells, floor, middle, product, square):
                     continue
                 at = min(int(np.sqrt(q) * per_unit), last)
                 x = floor[w, p] * (table[at, 1] - table[at, 0])
-                product[w, p] += x * (r - floor[w, p] * table[at, 0])
+                product[w, p] += x * (r - floor[w, p] * table[at, 0] - (1.0 - floor[w, p]) * noise[row])
                 square[w, p] += x * x
 
 

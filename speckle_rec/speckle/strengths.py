@@ -66,8 +66,9 @@ def cell_strengths(correlations: Correlations, n_frames: int, curves: Curves) ->
     is its strength relative to theirs, whatever the motion was (METHOD.md (3.6)). The simple version, for curves
     without a calibration; `calibration.Calibration.strengths` is the other.
     """
-    lag_one, _ = typical_correlation(correlations, n_frames, (1, 1))
-    strength = curves.floor * np.clip(relative(lag_one), 0, 1.03)
+    lag, noise = curves.telling_lag()
+    near, _ = typical_correlation(correlations, n_frames, (lag, lag))
+    strength = curves.floor * np.clip(relative((near - noise) / (1 - noise)), 0, 1.03)
     strength[strength < WORST_CELL] = 0
     return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, windows(n_frames)[1],
                          np.ones_like(strength))
@@ -78,4 +79,4 @@ def cell_model(forms: Array, strengths: CellStrengths, curves: Curves) -> CellMo
     fast, slow, stretch = (np.ascontiguousarray(strengths.fast), np.ascontiguousarray(strengths.slow),
                            np.ascontiguousarray(strengths.stretch))
     window = np.ascontiguousarray(strengths.window)
-    return CellModel(by_entry(forms), fast, slow, stretch, window, curves.table(), float(TABLE_PER_UNIT))
+    return CellModel(by_entry(forms), fast, slow, stretch, window, curves.tables(), float(TABLE_PER_UNIT), curves.noise())

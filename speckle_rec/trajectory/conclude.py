@@ -73,7 +73,7 @@ def numbers_of(measurements: Measurements, t: Trajectory, pivot_mm: float) -> di
         "device": measurements.device, "motion": "about a contact point" if t.hand.pivot else "swept along"}
     if t.hand.pivot:
         out["pivot_mm"] = round(pivot_mm, 2)
-    out |= {"persistence": measurements.persistence,
+    out |= {"time_filter": str(measurements.time_filter) or "none",
             "lost_frames": round(t.lost_frames.share, 4) if t.lost_frames else 0.0,
             "revisits": len(measurements.loops),
             "parts_exchanged": len(t.mended.parts) if t.mended else 0,

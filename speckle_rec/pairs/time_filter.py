@@ -1,0 +1,111 @@
+"""The filter over time of a scanner: from the frames of a scan to the correlation that it gives to noise.
+
+Scanners average pictures, or blend each with the one shown before. Noise, new in every frame, then correlates between
+frames by the autocorrelation of that filter, whatever the probe does. Cells that show nothing but noise (dark, deep, in
+shadow) tell it; what leaks into them of moving echoes falls as that of other cells does (METHOD.md, section 2).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..frames.features import GREY_PER_NEPER, AmplitudeFeatures
+from ..frames.working_images import WorkingImages
+from ..probe.field import ProbeGeometry
+from ..products.stages import NO_FILTER, TimeFilter
+
+Array = NDArray[np.float64]
+
+LAGS = 8                        # frames, up to which a filter reaches
+STRETCHES, STRETCH = 12, 40     # stretches of a scan that are looked at, and frames of each
+BLOCK_MM = 3.0
+LIT, UNCLIPPED = 0.6, 0.7       # share of a block inside the field, and of its pixels that are not black
+DARK, QUIET = 0.5, 0.05          # share of the blocks that are darkest, and of these the least alike
+FEWEST = 8                      # blocks that tell
+LEAST = 0.06                    # correlation of noise in neighbours, below which there is no filter
+MISFIT = 0.045                  # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter
+ENDS = 0.03                     # correlation of noise at which a filter has ended
+
+
+def find(images: WorkingImages) -> TimeFilter:
+    """The filter over time that the noise of a scan tells of; `NO_FILTER` where nothing does."""
+    grey, alike = block_correlations(images)
+    return of_blocks(grey, alike)
+
+
+def of_blocks(grey: Array, alike: Array) -> TimeFilter:
+    """The filter from mean grey levels [B] of blocks and their correlations [B, LAGS] at lags from 1 on.
+
+    Noise of a filter correlates by R(lag), echoes by s(lag), blocks that hold both by (1 - a) R + a s. The least alike
+    of the dark blocks hold least echoes; s is that of the bright ones, and a what is left at the far lags, where no
+    filter reaches. Without a filter R is 0, and dark blocks fall as a share of the bright ones'.     METHOD.md (2.7)
+    """
+    if len(grey) < 2 * FEWEST:
+        return NO_FILTER
+    dark = np.flatnonzero(grey <= np.quantile(grey, DARK))
+    quiet = dark[np.argsort(alike[dark, :2].sum(1))[:max(FEWEST, round(QUIET * len(dark)))]]
+    seen, echoes = np.median(alike[quiet], axis=0), np.median(alike[grey > np.quantile(grey, DARK)], axis=0)
+    spread = 1.48 * float(np.median(np.abs(alike[quiet, 0] - seen[0])))
+    share = float(np.clip(seen @ echoes / max(echoes @ echoes, 1e-9), 0, 1))
+    far = slice(LAGS // 2, None)
+    leak = float(np.clip(seen[far].sum() / max(echoes[far].sum(), 0.1), 0, 0.9))
+    response = (seen - leak * echoes) / (1 - leak)
+    if response[0] < LEAST or np.sqrt(np.mean((seen - share * echoes) ** 2)) < MISFIT:
+        return NO_FILTER
+    response = np.minimum.accumulate(response)
+    ends = int(np.argmax(np.append(response, 0.0) < ENDS))
+    return TimeFilter(tuple(float(np.round(r, 3)) for r in response[:ends]), max(spread, 0.01))
+
+
+def block_correlations(images: WorkingImages) -> tuple[Array, Array]:
+    """Mean grey level [B] of blocks of the field of view, and the correlation [B, LAGS] of each at lags from 1 on.
+
+    Of each pixel what it shows on average in a stretch is taken off: what never moves is no noise.
+    """
+    geometry, n = images.geometry, images.scan.n_frames
+    size = max(4, round(BLOCK_MM / float(np.sqrt(geometry.scale[0, 0] * geometry.scale[1, 1]))))
+    tops, lefts = _blocks(geometry, size)
+    length = min(STRETCH, n)
+    begins = np.unique(np.linspace(0, n - length, min(STRETCHES, max(1, n // length))).astype(int))
+    features = AmplitudeFeatures(geometry.mask(), GREY_PER_NEPER)
+    found = []
+    for begin in begins:
+        frames = images.frames(begin, begin + length)
+        shown = _cut(np.stack(frames), tops, lefts, size)
+        black = (shown < 2).mean((0, 2))
+        change = _cut(np.stack([features(frame) for frame in frames]), tops, lefts, size)
+        change -= change.mean(0)
+        power = np.square(change).mean(2)
+        alike = np.zeros((len(tops), LAGS))
+        for lag in range(1, min(LAGS, length - 1) + 1):
+            energy = np.sqrt(power[:-lag].mean(0) * power[lag:].mean(0))
+            alike[:, lag - 1] = (change[:-lag] * change[lag:]).mean(2).mean(0) / np.maximum(energy, 1e-9)
+        # The mean that was taken off holds a part of every frame, and the more the more these are alike.
+        alike += (1 - alike) * (1 + 2 * np.maximum(alike, 0).sum(1, keepdims=True)) / length
+        told = (black < 1 - UNCLIPPED) & (power.mean(0) > 1e-6)
+        found.append((shown.mean((0, 2))[told], alike[told]))
+    grey, alikes = zip(*found, strict=True)
+    return np.concatenate(grey), np.concatenate(alikes)
+
+
+def _blocks(geometry: ProbeGeometry, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First rows and columns of blocks that lie in the field of view and show something that changes."""
+    mask = geometry.mask()
+    rows, columns = (n // size for n in mask.shape)
+    share = mask[:rows * size, :columns * size].reshape(rows, size, columns, size).mean((1, 3))
+    top, left = np.nonzero(share > LIT)
+    return top * size, left * size
+
+
+def _cut(images: NDArray, tops: NDArray[np.int64], lefts: NDArray[np.int64], size: int) -> NDArray:
+    """Blocks [n, B, size * size] of images [n, rows, columns]."""
+    step = np.arange(size)
+    rows, columns = tops[:, None, None] + step[:, None], lefts[:, None, None] + step
+    return np.ascontiguousarray(images[:, rows, columns].reshape(len(images), len(tops), -1))
+
+
+def warnings_of(found: TimeFilter) -> list[str]:
+    """What a user should know of a filter that was found."""
+    if not found:
+        return []
+    return [f"the scanner averages frames over time (noise of neighbours correlates by {found}): this is reckoned with, "
+            "but steps are told more surely with persistence, or frame averaging, switched off"]
