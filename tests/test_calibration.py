@@ -49,7 +49,7 @@ def record(name: str, seed: int, pairs: int = 150) -> training.Record:
     planar = rng.normal(size=(pairs, 3)) * [0.1, 0.1, 0.002]
     every = Sample(np.tile(LINES, (pairs, 1)), np.repeat(xi, len(GRID), 0), signs[window].reshape(-1, len(SIGNS)),
                    np.zeros(pairs * len(GRID)), np.zeros(pairs * len(GRID)),
-                   between_rows(LINES, planar, ROW_MM).ravel().astype(float))
+                   between_rows(LINES, planar, ROW_MM).ravel().astype(float), np.ones(pairs * len(GRID)))
     f = predict(TRUTH, true_coefficients(), every)
     rho = (f + (1 - f**2) / 5 * rng.normal(size=f.shape)).reshape(pairs, -1)
     lag = rng.integers(1, 9, pairs)

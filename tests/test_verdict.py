@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from speckle_rec.config import Config, load
 from speckle_rec.errors import InputError
-from speckle_rec.pairs import frame_averaging
+from speckle_rec.pairs import time_filter
 from speckle_rec.pipeline import reconstruct
+from speckle_rec.products.stages import TimeFilter
 from speckle_rec.result import Reconstruction, still
 from speckle_rec.scan import Scan
 from speckle_rec.speckle.calibration import PHYSICAL, Calibration, Uncalibrated
@@ -114,25 +115,23 @@ def test_the_mirror_image_that_was_asked_for_is_known():
     assert reconstruct(some_scan(), config=Config(jobs=1, mirrored=True)).verdict["handedness"] == "known"
 
 
-# -- persistence: seen, told, and left alone
+# -- a filter over time: told, and reckoned with
 
-def test_persistence_is_left_alone_unless_asked_for(monkeypatch):
-    monkeypatch.setattr(frame_averaging, "seen", lambda *_: 0.84)
-    asked = []
-    monkeypatch.setattr(frame_averaging, "share", lambda *_: asked.append(1) or 0.3)
-    plain = reconstruct(some_scan(), config=Config(jobs=1))
-    assert not asked and plain.numbers["persistence"] == 0
-    told = [line for line in plain.warnings if "persistence" in line]
-    assert len(told) == 1 and "84%" in told[0] and "coarser" in told[0] and "undo_persistence" in told[0]
-    undone = reconstruct(some_scan(), config=Config(jobs=1, undo_persistence=True))
-    assert asked and undone.numbers["persistence"] == 0.3
-    assert any("taken out" in line and "30%" in line for line in undone.warnings)
+def test_a_filter_over_time_is_told_and_can_be_switched_off(monkeypatch):
+    monkeypatch.setattr(time_filter, "find", lambda *_: TimeFilter((0.6, 0.3), 0.02))
+    found = reconstruct(some_scan(), config=Config(jobs=1))
+    assert found.numbers["time_filter"] == "0.60 0.30"
+    told = [line for line in found.warnings if "averages frames" in line]
+    assert len(told) == 1 and "0.60 0.30" in told[0]
+    left = reconstruct(some_scan(), config=Config(jobs=1, time_filter="none"))
+    assert left.numbers["time_filter"] == "none" and not any("averages frames" in line for line in left.warnings)
+    assert not np.allclose(found.T_first_frame, left.T_first_frame)
 
 
 def test_the_setting_is_read_from_a_file(tmp_path):
     path = tmp_path / "a.toml"
-    path.write_text("undo_persistence = true\n")
-    assert load(path).undo_persistence and not Config().undo_persistence
-    path.write_text("undo_persistence = 1\n")
-    with pytest.raises(InputError, match="expected bool"):
+    path.write_text('time_filter = "none"\n')
+    assert load(path).time_filter == "none" and Config().time_filter == "auto"
+    path.write_text('time_filter = "no"\n')
+    with pytest.raises(InputError, match="time_filter"):
         load(path)

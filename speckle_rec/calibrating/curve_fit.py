@@ -127,7 +127,8 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
 
 def noise(sample: Sample) -> Array:
     """Correlation of noise [n] by the filter over time."""
-    return np.append(np.zeros(1), sample.response)[np.where(sample.lag > len(sample.response), 0, sample.lag).astype(int)]
+    within = np.where(sample.lag > len(sample.response), 0, sample.lag).astype(int)
+    return np.append(np.zeros(1), sample.response)[within]
 
 
 def variance(f: Array) -> Array:
@@ -262,6 +263,7 @@ def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.boo
             kept = (1 - slow) * c.seen(q2, s.lag)[0] + slow * c.seen(c.kappa * q2, s.lag)[0]
             d = (there * kept + floor_k - f) / h
         columns.append(d[:, None])
-    columns += [((f - floor_k) * (1 - floor) - floor * floor_k)[:, None] * A, (level * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,
+    columns += [((f - floor_k) * (1 - floor) - floor * floor_k)[:, None] * A,
+                (level * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,
                 (2 * by_log_q)[:, None] * A]
     return f, np.concatenate(columns, 1)

@@ -141,7 +141,7 @@ def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple
     w = record.window
     q = (np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) + rest_of(curves, record)) * stretch[w] ** 2
     curves = replace(curves, response=tuple(record.response.tolist()))
-    fast_k, slow_k = (curves.seen(scaled * q, lag[:, None])[0] for scaled in (1.0, curves.kappa))
+    fast_k, slow_k = (curves.seen(scaled * q, lag[:, None].astype(float))[0] for scaled in (1.0, curves.kappa))
     noise = np.append(np.zeros(1), record.response)[np.where(lag > len(record.response), 0, lag)][:, None]
     f = floor[w] * ((1 - slow[w]) * fast_k + slow[w] * slow_k) + (1 - floor[w]) * noise
     e = np.where(floor[w] < WORST_CELL, np.nan, resampled(curves, record) - f)

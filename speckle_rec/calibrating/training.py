@@ -45,7 +45,8 @@ PAIRS = 640                  # pairs kept of a scan, all their cells
 DRAWN = 40_000               # correlations of a scan that enter a fit
 MIN_PAIRS = 20
 MOST_RHO = 2.0               # what is more is no correlation, not even a noisy one
-FIELDS = ("lines", "i", "j", "xi", "rho", "turn", "planar", "row_mm", "signs", "window", "planar_rms", "response")     # of a file
+FIELDS = ("lines", "i", "j", "xi", "rho", "turn", "planar", "row_mm", "signs", "window", "planar_rms",
+          "response")     # of a file
 NEAR_LAGS = 8                # half of the pairs kept are no further apart
 
 
@@ -123,18 +124,18 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     steps = np.zeros((len(T), 6))
     steps[both] = se3.log(se3.inverse(T[np.flatnonzero(both) - 1]) @ T[both])
     motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
-    chain = planar_chain(motion, scan.n_frames)[0]
+    found_filter = time_filter.find(images) if filtered == "auto" else NO_FILTER
+    chain = planar_chain(time_filter.unpulled(motion, found_filter), scan.n_frames)[0]
     planar_rms = np.sqrt(np.mean(np.square(chain - steps[:, [0, 1, 5]])[both], axis=0)) if both.any() else np.zeros(3)
     if planar == "tracked":
         chain = steps[:, [0, 1, 5]]
     speckle = correlate(images, grid, chain, duplicate, jobs=jobs,
                         progress=lambda a, b: report("speckle correlation", a, b))
     speckle = speckle.without(lift_off.lost_in(images, grid))
-    response = (time_filter.find(images) if filtered == "auto" else NO_FILTER).response
-    signs = signs_of(speckle, images, grid, jobs, response)(T)
+    signs = signs_of(speckle, images, grid, jobs, found_filter.response)(T)
     record = sample(scan.name, images.geometry, grid, speckle, signs, windows(scan.n_frames)[1], T, seed=seed,
                     planar_rms=planar_rms)
-    return replace(record, response=np.array(response))
+    return replace(record, response=np.array(found_filter.response))
 
 
 def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlations, signs: Array,

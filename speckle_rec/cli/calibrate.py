@@ -172,7 +172,7 @@ def _collect(paths: list[Path], kept: Path, image: Image, settings: config_file.
     return training.merge([chosen]), failed
 
 
-def measure(task: tuple[Path, Image, int, int, str, bool]) -> "Record":
+def measure(task: tuple[Path, Image, int, int, str, str]) -> "Record":
     """Statistics of one scan; runs wherever its file can be read."""
     from ..calibrating import training
     from ..scan import Scan

@@ -5,8 +5,8 @@ sums are taken lane by lane and then in pairs of lanes. So nothing is left to a 
 it would make of them depends on which kernels it finds compiled already, and a scan must come out with the same bytes
 on every machine of a cluster.
 
-Common arguments: xi [3], (z mm, tilt rad, yaw rad). cells : a `CellModel` of one window and lag. loss : a `Loss`. rho [P],
-correlations; rest [P], part of Q from in-plane motion, METHOD.md (3.9): Q = stretch^2 (|U xi|^2 + rest).
+Common arguments: xi [3], (z mm, tilt rad, yaw rad). cells : a `CellModel` of one window and lag. loss : a `Loss`.
+rho [P], correlations; rest [P], part of Q from in-plane motion, METHOD.md (3.9): Q = stretch^2 (|U xi|^2 + rest).
 """
 
 import math

@@ -30,6 +30,8 @@ MIN_BLOCKS = 8
 ENOUGH_BLOCKS = 80
 CLEAR = 0.6          # share of a block that must not be static
 SAME = 1e-3          # share of pixels that differ, below which a picture was shown twice
+LAGS = (1, 2, 4, 8)  # frames: neighbours are clearest, and pulled most towards no motion by what does not move
+SHORT = 300          # frames of a scan, up to which all pairs are matched; of longer ones as `ends_of` says
 
 
 @dataclass(frozen=True)
@@ -290,9 +292,15 @@ def _blocks(field, mask, size, radius):
     return tops[keep].astype(np.int64), lefts[keep].astype(np.int64)
 
 
-def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: int = 0,
+def ends_of(lag: int, start: int, stop: int, n_frames: int) -> NDArray[np.int64]:
+    """Last frames, start..stop - 1, of the pairs at a lag that are matched in a scan: one in lag / 2 of a long one."""
+    j = np.arange(max(start, lag), stop)
+    return j[j % max(1, lag // 2) == 0] if n_frames > SHORT else j
+
+
+def planar_motion(images: WorkingImages, *, lags: Sequence[int] = LAGS, jobs: int = 0,
                   progress: Callable[[int, int], None] | None = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-    """Planar motion of all pairs (j - lag, j) of a scan.
+    """Planar motion of pairs (j - lag, j) of a scan, see `ends_of`.
 
     Returns
     -------
@@ -318,7 +326,7 @@ def planar_motion(images: WorkingImages, *, lags: Sequence[int] = (1, 4), jobs: 
                 if k:
                     duplicate[k] = same_picture(frames[k], frames[k - 1])
             for lag in sorted(lags):
-                js = [j for j in range(start, start + len(block)) if j >= lag]
+                js = ends_of(lag, start, start + len(block), n).tolist()
                 for row in pool.map(lambda j, lag=lag: one(j - lag, j), js):
                     rows.append(row)
                     if lag == 1:

@@ -24,6 +24,7 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
     filtered = time_filter.find(images) if config.time_filter == "auto" else NO_FILTER
     with clock.stage("in-plane motion") as report:
         planar, duplicate = pairs.planar_motion(progress=report)
+        planar = time_filter.unpulled(planar, filtered)
         step, covariance = planar_chain(planar, view.scan.n_frames)
     with clock.stage("speckle correlation") as report:
         speckle = pairs.correlate(view.cells, step, duplicate, progress=report).without(view.lost)

@@ -11,19 +11,24 @@ from .planar_motions import chain_poses, se2_logs
 Array = NDArray[np.float64]
 
 ROUGHNESS = np.array([0.3, 0.3, 0.01])      # mm, mm, rad: change of the planar step from frame to frame
-ENOUGH_SHARE = 0.5                           # of the blocks: fewer that agree widen the covariance
+LEAST_SHARE = 0.03                           # of the blocks: the fewer agree, the wider the covariance
 CHAIN_CUTOFF = 6.0                           # standard deviations: a match that its neighbours contradict
 MATCH_FLOOR = np.array([0.01, 0.005, 3e-4])  # mm, mm, rad: what a match misses beyond its own scatter
+PULLED_LAG = 4                               # frames, below which what does not move with the tissue adds to that
 
 
 def match_information(motion: PlanarMotion) -> Array:
-    """Information [M, 3, 3] of matches: their covariance, widened where few blocks agree.
+    """Information [M, 3, 3] of matches: their covariance, widened where few blocks agree and where a lag is short.
 
-    Structures that cross the image plane at an angle slide as the plane moves: the few blocks that still
-    match then agree on a motion that is not the probe's.
+    Structures that cross the image plane at an angle slide as the plane moves: the few blocks that still match then
+    agree on a motion that is not the probe's, and their error goes with 1 / share. Neighbours are pulled towards no
+    motion by lines coarser than pixels and by all that stays where it is: over longer lags this matters less.
+                                                                                                   METHOD.md (2.5)
     """
-    widening = (ENOUGH_SHARE / np.clip(motion.share, 1e-2, ENOUGH_SHARE)) ** 4
-    return np.asarray(np.linalg.inv(motion.covariance * widening[:, None, None] + np.diag(MATCH_FLOOR**2)))
+    widening = 1 / np.clip(motion.share, LEAST_SHARE, 1) ** 2
+    pulled = np.sqrt(np.maximum(PULLED_LAG / np.maximum(motion.j - motion.i, 1), 1))
+    floor = np.square(MATCH_FLOOR * pulled[:, None])[:, :, None] * np.eye(3)
+    return np.asarray(np.linalg.inv(motion.covariance * widening[:, None, None] + floor))
 
 
 def planar_chain(motion: PlanarMotion, n_frames: int) -> tuple[Array, Array]:

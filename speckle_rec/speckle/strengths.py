@@ -79,4 +79,5 @@ def cell_model(forms: Array, strengths: CellStrengths, curves: Curves) -> CellMo
     fast, slow, stretch = (np.ascontiguousarray(strengths.fast), np.ascontiguousarray(strengths.slow),
                            np.ascontiguousarray(strengths.stretch))
     window = np.ascontiguousarray(strengths.window)
-    return CellModel(by_entry(forms), fast, slow, stretch, window, curves.tables(), float(TABLE_PER_UNIT), curves.noise())
+    return CellModel(by_entry(forms), fast, slow, stretch, window, curves.tables(), float(TABLE_PER_UNIT),
+                     curves.noise())

@@ -11,7 +11,18 @@ from ...frames.features import GREY_CLIP
 from ...kernels import gpu, gpu_images
 from ...kernels.launch import xp_of
 from ...probe.field import ProbeGeometry
-from ..block_matching import _NO_PAIRS, AGREEMENT_PX, COARSE, MIN_BLOCKS, MIN_NCC, SAME, Matcher, PlanarMotion
+from ..block_matching import (
+    _NO_PAIRS,
+    AGREEMENT_PX,
+    COARSE,
+    LAGS,
+    MIN_BLOCKS,
+    MIN_NCC,
+    SAME,
+    Matcher,
+    PlanarMotion,
+    ends_of,
+)
 from ..planar_motions import se2_exps, se2_logs
 from .frames import Batches, DeviceFrames
 
@@ -148,9 +159,9 @@ class _Level:
                 small[:, 2])
 
 
-def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = (1, 4), batches: Batches | None = None,
+def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = LAGS, batches: Batches | None = None,
                   progress: Callable[[int, int], None] | None = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-    """Planar motion of all pairs (j - lag, j) of a scan, and its repeated frames: twin of that of `block_matching`."""
+    """Planar motion of pairs (j - lag, j) of a scan, and its repeated frames: twin of that of `block_matching`."""
     xp, n = frames.xp, len(frames.data)
     matcher = BatchMatcher(frames.images.geometry, xp, batches)
     duplicate = np.zeros(n, bool)
@@ -167,7 +178,9 @@ def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = (1, 4), batches
         kept = new if kept is None else tuple(xp.concatenate([old[low - start :], more])  # type: ignore[assignment]
                                               for old, more in zip(kept, new, strict=True))
         for lag in sorted(lags):
-            j = np.arange(max(start, lag), stop)
+            j = ends_of(lag, start, stop, n)
+            if not len(j):
+                continue
             guess = np.tile(np.eye(3), (len(j), 1, 1))
             if lag > 1:
                 for k in range(lag):

@@ -1,0 +1,118 @@
+"""A scanner's filter over time: found in noise, none where there is none; what it does to speckle and to matches."""
+
+import numpy as np
+import pytest
+import scenes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.pairs import time_filter
+from speckle_rec.pairs.block_matching import PlanarMotion
+from speckle_rec.products.stages import NO_FILTER, TimeFilter
+from speckle_rec.scan import Scan
+from speckle_rec.speckle.curves import FILTERED_LAGS, Curves
+
+MEANS = {2: (1 / 2,), 3: (2 / 3, 1 / 3), 4: (3 / 4, 1 / 2, 1 / 4)}
+
+
+def averaged(frames, m):
+    """The mean of each frame and the m - 1 before it."""
+    return np.stack([frames[max(0, k - m + 1):k + 1].mean(0) for k in range(len(frames))])
+
+
+def blended(frames, p):
+    out = [frames[0].astype(float)]
+    for frame in frames[1:]:
+        out.append((1 - p) * frame + p * out[-1])
+    return np.stack(out)
+
+
+def world(seed, n=48, noisy=True):
+    """Frames [n, rows, columns] of a field whose upper half shows texture that fades within some ten frames, and whose
+    lower half shows noise, or the same."""
+    rng = np.random.default_rng(seed)
+    rows, columns = scenes.SECTOR.shape
+    memory, pattern, out = 0.93, rng.normal(size=(rows, columns)), []
+    for _ in range(n):
+        pattern = memory * pattern + np.sqrt(1 - memory**2) * rng.normal(size=pattern.shape)
+        frame = 110 + 25 * pattern + 8 * rng.normal(size=pattern.shape)
+        if noisy:
+            frame[rows // 2:] = 40 + 12 * rng.normal(size=(rows - rows // 2, columns))
+        out.append(frame)
+    return np.stack(out)
+
+
+def found(frames):
+    scan = Scan.from_arrays(np.clip(np.round(frames), 0, 255).astype(np.uint8), scale=scenes.SCALE)
+    return time_filter.find(WorkingImages(scan, scenes.SECTOR, 1))
+
+
+@pytest.mark.parametrize("m", MEANS)
+def test_a_mean_over_frames_is_found(m):
+    response = found(averaged(world(m), m)).response
+    assert len(response) >= len(MEANS[m])
+    np.testing.assert_allclose(response[:len(MEANS[m])], MEANS[m], atol=0.06)
+    assert sum(response[len(MEANS[m]):]) < 0.15
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.7])
+def test_a_recursion_is_found(p):
+    response = found(blended(world(int(10 * p)), p)).response
+    np.testing.assert_allclose((*response, 0.0)[:2], [p, p * p], atol=0.08)
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+def test_none_is_found_where_there_is_none(noisy):
+    for seed in range(4):
+        assert found(world(seed, noisy=noisy)) == NO_FILTER
+
+
+def test_what_never_moves_is_no_filter():
+    frames = world(5)
+    frames[:, frames.shape[1] // 2:] += 60 * np.random.default_rng(1).random(frames.shape[1:])[frames.shape[1] // 2:]
+    assert found(frames) == NO_FILTER
+
+
+@pytest.mark.parametrize("h", [(1, 1), (1, 1, 1), (0.5, 0.25, 0.125, 0.0625)])
+def test_filtered_speckle_correlates_as_the_curves_say(h):
+    """Monte Carlo: a signal whose correlation over n frames is K(n^2 q), through the filter h."""
+    h = np.array(h) / np.sum(h)
+    R = np.correlate(h, h, "full")[len(h) - 1:]
+    curves = Curves(tail_b=1.0, tail_beta=1.0, response=tuple(R[1:] / R[0]))
+    q, n = 0.15, 24
+    lags = np.arange(n)
+    K = np.exp(-q * np.subtract.outer(lags, lags) ** 2)
+    rng = np.random.default_rng(0)
+    signal = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.normal(size=(n, 40_000))
+    shown = np.stack([h @ signal[k - np.arange(len(h))] for k in range(len(h) - 1, n)])
+    seen = np.corrcoef(shown)[0]
+    for lag in (1, 2, 3, 4, 6):
+        assert seen[lag] == pytest.approx(curves.seen(np.array(lag**2 * q), lag)[0], abs=0.015)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0.01, 0.99), min_size=0, max_size=4), st.integers(1, FILTERED_LAGS))
+def test_tables_begin_at_one_fall_and_have_their_slopes(values, lag):
+    curves = Curves.usual("curvilinear")
+    curves = Curves(**{**vars(curves), "response": tuple(sorted(values, reverse=True))})
+    q = np.linspace(1e-6, 20, 8001)
+    value, slope = curves.seen(q, lag)
+    assert value[0] == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(np.gradient(value, q)[1:-1], slope[1:-1], atol=2e-3, rtol=1e-2)
+    table = curves.tables()
+    assert table.shape[0] == len(curves.noise()) == (FILTERED_LAGS + 1 if values else 1)
+    np.testing.assert_allclose(table[0], curves.table())
+
+
+def test_without_a_filter_matches_stay_as_they_are_and_with_one_they_are_stretched():
+    n = 30
+    pairs = np.array([(k, k + lag) for lag in (1, 2, 4, 8) for k in range(n - lag)])
+    lag = np.diff(pairs)[:, 0]
+    motion = PlanarMotion(*pairs.T, np.outer(lag, [0.1, 0.05, 0.01]), np.tile(np.eye(3) * 1e-4, (len(lag), 1, 1)),
+                          np.full(len(lag), 0.8), np.ones(len(lag)))
+    assert time_filter.unpulled(motion, NO_FILTER) is motion
+    stretched = time_filter.unpulled(motion, TimeFilter(MEANS[3], 0.01))
+    ratio = (stretched.twist / motion.twist)[:, 0]
+    assert (ratio[lag == 1] > 1.2).all() and ratio[lag == 8].max() < ratio[lag == 1].min() and (ratio >= 1).all()
+    np.testing.assert_allclose(stretched.covariance[:, 0, 0], 1e-4 * ratio**2)
