@@ -14,7 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line do
 import numpy as np
 
 from speckle_rec import geometry
-from speckle_rec.config import Config
+from speckle_rec.config import TIME_FILTERS, Config
 from speckle_rec.frames.features import GREY_PER_NEPER
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.scan import Scan
@@ -60,18 +60,18 @@ def main() -> None:
     options.add_argument("scan", type=Path)
     options.add_argument("--only", nargs="*", default=list(EFFECTS), choices=list(EFFECTS))
     options.add_argument("--jobs", type=int, default=0)
-    options.add_argument("--undo-persistence", action="store_true", help="take out what is found of it")
+    options.add_argument("--time-filter", default="auto", choices=TIME_FILTERS, help="none: reckon with none")
     o = options.parse_args()
     scan = Scan.open(o.scan)
-    print("| effect | final | global | local | GPE mm | persistence found |\n|---|---:|---:|---:|---:|---:|")
+    print("| effect | final | global | local | GPE mm | filter found |\n|---|---:|---:|---:|---:|---:|")
     for name in o.only:
         frames, T = EFFECTS[name](scan.frames(), scan.T_first_frame_tracked, np.random.default_rng(0))
         found = reconstruct(Scan.from_arrays(frames, scale=scan.scale),
-                            config=Config(jobs=o.jobs, undo_persistence=o.undo_persistence))
+                            config=Config(jobs=o.jobs, time_filter=o.time_filter))
         s, _ = score.with_mirror_given(found.T_first_frame, found.T_prev_frame, T, geometry.steps(T), scan.scale,
                                        scan.shape)
         print(f"| {name} | {s.final:.3f} | {s.global_:.3f} | {s.local:.3f} | {s.GPE:.2f} | "
-              f"{found.numbers['persistence']} |", flush=True)
+              f"{found.numbers['time_filter']} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def unpulled(motion: PlanarMotion, found: TimeFilter) -> PlanarMotion:
     """Planar motion of neighbours without the pull of filtered pictures towards no motion.
 
     A match of filtered pictures lies in the middle of what they hold, R(d) C(n - d) at n - d steps, and noise, R(n) at
-    none; how far speckle correlates, C, follows from how well the blocks do.                        METHOD.md (2.9)
+    none; how far speckle correlates, C, follows from how well the blocks do.                        METHOD.md (2.7b)
     """
     if not found:
         return motion

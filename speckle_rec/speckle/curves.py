@@ -157,7 +157,7 @@ class Curves:
         """K_n(Q) and its slope by Q [...] as the filter over time shows them of pairs `lag` [...] frames apart.
 
         A filter h shows sum_m h_m f_(k - m): of a steady motion, Q of a pair at lag n being n^2 q,
-        K_n(Q) = sum_d R(d) K((n - d)^2 q) / sum_d R(d) K(d^2 q), R the correlation of its noise.     METHOD.md (2.8)
+        K_n(Q) = sum_d R(d) K((n - d)^2 q) / sum_d R(d) K(d^2 q), R the correlation of its noise.     METHOD.md (3.7b)
         """
         if not self.response:
             return self.kernel(q), self.slope(q)
