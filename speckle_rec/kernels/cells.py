@@ -37,8 +37,8 @@ class CellModel(NamedTuple):
     fast, slow, stretch : [W, P], or [P] of one window; see `strengths.CellStrengths`.
     window : int64 [N], row of them that holds at each frame.
     table : [L, n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7), as a filter
-        over time makes them at lags 1 to L - 1, METHOD.md (3.7b); the first is that of all longer lags, and the only one
-        where there is no filter. Of one lag [n, 4].
+        over time makes them at lags 1 to L - 1, METHOD.md (3.7b); the first is that of all longer lags, and the only
+        one where there is no filter. Of one lag [n, 4].
     per_unit : entries of the table by sqrt(Q).   noise : [L], correlation of noise at those lags; of one lag a number.
     """
 
@@ -199,8 +199,8 @@ def cell_weights(held, cells, rho, rest, loss, out):
 def cell_fit(xi, weights, cells, rho, rest, loss, gradient, hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
-    Residual (rho - f) sqrt(weight), f = fast K(Q) + slow K(kappa Q) + (1 - fast - slow) noise (METHOD.md (3.7), (3.7b)),
-    with the `weights` of `cell_weights`. Cauchy loss of the given cutoff.
+    Residual (rho - f) sqrt(weight), f = fast K(Q) + slow K(kappa Q) + (1 - fast - slow) noise (METHOD.md (3.7),
+    (3.7b)), with the `weights` of `cell_weights`. Cauchy loss of the given cutoff.
     """
     forms, fast, slow, stretch, cutoff = cells.forms, cells.fast, cells.slow, cells.stretch, loss.cutoff
     noise = cells.noise

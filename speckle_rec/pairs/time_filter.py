@@ -51,7 +51,7 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
     quiet = dark[np.argsort(alike[dark, :2].sum(1))[:max(FEWEST, round(QUIET * len(dark)))]]
     seen, echoes = np.median(alike[quiet], axis=0), np.median(alike[grey > np.quantile(grey, DARK)], axis=0)
     spread = 1.48 * float(np.median(np.abs(alike[quiet, 0] - seen[0])))
-    share = float(np.clip(seen @ echoes / max(echoes @ echoes, 1e-9), 0, 1))
+    share = float(np.clip(seen @ echoes / max(float(echoes @ echoes), 1e-9), 0, 1))
     far = slice(LAGS // 2, None)
     leak = float(np.clip(seen[far].sum() / max(echoes[far].sum(), 0.1), 0, 0.9))
     response = (seen - leak * echoes) / (1 - leak)
