@@ -35,8 +35,9 @@ class Config:
         (docs/METHOD.md, section 2). Lines coarser than pixels look alike, and to take out what is not there does harm.
     motion : "fan", about a contact point; "sweep", carried along the skin; "auto", as the images and the probe suggest.
     swept, tilted_first : "towards" or "away" from who holds the probe, the way of the first stroke of a sweep, and of
-        the far end of the picture in the first stroke of a fan.   turned : "clockwise" or "anticlockwise", seen from the
-        hand down the probe. Each decides between the two mirror images (docs/HANDEDNESS.md); None where not known.
+        the far end of the picture in the first stroke of a fan.
+    turned : "clockwise" or "anticlockwise", seen from the hand down the probe.
+        Each of the three decides between the two mirror images (docs/HANDEDNESS.md); None where not known.
     """
 
     device: str = "auto"

@@ -36,8 +36,8 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     device : "cpu", "gpu", or "auto" for that of `config` (by default a GPU that works); where frame pairs are
         measured.
     progress : called with (stage, done, total).
-    orientation : of an inertial sensor on the probe: a CSV file (docs/HANDEDNESS.md), or a table [K, 5] of times (s) and
-        quaternions (w, x, y, z). It tells the mirror image, tilt and turn.
+    orientation : of an inertial sensor on the probe, which tells the mirror image, tilt and turn: a CSV file
+        (docs/HANDEDNESS.md), or a table [K, 5] of times (s) and quaternions (w, x, y, z).
     **settings : parameters of `Config` by name, instead of those of `config`: swept="away", motion="sweep", ...
 
     Raises

@@ -39,8 +39,8 @@ def reconstruct(
         "--tilted-first", metavar="towards|away", help="Which way the far end of the picture went in the first stroke "
         "of a fan, from who holds the probe; his hand went the other way.")] = None,
     orientation: Annotated[Path | None, typer.Option(
-        "--orientation", metavar="FILE", help="Inertial sensor on the probe: a CSV with columns time_s, qw, qx, qy, qz. "
-        "Gives tilt and turn, and tells the scan from its mirror image.")] = None,
+        "--orientation", metavar="FILE", help="Inertial sensor on the probe: a CSV with columns time_s, qw, qx, qy, "
+        "qz. Gives tilt and turn, and tells the scan from its mirror image.")] = None,
     motion: Annotated[str | None, typer.Option(
         "--motion", metavar="fan|sweep|auto", help="About a contact point, or carried along the skin (default auto: as "
         "the images and the probe suggest).")] = None,
@@ -81,7 +81,8 @@ def reconstruct(
     single = len(scans) == len(paths) == 1 and not Path(scans[0]).is_dir()
     sensor = None if orientation is None else Orientation.of(orientation)
     if sensor and len(paths) > 1:
-        raise InputError(f"--orientation {orientation}: expected one scan, found {len(paths)}: a recording belongs to one")
+        raise InputError(f"--orientation {orientation}: expected one scan, found {len(paths)}: a recording is of "
+                         "one scan")
     outputs = output_files.Outputs(ddf=ddf, volume=volume, sequence=sequence)
     done: list[Path] = []
     failed: list[str] = []

@@ -32,7 +32,8 @@ class Orientation:
 
     Attributes
     ----------
-    times_s : float64 [K], ascending.   quaternions : float64 [K, 4], (w, x, y, z) of unit length, sensor -> world, z up.
+    times_s : float64 [K], ascending.
+    quaternions : float64 [K, 4], (w, x, y, z) of unit length, sensor -> world, z up.
     source : where they come from.   left_out : rows that held no unit quaternion.
     """
 
@@ -63,8 +64,8 @@ class Orientation:
         usual = float(np.median(norm[np.isfinite(norm)])) if np.isfinite(norm).any() else 0.0
         good = np.isfinite(table).all(1) & (np.abs(norm - usual) <= NORM_TOLERANCE * usual) & (norm > 0)
         if (bad := int((~good).sum())) > MOST_GLITCHES * len(table):
-            raise InputError(f"{source}: expected unit quaternions, found {bad} of {len(table)} rows that are not finite "
-                             f"or of another length than the others; {EXPECTED}")
+            raise InputError(f"{source}: expected unit quaternions, found {bad} of {len(table)} rows that are not "
+                             f"finite or of another length than the others; {EXPECTED}")
         table = table[good]
         step = np.diff(table[:, 0])
         if (step < 0).any():

@@ -33,8 +33,8 @@ ABOUT = {
     "view": "Drag or use arrow keys to turn, scroll or pinch to zoom. The circle is frame 0, diamonds are reversals; "
             "thin parts of the path are steps of low confidence, ellipses one standard deviation. The slider picks a "
             "frame; its outline, and the nearest picture there is, are shown.",
-    "known": "Seen from above, who holds the probe standing below, the picture's right to his right. Images alone cannot "
-             "tell the two; here somebody, or a sensor, has.",
+    "known": "Seen from above, who holds the probe standing below, the picture's right to his right. Images alone "
+             "cannot tell the two; here somebody, or a sensor, has.",
     "assumed": "Seen from above, who holds the probe standing below, the picture's right to his right. Images alone "
                "cannot tell the two: the left one is the usual one, taken because nobody told. --swept, --turned or "
                "--tilted-first tells which it is.",

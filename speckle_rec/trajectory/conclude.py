@@ -64,8 +64,8 @@ def conclude(view: View, measurements: Measurements, model: SpeckleModel, trajec
     result.evidence["revisit_pairs"] = np.stack([measurements.loops.planar.i, measurements.loops.planar.j], 1)
     result.evidence.update(gather(increment, view.found.geometry, model.curves))
     result.evidence.update(measured(T, measurements.speckle, model.forms, t.strengths, model.curves))
-    judge(result, view, measurements, t.strengths, model.curves.source, uncertain, increment, covariance, assumed(handed),
-          calibration.of_this_machine)
+    judge(result, view, measurements, t.strengths, model.curves.source, uncertain, increment, covariance,
+          assumed(handed), calibration.of_this_machine)
     similarity = crossed.similarity[1] if crossed and crossed.crossings else None
     result.verdict = verdict(result.confidence, similarity, uncertain, handed=handed.known,
                              speckled=float(view.speckled.mean()))

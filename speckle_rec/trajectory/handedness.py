@@ -4,7 +4,7 @@ Directions are those of who stands behind the picture: looks at the slice as the
 right, so that z of the image points away from him (docs/CONVENTIONS.md). All poses are about the centre of the probe
 face.
 
-* swept away: the face goes along +z.
+* swept away: the probe, and its picture, goes along +z.
 * tilted away: the far (deep) end of the picture goes along +z; the hand goes the other way.
 * turned clockwise, seen from the hand down the probe: a positive turn about y, whoever looks from where.
 """
@@ -28,7 +28,8 @@ LEAST_SWEEP_OF_A_FAN_MM = 15.0      # what a contact point may slide in a fan te
 LEAST_TURN_RAD = np.radians(8.0)
 LEAST_TURN_OF_A_SWEEP_RAD = np.radians(20.0)    # sweeps of no turn at all have come out with some ten degrees
 LEAST_TILT_RAD = np.radians(3.0)
-SHIFT_DEPTH_MM = 60.0   # a shift of a fan counts as the tilt that moves this depth as far: speckle hardly tells them
+SHIFT_DEPTH_MM = 60.0   # a shift of a fan counts as the tilt that moves this depth as far: speckle hardly tells them,
+TILT_DEPTH_MM = 40.0    # and a tilt of a sweep as the shift of this depth
 WORDS = {"swept": ("away", "towards"), "turned": ("clockwise", "anticlockwise"), "tilted_first": ("away", "towards")}
 
 
@@ -88,7 +89,8 @@ def ways(T: Array, pivot: bool) -> dict[str, Way]:
     ----------
     pivot : whether it was taken for a motion about a contact point, rather than a sweep.
     """
-    shift = np.cumsum(se3.log(se3.steps(T))[:, 2])
+    step = se3.log(se3.steps(T))
+    shift = np.cumsum(step[:, 2] + (0.0 if pivot else TILT_DEPTH_MM * step[:, 3]))
     turn = se3.turned(T)
     lean = np.arcsin(np.clip(T[:, 2, 1], -1, 1)) + (shift / SHIFT_DEPTH_MM if pivot else 0.0)
     least = {"swept": LEAST_SWEEP_OF_A_FAN_MM if pivot else LEAST_SWEEP_MM,
@@ -103,7 +105,7 @@ def ways(T: Array, pivot: bool) -> dict[str, Way]:
             why_not = (f"the probe {verb} by {scale * reach:.1f} {unit} at most, too little to tell "
                        f"(from {scale * least[name]:.0f} {unit})")
             if name == "swept" and pivot:
-                why_not += "; the scan was taken for a motion about a contact point: --motion sweep says that it is none"
+                why_not += "; the scan was taken for a motion about a contact point, --motion sweep says otherwise"
             out[name] = Way(0, why_not)
         else:
             out[name] = Way(first_way(path))

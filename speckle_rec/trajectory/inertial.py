@@ -103,7 +103,8 @@ def fit(T: Array, times_s: Array, orientation: Orientation, axes: Sequence[Array
     turns = _turns(T, R_sensor.as_matrix(), _lags(times_s))
     X, spread = _mounted(turns)
     likeness = turns.likeness(X)
-    likely = Rotation.from_rotvec(np.random.default_rng(0).multivariate_normal(np.zeros(3), spread, SAMPLES)).as_matrix()
+    drawn = np.random.default_rng(0).multivariate_normal(np.zeros(3), spread, SAMPLES)
+    likely = Rotation.from_rotvec(drawn).as_matrix()
     relative = (R_sensor[0].inv() * R_sensor).as_matrix()
     mirrored, why, known = _mirror(turns, X, likely, R_sensor, axes, likeness)
     if known is not None:
@@ -158,7 +159,9 @@ def _lags(times_s: Array) -> list[int]:
 
 def _turns(T: Array, R_sensor: Array, lags: Sequence[int], among: NDArray[np.int64] | None = None) -> _Turns:
     """Turns over each lag, of frames that begin at `among` (by default all)."""
-    image, sensor, of = [], [], []
+    image: list[Array] = []
+    sensor: list[Array] = []
+    of: list[NDArray[np.int64]] = []
     for lag in lags:
         start = np.arange(len(T) - lag) if among is None else among[among < len(T) - lag]
         for R, out in ((T[:, :3, :3], image), (R_sensor, sensor)):
