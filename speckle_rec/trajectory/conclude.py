@@ -92,8 +92,8 @@ def handedness(T: Array, view: View, t: Trajectory, model: SpeckleModel, config:
     if sensor and orientation and sensor.mirrored is not None:
         voice = Voice(f"the sensor of {orientation.source}", sensor.mirrored)
     try:
-        # Where a sensor has told the turns, what is left is no matter of a contact point any more.
-        return decided(T, t.hand.pivot and not (sensor and sensor.usable), config, model.calibration.mirror, voice)
+        return decided(T, t.hand.pivot, config, model.calibration.mirror, voice,
+                       sensed=sensor is not None and sensor.usable)
     except InputError as error:
         raise InputError(f"{view.scan.name}: {error}") from error
 

@@ -82,19 +82,20 @@ def first_way(path: Array) -> int:
     return int(np.sign(path[np.argmax(np.abs(path) > FIRST * reach)])) if reach > 0 else 0
 
 
-def ways(T: Array, pivot: bool) -> dict[str, Way]:
+def ways(T: Array, pivot: bool, sensed: bool = False) -> dict[str, Way]:
     """Which way a trajectory [N, 4, 4] was swept, turned and first tilted.
 
     Parameters
     ----------
     pivot : whether it was taken for a motion about a contact point, rather than a sweep.
+    sensed : whether a sensor has told its turns and tilts, so that they are no more mixed up with shifts.
     """
     step = se3.log(se3.steps(T))
-    shift = np.cumsum(step[:, 2] + (0.0 if pivot else TILT_DEPTH_MM * step[:, 3]))
+    shift = np.cumsum(step[:, 2] + (0.0 if pivot or sensed else TILT_DEPTH_MM * step[:, 3]))
     turn = se3.turned(T)
-    lean = np.arcsin(np.clip(T[:, 2, 1], -1, 1)) + (shift / SHIFT_DEPTH_MM if pivot else 0.0)
+    lean = np.arcsin(np.clip(T[:, 2, 1], -1, 1)) + (shift / SHIFT_DEPTH_MM if pivot and not sensed else 0.0)
     least = {"swept": LEAST_SWEEP_OF_A_FAN_MM if pivot else LEAST_SWEEP_MM,
-             "turned": LEAST_TURN_RAD if pivot else LEAST_TURN_OF_A_SWEEP_RAD, "tilted_first": LEAST_TILT_RAD}
+             "turned": LEAST_TURN_RAD if pivot or sensed else LEAST_TURN_OF_A_SWEEP_RAD, "tilted_first": LEAST_TILT_RAD}
     out = {}
     for name, path, verb, unit in (("swept", shift, "moved along the normal of its first picture", "mm"),
                                    ("turned", turn, "turned about itself", "deg"),
@@ -123,12 +124,13 @@ def word_of(name: str, sign: int) -> str:
     return WORDS[name][0 if sign > 0 else 1]
 
 
-def decided(T: Array, pivot: bool, config: Config, prior: MirrorPrior, sensor: Voice | None = None) -> Handedness:
+def decided(T: Array, pivot: bool, config: Config, prior: MirrorPrior, sensor: Voice | None = None, *,
+            sensed: bool = False) -> Handedness:
     """The mirror image that agrees with what is known of the scan; with the protocol's habit where nothing is.
 
     Parameters
     ----------
-    T : [N, 4, 4] as estimated, one of the two mirror images.   pivot : see `ways`.
+    T : [N, 4, 4] as estimated, one of the two mirror images.   pivot, sensed : see `ways`.
     sensor : what an inertial sensor says.
 
     Raises
@@ -136,7 +138,7 @@ def decided(T: Array, pivot: bool, config: Config, prior: MirrorPrior, sensor: V
     InputError
         If two who know disagree.
     """
-    found = ways(T, pivot)
+    found = ways(T, pivot, sensed)
     usual, note = choose_mirror(T, prior)
     voices, warnings = [], []
     for name in WORDS:
