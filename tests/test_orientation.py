@@ -131,6 +131,17 @@ def test_a_sensor_that_sits_anyhow_tells_the_mirror_image_and_the_turn(seed, est
     assert worst_deg(better[:, :3, :3], truth) < 3
 
 
+def test_a_long_drift_is_told_from_the_errors_of_the_trajectory():
+    """80 s at 5 degrees a minute: what is made of both is nearer than either alone."""
+    slow_s = np.arange(N) / 3
+    T = estimate(share=0.97)
+    recording = Orientation.of(sensors.record(TRUE, slow_s, Sensor(drift_deg_per_min=5.0), 2))
+    found = inertial.fit(T, slow_s, recording)
+    alone = worst_deg(found.R_first_frame, TRUE), worst_deg(T[:, :3, :3], TRUE)
+    better = worst_deg(inertial.corrected(T, found, slow_s, 45.0, 0.07)[:, :3, :3], TRUE)
+    assert alone[0] > 5 and better < alone[0] - 2 and better < alone[1]
+
+
 def test_the_path_of_what_speckle_sees_is_kept():
     T = estimate()
     found = fitted(T, Sensor())

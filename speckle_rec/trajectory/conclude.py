@@ -39,7 +39,7 @@ def conclude(view: View, measurements: Measurements, model: SpeckleModel, trajec
         T, step_covariance = t.T, t.step_covariance
         sensor = None if orientation is None else sensed(T, view, orientation)
         if sensor and sensor.usable:
-            T = inertial.corrected(T, sensor, times_of(view), model.curves.focus_mm)
+            T = inertial.corrected(T, sensor, times_of(view), model.curves.focus_mm, uncertain)
             step_covariance = inertial.step_covariance(step_covariance, model.curves.focus_mm)
         handed = handedness(T, view, t, model, config, sensor, orientation)
         T = handed.T

@@ -34,6 +34,8 @@ AS_GOOD, WORSE = 0.03, 0.15     # likeness lost by a way to sit that is the true
 CERTAIN = 0.99              # share of the ways to sit that are likely, in which the beam points the same way
 LEAST_DOWN = 0.35           # how far down the beam points on average: 20 degrees below the horizon
 FAR_OFF_DEG, FAR_OFF_SHARE = 3.0, 0.05      # error of the orientations beyond which they are not taken over
+DRIFT_DEG_MIN, MOST_DRIFT_DEG_MIN = 3.5, 6.0    # about the vertical: of a cheap sensor, usually and at most
+ERROR_DEG, ERRORS = 1.0, 20.0       # random errors of a trajectory's turn, and how many independent ones a scan has
 SMOOTHED_S = 0.25           # standard deviation, over which what the sensor says otherwise is averaged
 SENSOR_DEG = 1.0            # error of its orientations over a scan: noise averaged away, some drift
 SAMPLES, MOST_COMPARED = 200, 400
@@ -48,6 +50,7 @@ class Inertial:
     Attributes
     ----------
     R_first_frame : [N, 3, 3] orientations of the frames by the sensor, in frame 0; as the trajectory is mirrored.
+    up : [3], the vertical in frame 0, about which the sensor drifts.
     mirrored : whether the trajectory is the wrong image; None where the sensor cannot tell.
     why : what tells, or why nothing does.   likeness : of the turns of both, -1 to 1.
     offset_s : of the sensor's clock.   uncertain_deg : error of the orientations from how the sensor sits.
@@ -55,6 +58,7 @@ class Inertial:
     """
 
     R_first_frame: Array
+    up: Array
     mirrored: bool | None
     why: str
     likeness: float
@@ -115,18 +119,27 @@ def fit(T: Array, times_s: Array, orientation: Orientation, axes: Sequence[Array
     others = np.einsum("sji,njk,skl->snil", likely @ X, relative[:: max(1, len(R) // 50)], likely @ X)
     off = float(np.degrees(np.median(_angles(np.swapaxes(some, 1, 2) @ others).max(1)))) if len(others) else 0.0
     usable = reach < STEADY_DEG or (likeness >= ALIKE and off < FAR_OFF_DEG + FAR_OFF_SHARE * reach)
-    return Inertial(R, mirrored, why, likeness, offset, off, usable)
+    up = X.T @ R_sensor[0].inv().apply([0.0, 0.0, 1.0])
+    return Inertial(R, up, mirrored, why, likeness, offset, off, usable)
 
 
-def corrected(T: Array, found: Inertial, times_s: Array, sensed_mm: float) -> Array:
+def corrected(T: Array, found: Inertial, times_s: Array, sensed_mm: float, scale_sd: float = 0.5) -> Array:
     """A trajectory [N, 4, 4] about the face with the sensor's slow changes of orientation.
 
     Steps in the plane stay, and so does the path along z at `sensed_mm` below the face: what speckle measures is the
     way of the beam's waist, whatever shift and tilt it is made of. 0 keeps the face's.
+
+    Parameters
+    ----------
+    scale_sd : relative standard deviation of the scale of the trajectory's turns, by which its errors are told from the
+        sensor's drift.
     """
     sigma = SMOOTHED_S / _frame_s(times_s)
     error = Rotation.from_matrix(found.R_first_frame @ np.swapaxes(T[:, :3, :3], 1, 2)).as_rotvec()
-    error = gaussian_filter1d(_unwrapped(error), sigma, axis=0, mode="nearest")
+    error = _unwrapped(error)
+    turn = _unwrapped(Rotation.from_matrix(T[:, :3, :3]).as_rotvec()) @ found.up
+    error -= np.outer(_drift(error @ found.up, turn, times_s - times_s[0], scale_sd), found.up)
+    error = gaussian_filter1d(error, sigma, axis=0, mode="nearest")
     R = Rotation.from_rotvec(error).as_matrix() @ T[:, :3, :3]
     step = se3.steps(T)
     new = np.tile(np.eye(4), (len(T), 1, 1))
@@ -134,6 +147,20 @@ def corrected(T: Array, found: Inertial, times_s: Array, sensed_mm: float) -> Ar
     new[:, :3, 3] = step[:, :3, 3]
     new[:, 2, 3] += sensed_mm * (step[:, 2, 1] - new[:, 2, 1])
     return T[0] @ se3.chain(new)
+
+
+def _drift(error: Array, turn: Array, elapsed_s: Array, scale_sd: float) -> Array:
+    """Turn [N] (rad) about the vertical by which the sensor has drifted, of the `error` that it finds in a trajectory.
+
+    What it finds is its drift, a share of the trajectory's `turn` [N], and the trajectory's random errors: least squares
+    with what is usual of each as prior, the drift at most `MOST_DRIFT_DEG_MIN`.
+    """
+    sd = np.array([np.radians(DRIFT_DEG_MIN) / 60, scale_sd])
+    A = np.column_stack([elapsed_s, turn]) * sd * np.sqrt(ERRORS / len(error)) / np.radians(ERROR_DEG)
+    b = error * np.sqrt(ERRORS / len(error)) / np.radians(ERROR_DEG)
+    rate = sd[0] * np.linalg.solve(A.T @ A + np.eye(2), A.T @ b)[0]
+    most = np.radians(MOST_DRIFT_DEG_MIN) / 60
+    return np.asarray(np.clip(rate, -most, most) * elapsed_s)
 
 
 def _unwrapped(vectors: Array) -> Array:
