@@ -43,7 +43,8 @@ def tilted(axes):
     for slant, style, name in ((0.6, "-", "away"), (-0.6, "--", "towards")):
         top, far = np.array([-slant, 1.6]), np.array([slant, -1.6])
         across = np.array([0.16, 0.0])
-        axes.add_patch(Polygon([top - across, top + across, across, -across], facecolor="0.85", edgecolor="black", ls=style))
+        axes.add_patch(Polygon([top - across, top + across, across, -across], facecolor="0.85", edgecolor="black",
+                               ls=style))
         axes.plot(*np.stack([(0, 0), far], 1), color="black", lw=1.5, ls=style)
         arrow(axes, (0.1 * np.sign(slant), -1.75), (slant + 0.45 * np.sign(slant), -1.75), f"--tilted-first\n{name}",
               (0.1 * np.sign(slant), -0.42))

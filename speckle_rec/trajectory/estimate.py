@@ -26,6 +26,8 @@ from .phases import phase_precision, two_rocks
 from .segment_exchange import exchanged
 from .solver import drawn, pair_costs, solve
 
+EVERY_PAIR = 4      # of so many, one is asked which kind of motion costs less
+
 
 @dataclass
 class Given:
@@ -63,9 +65,12 @@ class Given:
 
 def kind_of_motion(t: Trajectory, given: Given) -> Trajectory:
     """Whether the probe is swept along the skin, where nobody says so and no rocks tell of a contact point."""
+    m, some = given.measurements, given.measurements.speckle.every(EVERY_PAIR)
+
     def as_if(hand: Hand) -> tuple[np.ndarray, float]:
         T = sequential(*given.neighbours(replace(t, hand=hand)))[0]
-        return T, float(pair_costs(T, given.factors(t, hand, closed=False)).sum())
+        factors = Factors.of(m.planar, some, given.model.forms, t.strengths, given.model.curves, hand)
+        return T, EVERY_PAIR * float(pair_costs(T, factors).sum())
 
     motion = by_trajectories(as_if(t.hand.swept), as_if(t.hand), given.told_swept)
     return replace(t, hand=t.hand.swept if motion.swept else t.hand, motion=motion)

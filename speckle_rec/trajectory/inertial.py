@@ -150,10 +150,10 @@ def corrected(T: Array, found: Inertial, times_s: Array, sensed_mm: float, scale
 
 
 def _drift(error: Array, turn: Array, elapsed_s: Array, scale_sd: float) -> Array:
-    """Turn [N] (rad) about the vertical by which the sensor has drifted, of the `error` that it finds in a trajectory.
+    """Turn [N] (rad) about the vertical by which the sensor has drifted, of the `error` it finds in a trajectory.
 
-    What it finds is its drift, a share of the trajectory's `turn` [N], and the trajectory's random errors: least squares
-    with what is usual of each as prior, the drift at most `MOST_DRIFT_DEG_MIN`.
+    What it finds is its drift, a share of the trajectory's `turn` [N], and the trajectory's random errors: least
+    squares with what is usual of each as prior, the drift at most `MOST_DRIFT_DEG_MIN`.
     """
     sd = np.array([np.radians(DRIFT_DEG_MIN) / 60, scale_sd])
     A = np.column_stack([elapsed_s, turn]) * sd * np.sqrt(ERRORS / len(error)) / np.radians(ERROR_DEG)
