@@ -1,6 +1,7 @@
 """What `reconstruct` is called with from Python, checked before any work is done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,23 @@ def settled(scan: Any, calibration: Any, config: Any, device: Any, progress: Any
         raise InputError("reconstruct: progress: expected a function of (stage, done, total) or None, found "
                          f"{described(progress)}")
     return config, config.device if device == "auto" else device
+
+
+def with_settings(config: Any, settings: Mapping[str, Any]) -> Any:
+    """A `Config` with some parameters set by name.
+
+    Raises
+    ------
+    InputError
+        If there is no such parameter, or its value is not what it should be.
+    """
+    names = [field.name for field in fields(Config)]
+    for name in settings:
+        if name not in names:
+            raise InputError(f"reconstruct: unknown argument '{name}'{did_you_mean(name, names)}")
+    if not settings or not isinstance(config, Config | None):
+        return config
+    return replace(config or Config(), **settings)
 
 
 def _way_to_a_scan(value: Any) -> str:

@@ -14,6 +14,8 @@ MAX_BYTES = 1 << 20
 MAX_JOBS = 4096
 FUSIONS = ("smooth", "batch", "revisits")
 TIME_FILTERS = ("auto", "none")
+MOTIONS = ("auto", "fan", "sweep")
+TO_OR_FRO, TURNS = ("towards", "away"), ("clockwise", "anticlockwise")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Config:
     mirrored : take the mirror image of what the usual directions decide, where the probe is known to have gone the
         other way: images cannot tell.
     time_filter : "auto" reckons with the averaging of frames that the noise of a scan tells of; "none" with none.
+    motion : "fan", about a contact point; "sweep", carried along the skin; "auto", as the images and the probe suggest.
+    swept, tilted_first : "towards" or "away" from who holds the probe, the way of the first stroke of a sweep, and of
+        the far end of the picture in the first stroke of a fan.
+    turned : "clockwise" or "anticlockwise", seen from the hand down the probe.
+        Each of the three decides between the two mirror images (docs/HANDEDNESS.md); None where not known.
     """
 
     device: str = "auto"
@@ -39,10 +46,17 @@ class Config:
     fusion: str = "revisits"
     mirrored: bool = False
     time_filter: str = "auto"
+    motion: str = "auto"
+    swept: str | None = None
+    turned: str | None = None
+    tilted_first: str | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("device", DEVICES), ("fusion", FUSIONS), ("time_filter", TIME_FILTERS)):
+        for name, known in (("device", DEVICES), ("fusion", FUSIONS), ("time_filter", TIME_FILTERS),
+                            ("motion", MOTIONS), ("swept", TO_OR_FRO), ("turned", TURNS), ("tilted_first", TO_OR_FRO)):
             word = getattr(self, name)
+            if word is None and name in ("swept", "turned", "tilted_first"):
+                continue
             if not isinstance(word, str) or word not in known:
                 raise InputError(f"{name}: expected one of {', '.join(known)}, found {checks.described(word)}"
                                  f"{did_you_mean(str(word), known)}")
@@ -52,6 +66,11 @@ class Config:
             if isinstance(field.default, bool) and not isinstance(getattr(self, field.name), bool):
                 raise InputError(f"{field.name}: expected True or False, found "
                                  f"{checks.described(getattr(self, field.name))}")
+
+    @property
+    def only_swept(self) -> bool:
+        """Whether a sweep is all that is told of the motion."""
+        return self.swept is not None and self.turned is None and self.tilted_first is None
 
     def resolved(self) -> dict[str, Any]:
         """All parameters by name, fit for TOML."""

@@ -1,12 +1,17 @@
 """From frames to poses: the method on one screen (docs/METHOD.md tells it as a paper would)."""
 
 from dataclasses import replace
+from os import PathLike
+from typing import Any
 
-from .arguments import settled
+from numpy.typing import NDArray
+
+from .arguments import settled, with_settings
 from .compute.clock import Clock, Progress
 from .compute.memory import keep_freed
 from .config import Config
 from .frames.view import look
+from .io.orientation import Orientation
 from .pairs.measure import measure
 from .result import Reconstruction, still
 from .scan import Scan
@@ -17,7 +22,9 @@ from .trajectory.model_choice import estimate_with
 
 
 def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, config: Config | None = None,
-                device: str = "auto", progress: Progress | None = None) -> Reconstruction:
+                device: str = "auto", progress: Progress | None = None,
+                orientation: Orientation | str | PathLike[str] | NDArray[Any] | None = None,
+                **settings: Any) -> Reconstruction:
     """Poses of every frame of a scan, from its images alone.
 
     Parameters
@@ -29,13 +36,18 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
     device : "cpu", "gpu", or "auto" for that of `config` (by default a GPU that works); where frame pairs are
         measured.
     progress : called with (stage, done, total).
+    orientation : of an inertial sensor on the probe, which tells the mirror image, tilt and turn: a CSV file
+        (docs/HANDEDNESS.md), or a table [K, 5] of times (s) and quaternions (w, x, y, z).
+    **settings : parameters of `Config` by name, instead of those of `config`: swept="away", motion="sweep", ...
 
     Raises
     ------
     InputError
-        If an argument is not what it should be, or "gpu" is asked for and none works.
+        If an argument is not what it should be, "gpu" is asked for and none works, or what is told of the directions
+        of the motion disagrees.
     """
-    config, device = settled(scan, calibration, config, device, progress)
+    config, device = settled(scan, calibration, with_settings(config, settings), device, progress)
+    sensor = None if orientation is None else Orientation.of(orientation)
     if scan.n_frames == 1:
         return still()
     keep_freed()
@@ -46,4 +58,4 @@ def reconstruct(scan: Scan, *, calibration: Calibration | Curves | None = None, 
         config = replace(config, fusion="smooth")
     measurements = measure(view, config, device, clock)
     trajectory, speckle, measurements = estimate_with(calibration, view, measurements, config, clock)
-    return conclude(view, measurements, speckle, trajectory, config, clock)
+    return conclude(view, measurements, speckle, trajectory, config, clock, sensor)

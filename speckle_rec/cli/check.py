@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..io.wording import counted
-from . import common, cost, tables
+from . import common, cost, mirrors, tables
 
 if TYPE_CHECKING:
     from ..scan import Scan
@@ -48,6 +48,9 @@ def check(scans: common.Scans, calib: common.Calib = None, pixel_mm: common.Pixe
                 screen.print(line, soft_wrap=True)
         for warning in scan.warnings:
             common.complain(f"warning: {warning}")
+    if not quiet and bad < len(paths):
+        for line in mirrors.lines():
+            screen.print(line, soft_wrap=True, markup=False, highlight=False)
     if len(paths) > 1 and not quiet:
         screen.print(f"{counted(len(paths) - bad, 'scan')} usable, {bad} not; {counted(frames, 'frame')}, about "
                      f"{duration(seconds)}")
@@ -68,6 +71,7 @@ def describe(scan: "Scan", path: Path, seconds: float, compile_s: float, machine
         f"  calibration    {scan.calibration_source}: {scan.scale[0, 0]:.5f} x {scan.scale[1, 1]:.5f} mm a pixel",
         f"  tracked poses  {tracked}",
         f"  landmarks      {'none' if scan.landmarks is None else len(scan.landmarks)}",
+        "  way round      --swept, --turned, --tilted-first or --orientation tells it from its mirror image",
         f"  estimate       {duration(seconds)} with {counted(machine.threads, 'thread')}, volume and report "
         f"included{compiling}; {memory / 1e9:.1f} GB of memory; --ddf writes "
         f"{6 * 4 * (scan.n_frames - 1) * rows * columns / 1e9:.1f} GB",

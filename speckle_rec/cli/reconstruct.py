@@ -29,6 +29,21 @@ def reconstruct(
     volume: Annotated[bool, typer.Option("--volume/--no-volume", help="Compound the frames into a volume.")] = True,
     mirrored: Annotated[bool, typer.Option(
         "--mirrored", help="The probe went the other way: take the mirror image of what would be decided.")] = False,
+    swept: Annotated[str | None, typer.Option(
+        "--swept", metavar="towards|away", help="Which way a sweep went first, from who holds the probe; any one of "
+        "--swept, --turned and --tilted-first tells the scan from its mirror image (check draws them).")] = None,
+    turned: Annotated[str | None, typer.Option(
+        "--turned", metavar="clockwise|anticlockwise", help="Which way the probe was turned about itself, seen from "
+        "the hand down the probe.")] = None,
+    tilted_first: Annotated[str | None, typer.Option(
+        "--tilted-first", metavar="towards|away", help="Which way the far end of the picture went in the first stroke "
+        "of a fan, from who holds the probe; his hand went the other way.")] = None,
+    orientation: Annotated[Path | None, typer.Option(
+        "--orientation", metavar="FILE", help="Inertial sensor on the probe: a CSV with columns time_s, qw, qx, qy, "
+        "qz. Gives tilt and turn, and tells the scan from its mirror image.")] = None,
+    motion: Annotated[str | None, typer.Option(
+        "--motion", metavar="fan|sweep|auto", help="About a contact point, or carried along the skin (default auto: as "
+        "the images and the probe suggest).")] = None,
     sequence: Annotated[bool, typer.Option("--sequence", help="Write frames with poses as scan.igs.mha.")] = False,
     config: common.Config = None,
     device: common.Device = None,
@@ -46,13 +61,16 @@ def reconstruct(
     speckle-rec reconstruct sweep.igs.mha -o out --sequence
     speckle-rec reconstruct scan.h5 --calibration calibration.h5 --ddf
     speckle-rec reconstruct sweep.seq.nrrd --pixel-mm .12
+    speckle-rec reconstruct sweep.igs.mha --motion sweep --swept away
     speckle-rec reconstruct 'scans/*.h5' -o results -c config.toml
     """
     from ..io import naming
+    from ..io.orientation import Orientation
     from ..scan import Scan
     from ..storage import outputs as output_files
     from .running import resume, run_scan
-    settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None)
+    settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None, swept=swept,
+                                turned=turned, tilted_first=tilted_first, motion=motion)
     common.check_device(settings.device)
     common.set_threads(settings.jobs)
     size = common.pixel_size(pixel_mm)
@@ -61,6 +79,10 @@ def reconstruct(
         common.complain(note)
     names = naming.distinct(paths)
     single = len(scans) == len(paths) == 1 and not Path(scans[0]).is_dir()
+    sensor = None if orientation is None else Orientation.of(orientation)
+    if sensor and len(paths) > 1:
+        raise InputError(f"--orientation {orientation}: expected one scan, found {len(paths)}: a recording is of "
+                         "one scan")
     outputs = output_files.Outputs(ddf=ddf, volume=volume, sequence=sequence)
     done: list[Path] = []
     failed: list[str] = []
@@ -74,7 +96,7 @@ def reconstruct(
                                      usual_s=None if finished else cost.usual_s(scan, outputs)) as report:
                 summary = (resume if finished else run_scan)(
                     scan, folder, settings, calibration=calibration, outputs=outputs, overwrite=overwrite,
-                    progress=report)
+                    progress=report, orientation=sensor)
         except Exception as error:
             if single and isinstance(error, InputError):
                 raise

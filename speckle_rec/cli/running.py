@@ -11,6 +11,7 @@ from .. import config as config_file
 from .. import geometry
 from ..compute.device import choose
 from ..errors import InputError
+from ..io.orientation import Orientation
 from ..result import Reconstruction
 from ..scan import Scan
 from ..scoring import score
@@ -23,7 +24,7 @@ from .progress import Report
 
 def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
              outputs: output_files.Outputs | None = None, overwrite: bool = False,
-             progress: Report | None = None) -> dict[str, Any]:
+             progress: Report | None = None, orientation: Orientation | None = None) -> dict[str, Any]:
     """Reconstruct a scan, score it where it is tracked, write its folder, and return the summary.
 
     Raises
@@ -33,10 +34,13 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
     """
     from ..pipeline import reconstruct as estimate
     curves, calibration_hash = load_calibration(calibration)
-    made = _made_of(scan, calibration, calibration_hash, settings, progress)
-    result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress)
+    made = _made_of(scan, calibration, calibration_hash, settings, progress, orientation)
+    given = {} if orientation is None else {"orientation": orientation}
+    result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress, **given)
     if settings.mirrored:
         result.numbers["mirrored"] = True
+    if orientation is not None:
+        result.numbers["orientation"] = orientation.source
     calibration_hash = str(result.numbers.pop("calibration_hash", calibration_hash))
     resolved = {**settings.resolved(), "scan": scan.path, "image_calibration": scan.calibration_source,
                 "calibration": calibration or "built-in", "calibration_hash": calibration_hash,
@@ -47,7 +51,7 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
 
 def resume(scan: Scan, folder: Path, settings: config_file.Config, *, calibration: Path | None = None,
            outputs: output_files.Outputs | None = None, overwrite: bool = False,
-           progress: Report | None = None) -> dict[str, Any]:
+           progress: Report | None = None, orientation: Orientation | None = None) -> dict[str, Any]:
     """The summary of a finished result of the same scan and settings, after the outputs it lacks are made.
 
     Raises
@@ -56,7 +60,7 @@ def resume(scan: Scan, folder: Path, settings: config_file.Config, *, calibratio
         If the result was made of something else, or is damaged.
     """
     _, calibration_hash = load_calibration(calibration)
-    stored = made_of.taken_over(folder, _made_of(scan, calibration, calibration_hash, settings, progress))
+    stored = made_of.taken_over(folder, _made_of(scan, calibration, calibration_hash, settings, progress, orientation))
     lacks = adding.missing(stored, scan, outputs or output_files.Outputs())
     if lacks == adding.NOTHING:
         return stored.summary
@@ -64,9 +68,12 @@ def resume(scan: Scan, folder: Path, settings: config_file.Config, *, calibratio
 
 
 def _made_of(scan: Scan, calibration: Path | None, calibration_hash: str, settings: config_file.Config,
-             progress: Report | None) -> made_of.MadeOf:
+             progress: Report | None, orientation: Orientation | None) -> made_of.MadeOf:
     report = progress or (lambda stage, done, total: None)
-    return made_of.of_scan(scan, made_of.of_run(calibration_hash, settings, given=calibration is not None),
+    run = made_of.of_run(calibration_hash, settings, given=calibration is not None)
+    if orientation is not None:
+        run["settings"]["orientation"] = orientation.hash
+    return made_of.of_scan(scan, run,
                            lambda done, total: report("reading frames", done, total))
 
 

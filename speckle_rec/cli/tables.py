@@ -136,6 +136,12 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
             out["scale out of the plane"] = f"+- {number(float(verdict['scale_percent']))} %"
         out["handedness"] = number(verdict.get("handedness"))
         out["why"] = number(verdict.get("why"))
+    if numbers.get("reading"):
+        out["the probe was"] = f"{numbers['reading']} (or the mirror image)" if verdict.get("handedness") == "assumed" \
+            else number(numbers["reading"])
+    if numbers.get("motion"):
+        decided = numbers.get("motion_decided")
+        out["motion"] = f"{numbers['motion']}{f': {decided}' if decided else ''}"
     path, across = summary.get("path_length_mm"), numbers.get("elevational_path_mm")
     sd = numbers.get("elevational_path_sd_mm")
     # Speckle's part of the path is what is uncertain; it counts as much as it has of the path.

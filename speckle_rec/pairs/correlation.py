@@ -72,6 +72,11 @@ class Correlations:
         """Squared turn [M, P] of each cell's beam in the tissue, rad^2; made anew, as large as `rho`."""
         return np.zeros_like(self.rho) if self.turns is None else self.turns.turn2()
 
+    def every(self, n: int) -> "Correlations":
+        """One of `n` of these pairs."""
+        turns = self.turns and replace(self.turns, twist=self.turns.twist[::n])
+        return Correlations(self.i[::n], self.j[::n], self.rho[::n], turns)
+
     def without(self, lost: NDArray[np.bool_]) -> "Correlations":
         """These pairs, without the cells that are `lost` [N, P] in either frame."""
         gone = lost[self.i] | lost[self.j]

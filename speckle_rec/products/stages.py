@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..trajectory.hand import Hand
     from ..trajectory.lost_frames import LostFrames
     from ..trajectory.mirror_tests import Mended
+    from ..trajectory.motion_kind import Motion
 
 Array = NDArray[np.float64]
 
@@ -143,7 +144,7 @@ class Trajectory:
     mended : what became of the signs.   crossed : outcome of the crossing planes.
     lost_frames : where frames are missing.
     outlier_steps : that were mended.   solved : whether all pairs were weighed together.
-    steps : names of the steps that ran, in order.
+    steps : names of the steps that ran, in order.   motion : the kind of motion, and what decided it.
     """
 
     T: Array
@@ -160,3 +161,4 @@ class Trajectory:
     outlier_steps: int = 0
     solved: bool = False
     steps: tuple[str, ...] = field(default=())
+    motion: "Motion | None" = None

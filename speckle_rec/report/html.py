@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..geometry import pixel_points
 from ..io import nrrd
 from ..scoring import drift
-from . import plots
+from . import plots, readings
 from .scene import middle_of, place_covariance, plain, scene
 
 Array = NDArray[np.float64]
@@ -33,6 +33,11 @@ ABOUT = {
     "view": "Drag or use arrow keys to turn, scroll or pinch to zoom. The circle is frame 0, diamonds are reversals; "
             "thin parts of the path are steps of low confidence, ellipses one standard deviation. The slider picks a "
             "frame; its outline, and the nearest picture there is, are shown.",
+    "known": "Seen from above, who holds the probe standing below, the picture's right to his right. Images alone "
+             "cannot tell the two; here somebody, or a sensor, has.",
+    "assumed": "Seen from above, who holds the probe standing below, the picture's right to his right. Images alone "
+               "cannot tell the two: the left one is the usual one, taken because nobody told. --swept, --turned or "
+               "--tilted-first tells which it is.",
     "curves": "Correlation of the clearest cells by out-of-plane motion: what turned speckle into distances here, "
               "at every depth alike. Dots: the scan's own cells at the motion that was estimated.",
     "probe": "Red, if there is any: pixels that never change over the scan, which take no part.",
@@ -100,7 +105,7 @@ def write(path: str | Path, folder: str | Path, *, T_first_frame_tracked: Array 
     if sheet.is_file():
         edges = np.array([[0.5, 0.5], [r.shape[1] + 0.5, r.shape[0] + 0.5]])
         made["sheet_mm"] = plain(pixel_points(r.scale, edges[:, 0], edges[:, 1])[:, :2])
-    body = [_lead(summary, r), _warnings(summary.get("warnings", [])), _viewer(made, sheet), *_volume(r),
+    body = [_lead(summary, r), _warnings(summary.get("warnings", [])), _viewer(made, sheet), *_readings(r), *_volume(r),
             *_image(r.folder / "trajectory.png", "Motion over time", ABOUT["motion"]), *_tracker(r),
             *_curves(r), *_image(r.folder / "montage.png", "Frames over the scan"),
             *_image(r.folder / "probe.png", "Probe geometry over a frame", ABOUT["probe"], small=True),
@@ -119,7 +124,8 @@ def _lead(summary: dict[str, Any], r: _Result) -> str:
     agreed = (summary.get("volume") or {}).get("against_tracked") or {}
     path, deviation = numbers.get("elevational_path_mm"), numbers.get("elevational_path_sd_mm")
     told = path if path is None or deviation is None else f"{path:.1f} ± {deviation:.1f}"
-    cards = [("shape", (summary.get("verdict") or {}).get("shape")),
+    verdict = summary.get("verdict") or {}
+    cards = [("shape", verdict.get("shape")), ("which way round", verdict.get("handedness")),
              ("frames", summary.get("n_frames")), ("path, mm", summary.get("path_length_mm")),
              ("of which out of plane, mm", told),
              ("mean confidence", summary.get("confidence_mean")), ("places seen again", numbers.get("revisits")),
@@ -128,6 +134,18 @@ def _lead(summary: dict[str, Any], r: _Result) -> str:
              ("volume overlap", agreed.get("overlap"))]
     shown = "".join(f"<div><b>{html.escape(_text(v))}</b><span>{k}</span></div>" for k, v in cards if v is not None)
     return f'<div class="cards">{shown}</div>'
+
+
+def _readings(r: _Result) -> list[str]:
+    """Both mirror images that the scan may be."""
+    if len(r.T) < 2:
+        return []
+    numbers, verdict = r.summary.get("numbers") or {}, r.summary.get("verdict") or {}
+    known = verdict.get("handedness") == "known"
+    drawing = readings.svg(r.T, r.outline, str(numbers.get("reading") or ""), str(numbers.get("other_reading") or ""),
+                           known)
+    return [f'<section><h2>Which way round</h2><div class="figure">{drawing}</div>'
+            f'{_hint(ABOUT["known" if known else "assumed"])}</section>']
 
 
 def _volume(r: _Result) -> list[str]:

@@ -147,7 +147,12 @@ def _settings(found: Any, wanted: Mapping[str, Any]) -> list[str]:
     found = found if isinstance(found, Mapping) else {}
     other = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
     told = [f"{'without' if wanted.get(name) else 'with'} --mirrored" for name in other if name == "mirrored"]
-    named = [f"{name} {found.get(name)} (now {wanted.get(name)})" for name in other if name != "mirrored"]
+
+    def told_of(values: Mapping[str, Any], name: str) -> str:
+        value = values.get(name)
+        return "not given" if value is None else str(value)[:12] if name == "orientation" else str(value)
+
+    named = [f"{name} {told_of(found, name)} (now {told_of(wanted, name)})" for name in other if name != "mirrored"]
     return told + ([f"with other settings: {', '.join(named)}"] if named else [])
 
 

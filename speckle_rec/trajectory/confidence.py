@@ -76,6 +76,7 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
     Parameters
     ----------
     curves : where the curves come from.   scale_uncertainty : relative, of all motion out of the plane.
+    mirror_note : what the mirror image rests on, where nobody knows it; else empty.
     """
     found, planar, duplicate = view.found, measurements.planar, measurements.duplicate
     n = len(result.T_first_frame)
@@ -107,7 +108,8 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
     if not view.measurable:
         warnings.append(f"{view.speckled.mean():.0%} of the field of view shows speckle that moves: nothing can be "
                         "measured (water, wires, text, shadow, a frozen picture, or a probe that rests)")
-    warnings.append(mirror_note)
+    if mirror_note:
+        warnings.append(mirror_note)
     if repeats := int(duplicate.sum()):
         warnings.append(f"{counted(repeats, 'frame')} repeat{'s' * (repeats == 1)} the one before "
                         f"(first: {np.argmax(duplicate)}): motion there is interpolated")

@@ -17,13 +17,16 @@ from . import outlier_steps as leaps
 from .crossing_planes import Calibrated, self_calibrate
 from .crossing_volumes import Anatomy
 from .factors import Factors, hand_acceleration
-from .hand import Hand, is_swept
+from .hand import Hand
 from .hypothesis_tracking import other_starts, search, sequential
 from .lost_frames import solve_timed
 from .mirror_tests import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, thinned
+from .motion_kind import before_measuring, by_trajectories
 from .phases import phase_precision, two_rocks
 from .segment_exchange import exchanged
-from .solver import drawn, solve
+from .solver import drawn, pair_costs, solve
+
+EVERY_PAIR = 4      # of so many, one is asked which kind of motion costs less
 
 
 @dataclass
@@ -34,6 +37,8 @@ class Given:
     measurements: Measurements
     model: SpeckleModel
     fusion: str
+    motion: str = "auto"
+    told_swept: bool = False
 
     @property
     def seen_again(self) -> bool:
@@ -59,9 +64,16 @@ class Given:
 
 
 def kind_of_motion(t: Trajectory, given: Given) -> Trajectory:
-    """Whether the probe is swept along the skin, where no rocks tell of a contact point."""
-    T, _, _ = sequential(*given.neighbours(replace(t, hand=t.hand.swept)))
-    return replace(t, hand=t.hand.swept if is_swept(T) else t.hand)
+    """Whether the probe is swept along the skin, where nobody says so and no rocks tell of a contact point."""
+    m, some = given.measurements, given.measurements.speckle.every(EVERY_PAIR)
+
+    def as_if(hand: Hand) -> tuple[np.ndarray, float]:
+        T = sequential(*given.neighbours(replace(t, hand=hand)))[0]
+        factors = Factors.of(m.planar, some, given.model.forms, t.strengths, given.model.curves, hand)
+        return T, EVERY_PAIR * float(pair_costs(T, factors).sum())
+
+    motion = by_trajectories(as_if(t.hand.swept), as_if(t.hand), given.told_swept)
+    return replace(t, hand=t.hand.swept if motion.swept else t.hand, motion=motion)
 
 
 def multilateration(t: Trajectory, given: Given) -> Trajectory:
@@ -176,7 +188,7 @@ def always(t: Trajectory, given: Given) -> bool:
 
 
 def without_rocks(t: Trajectory, given: Given) -> bool:
-    return t.hand.pivot and two_rocks(given.measurements.planar_step[:, 2]) is None
+    return given.motion == "auto" and t.hand.pivot and two_rocks(given.measurements.planar_step[:, 2]) is None
 
 
 def neighbours_alone(t: Trajectory, given: Given) -> bool:
@@ -248,10 +260,11 @@ def estimate(view: View, measurements: Measurements, model: SpeckleModel, config
     """
     if unknown := set(without) - {step.name for step in STEPS if not step.needed}:
         raise ValueError(f"no steps that can be left out: {', '.join(sorted(unknown))}")
-    given = Given(view, measurements, model, config.fusion)
-    n = view.scan.n_frames
-    t = Trajectory(np.tile(np.eye(4), (n, 1, 1)), np.zeros((n, 3, 3)),
-                   Hand.of(view.found.geometry.kind, model.calibration.priors), model.strengths_of(None))
+    given = Given(view, measurements, model, config.fusion, config.motion, config.only_swept)
+    n, kind = view.scan.n_frames, view.found.geometry.kind
+    motion = before_measuring(config.motion, kind, two_rocks(measurements.planar_step[:, 2]) is not None)
+    hand = replace(Hand.of(kind, model.calibration.priors), pivot=not motion.swept)
+    t = Trajectory(np.tile(np.eye(4), (n, 1, 1)), np.zeros((n, 3, 3)), hand, model.strengths_of(None), motion=motion)
     for step in STEPS:
         if step.name not in without and step.when(t, given):
             with clock.stage(step.name):

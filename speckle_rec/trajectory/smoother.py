@@ -1,5 +1,6 @@
 """From measured increments to smoothed ones and their covariance: a Kalman filter and Rauch-Tung-Striebel smoother."""
 
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,14 +58,15 @@ def step_measurements(T: Array, planar_covariance: Array, out_of_plane_covarianc
     return se3.log(se3.steps(T)), covariance
 
 
-def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_uncertainty: float) -> Array:
+def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_uncertainty: float,
+                       scaled: Sequence[int] = (2, 3, 4)) -> Array:
     """Covariance [N, 6, 6] of a chain of independent increments, as a twist in the first frame.
 
     Sigma_k = Sigma_(k-1) + Ad(T_k) Sigma_step Ad(T_k)^T (Barfoot & Furgale 2014, first order), and the
-    common relative error of all out-of-plane motion, which no smoothing takes away.
+    common relative error of what is `scaled` of a twist, all motion out of the plane, which no smoothing takes away.
     """
     ad = se3.adjoint(T_first_frame)
     random = np.cumsum(ad @ increment_covariance @ np.swapaxes(ad, 1, 2), axis=0)
     common = np.zeros((len(T_first_frame), 6))
-    common[:, OUT_OF_PLANE] = scale_uncertainty * se3.log(T_first_frame)[:, OUT_OF_PLANE]
+    common[:, scaled] = scale_uncertainty * se3.log(T_first_frame)[:, scaled]
     return random + common[:, :, None] * common[:, None, :]
