@@ -98,12 +98,23 @@ def simulate_dataset(root: Path | str, scans: list[ScanSettings], *, layout: str
     todo = [s for s in scans if overwrite or not finished(ScanFiles.of(root, layout, s), s)]
     skipped = tuple(key(s) for s in scans if s not in todo)
     root.mkdir(parents=True, exist_ok=True)
-    calibration = built_in()
-    assert calibration.T_tool_image is not None
-    write_challenge(root / "calib_matrix.csv", calibration.scale, calibration.T_tool_image)
+    _calibrate(root, scans)
     made, failed = _run(root, layout, todo, jobs, progress)
     _index(root, layout)
     return DatasetReport(tuple(made), skipped, failed)
+
+
+def _calibrate(root: Path, scans: list[ScanSettings]) -> None:
+    """Write the calibration of the scans' pictures, unless scans of another one lie there."""
+    T_tool_image = built_in().T_tool_image
+    assert T_tool_image is not None
+    if len({(s.picture.pixel_mm, s.picture.shape) for s in scans}) > 1:
+        raise InputError(f"{root}: expected scans of one picture size, found several; give each its own folder")
+    path = root / "calib_matrix.csv"
+    with staged_file(path, overwrite=True) as part:
+        write_challenge(part, scans[0].picture.geometry().scale, T_tool_image)
+        if path.is_file() and (root / "truth").is_dir() and path.read_bytes() != part.read_bytes():
+            raise InputError(f"{path}: belongs to scans of another pixel size; choose another folder")
 
 
 def key(settings: ScanSettings) -> str:
@@ -157,7 +168,7 @@ def make_scan(root: Path, layout: str, settings: ScanSettings, threads: int,
     if layout == "val":
         _write(files.tforms, {"tforms": p.tforms})
     _write(files.truth, {"T_world_image": p.T_world_image, "T_world_shown": p.T_world_shown,
-                         "repeats": p.repeats, "gain_db": p.gain_db, "landmarks": landmarks.points(),
+                         "repeats": p.repeats, "time_s": p.time_s, "gain_db": p.gain_db, "landmarks": landmarks.points(),
                          "phase": p.phase.astype("S")}, {"settings": described(settings)})
     return key(settings)
 

@@ -1,7 +1,7 @@
 """From scatterers and a pose to a B-mode frame."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from ..kernels import bmode, gpu_bmode, gpu_scatter, scatter
 from ..kernels.scatter import Axes, Lattice, Scatterers
 from ..probe.field import ProbeGeometry
 from .beam import Beam, lateral_exponent, lens_table, probe_of
+from .picture import Picture
 from .scatterers import STANDARD_DENSITY, VOXEL_MM, Medium, Tissue
 
 Complex = NDArray[np.complex64]
@@ -52,6 +53,7 @@ class Renderer:
     Parameters
     ----------
     device : "cpu", or "gpu" for the same frames but for rounding: there echoes are added in no fixed order.
+    picture : how echoes become grey levels; its field of view is that of `geometry`.
     """
 
     _lateral: Any           # on the device once `_upload` is done, as are these three
@@ -59,7 +61,8 @@ class Renderer:
     _row_gain: Any
     _noise: Any
 
-    def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry, device: str = "cpu"):
+    def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry, device: str = "cpu",
+                 picture: Picture | None = None):
         self.medium, self.tissue, self.beam, self.geometry = medium, tissue, beam, geometry
         self.device = device
         self.linear = geometry.kind == "linear"
@@ -70,7 +73,7 @@ class Renderer:
         self._set_lateral()
         self._set_gain()
         self._set_attenuation()
-        self._conversion = conversion_table(beam, geometry)
+        self._screen = screen_of(beam, geometry, picture)
         self._upload()
 
     def _upload(self):
@@ -82,7 +85,10 @@ class Renderer:
         self._lens = lens._replace(profile=put(lens.profile), curvature=put(lens.curvature), reach=put(lens.reach))
         self._pulse_there, self._lateral = put(self._pulse), put(self._lateral)
         self._lateral_half, self._row_gain = map(put, (self._lateral_half, self._row_gain))
-        self._noise, self._conversion = put(self._noise), tuple(map(put, self._conversion))
+        self._noise = put(self._noise)
+        gain = self._screen.gain
+        self._there = self._screen._replace(table=tuple(map(put, self._screen.table)),
+                                            gain=None if gain is None else put(gain))
 
     def _set_pulse(self):
         step = range_step(self.beam) / RANGE_OVERSAMPLING
@@ -210,7 +216,17 @@ class Renderer:
         noise = np.random.default_rng(frame_seed)
         field = self._baseband(np.asarray(T_world_image, float), noise, warp, contact)
         xp, _, kernels = _backend(self.device)
-        return to_host(_bmode(field, self.beam, self.geometry, gain_db, self._conversion, xp, kernels))
+        return to_host(_bmode(field, self._there, gain_db, xp, kernels))
+
+    def amplitude(self, T_world_image: NDArray, frame_seed: int | tuple[int, ...], warp: Warp | None = None, *,
+                  gain_db: float = 0.0, contact: NDArray | float = 1.0) -> NDArray[np.float32]:
+        """The same frame before compression: amplitudes [n_r, n_lines] for `shown`."""
+        field = self.baseband(T_world_image, np.random.default_rng(frame_seed), warp=warp, contact=contact)
+        return np.abs(field) * np.float32(10 ** (gain_db / 20))
+
+    def shown(self, amplitude: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The frame of amplitudes [n_r, n_lines]."""
+        return _bmode(amplitude.astype(np.complex64), self._screen, 0.0, np, bmode)
 
 
 def _backend(device: str):
@@ -229,19 +245,36 @@ def conversion_table(beam: Beam, geometry: ProbeGeometry):
     return rows * geometry.shape[1] + columns, row.astype(np.float32), column.astype(np.float32)
 
 
-def to_bmode(baseband: Complex, beam: Beam, geometry: ProbeGeometry, *, gain_db: float = 0.0,
-             table=None) -> NDArray[np.uint8]:
+class Screen(NamedTuple):
+    """What makes a picture of a baseband: `table` is that of `conversion_table`, `gain` [n_r, n_lines] or None."""
+
+    beam: Beam
+    geometry: ProbeGeometry
+    picture: Picture
+    table: Any
+    gain: Any
+
+
+def screen_of(beam: Beam, geometry: ProbeGeometry, picture: Picture | None = None) -> Screen:
+    """The screen of a machine, worked out once for many frames."""
+    picture = picture or Picture()
+    r, u = polar_axes(beam, geometry)
+    gain = picture.gain(len(r), len(u)) if any(picture.tgc_db) or picture.sides_db else None
+    return Screen(beam, geometry, picture, conversion_table(beam, geometry), gain)
+
+
+def to_bmode(baseband: Complex, beam: Beam, geometry: ProbeGeometry, *, gain_db: float = 0.0) -> NDArray[np.uint8]:
     """Log compression (eq. 8) and scan conversion of a baseband [n_r, n_lines] to uint8 `geometry.shape`."""
-    return _bmode(baseband, beam, geometry, gain_db, table or conversion_table(beam, geometry), np, bmode)
+    return _bmode(baseband, screen_of(beam, geometry), gain_db, np, bmode)
 
 
-def _bmode(baseband, beam: Beam, geometry: ProbeGeometry, gain_db: float, table, xp, kernels):
+def _bmode(baseband, screen: Screen, gain_db: float, xp, kernels):
+    beam, geometry, picture, table, gain = screen
     grey = xp.empty(baseband.shape, np.float32)
     unit = beam.speckle_grey + (beam.gain_db + gain_db) * 255 / beam.dynamic_range_db
-    kernels.compress(baseband, unit, beam.grey_per_neper, grey)
+    kernels.compress(baseband if gain is None else baseband * gain, unit, beam.grey_per_neper, grey)
     out = xp.zeros(geometry.shape, np.uint8)
-    pixel, row, column = table
-    kernels.scan_convert(grey, pixel, row, column, out)
+    kernels.scan_convert(picture.mapped(grey, xp), *table, out)
     return out
 
 

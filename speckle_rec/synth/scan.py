@@ -16,14 +16,16 @@ from .. import geometry as se3
 from ..errors import InputError
 from ..io.calib import built_in
 from ..io.h5write import H5Writer
-from ..probe.field import ProbeGeometry, ultrasonix_4dc7
+from ..probe.field import ProbeGeometry
+from . import codec, screen
 from . import machine as effects
 from .anatomy import Forearm, Phantom
 from .beam import Beam
 from .image import Renderer
-from .machine import Machine
+from .machine import Machine, TimeFilter
+from .picture import Picture
 from .scatterers import STANDARD_DENSITY, Medium, Tissue, visible
-from .trajectory import SWEEPING_HAND, SWEEPS, Hand, RotationProtocol, Trajectory, rotation, sweep
+from .trajectory import FRAME_RATE_HZ, SWEEPING_HAND, SWEEPS, Hand, RotationProtocol, Trajectory, rotation, sweep
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
@@ -49,6 +51,7 @@ class ScanSettings:
     tissue: str = "forearm"
     density_per_mm3: float = STANDARD_DENSITY
     beam: Beam = field(default_factory=Beam)
+    picture: Picture = field(default_factory=Picture)
     machine: Machine = field(default_factory=Machine)
     hand: Hand | None = None
     protocol: RotationProtocol = field(default_factory=RotationProtocol)
@@ -109,6 +112,7 @@ class Plan:
     T_world_image: Array              # [N, 4, 4] written with frame i
     T_world_shown: Array              # [N, 4, 4] that the picture of frame i was taken at
     repeats: NDArray[np.bool_]        # [N] the picture is that of the frame before
+    time_s: Array                     # [N] at which frame i was recorded
     phase: NDArray[np.str_]
     tforms: NDArray[np.float32]
     gain_db: Array
@@ -120,16 +124,17 @@ def plan(settings: ScanSettings) -> Plan:
     """Work out the motion and the machine's effects (fast: nothing is rendered)."""
     calibration = built_in()
     assert calibration.T_tool_image is not None
-    geometry = ultrasonix_4dc7(calibration.scale)
+    geometry = settings.picture.geometry()
     rng = np.random.default_rng(settings.generator("machine"))
     recording = effects.record(settings.n_frames, settings.machine, rng)
     motion = _motion(settings, geometry, int(recording.pose_instant[-1]) + 1)
-    T = motion.T_world_image[recording.pose_instant]
+    T, T_shown = recording.poses(motion.T_world_image)
     written = effects.tracked(T, settings.machine, geometry, rng)
     T_camera_world = _camera(np.random.default_rng(settings.generator("camera")))
     tforms = T_camera_world @ written @ np.linalg.inv(calibration.T_tool_image)
-    return Plan(settings, geometry, calibration.T_tool_image, T, motion.T_world_image[recording.image_instant],
-                np.diff(recording.image_instant, prepend=-1) == 0, motion.phase[recording.pose_instant],
+    return Plan(settings, geometry, calibration.T_tool_image, T, T_shown,
+                np.diff(recording.image_instant, prepend=-1) == 0,
+                (recording.pose_instant + recording.late) / FRAME_RATE_HZ, motion.phase[recording.pose_instant],
                 tforms.astype(np.float32), effects.gain_db(settings.n_frames, settings.machine, rng),
                 effects.contact(settings.n_frames, settings.machine, rng),
                 0.0 if settings.is_rotation else SWEEP_PRESS_MM)
@@ -164,27 +169,42 @@ def renderer_of(p: Plan, device: str = "cpu", threads: int = 1) -> Renderer:
     margin = effects.COMPRESSION_REACH_MM if p.settings.machine.compression else 0.0
     seen = visible(p.T_world_shown, p.geometry, p.settings.beam, margin)
     medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen, threads)
-    return Renderer(medium, tissue, p.settings.beam, p.geometry, device)
+    return Renderer(medium, tissue, p.settings.beam, p.geometry, device, p.settings.picture)
 
 
 def frames(p: Plan, renderer: Renderer, threads: int = 1) -> Iterator[Frame]:
     """The frames of a scan in order, uint8 [rows, columns]; `threads` render ahead, a few frames at most."""
+    picture, machine = p.settings.picture, p.settings.machine
+    before = machine.filter != "none" and machine.filter_on == "amplitude"
+    drawn = screen.overlay(picture, p.settings.beam, p.geometry)
+
+    def on_screen() -> Iterator[Frame]:
+        shown: Frame | None = None
+        filtered = TimeFilter(machine)
+        for new in _ordered(_rendered(p, renderer, before), len(p.T_world_image), threads):
+            if new is not None or shown is None:
+                new = filtered(new)
+                shown = picture.quantised(renderer.shown(new) if before else new)
+            yield shown if drawn is None else np.maximum(shown, drawn)
+
+    yield from codec.through(on_screen(), picture.codec)
+
+
+def _rendered(p: Plan, renderer: Renderer, before: bool) -> Callable[[int], NDArray | None]:
+    """A function that renders frame i, as amplitudes `before` compression or as grey levels; None: as the last."""
     machine, geometry = p.settings.machine, p.geometry
     pushed = machine.compression * effects.pressed_mm(p.T_world_shown, geometry, p.skin_mm)
     noise = p.settings.generator("noise").generate_state(2).tolist()
+    render = renderer.amplitude if before else renderer
 
-    def picture(i: int) -> Frame | None:
+    def work(i: int) -> NDArray | None:
         if p.repeats[i]:
             return None
         warp = effects.compression(p.T_world_shown[i], pushed[i], geometry) if machine.compression else None
-        return renderer(p.T_world_shown[i], (*noise, i), warp, gain_db=float(p.gain_db[i]),
-                        contact=1.0 if p.contact is None else p.contact[i])
+        return render(p.T_world_shown[i], (*noise, i), warp, gain_db=float(p.gain_db[i]),
+                      contact=1.0 if p.contact is None else p.contact[i])
 
-    screen = effects.overlay(geometry) if machine.overlay else None
-    shown: Frame | None = None
-    for new in _ordered(picture, len(p.T_world_image), threads):
-        shown = shown if new is None and shown is not None else effects.blend(new, shown, machine)
-        yield shown if screen is None else np.maximum(shown, screen)
+    return work
 
 
 def _ordered(work: Callable, n: int, threads: int) -> Iterator:
