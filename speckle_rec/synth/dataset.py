@@ -5,13 +5,12 @@ scan that has it is complete.
 """
 
 import dataclasses
-import fnmatch
 import itertools
 import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from ..errors import InputError, SpeckleRecError
 from ..io import h5write
 from ..io.calib import built_in, write_challenge
 from ..io.staging import staged_file
-from .scan import FrameFile, Landmarks, ScanSettings, frames, part_of, plan, renderer_of
-from .trajectory import SWEEPS
+from . import world as worlds
+from .scan import FrameFile, Landmarks, ScanSettings, frames, part_of, plan, renderer_of, scan_names
+from .world import World
 
 LAYOUTS = ("train", "val")
 PROTOCOLS = ("rotation", "L", "C", "S")
@@ -61,16 +61,11 @@ class ScanFiles:
         return cls(*(root / part / folder / file for part in ("frames", "transfs", "truth")))
 
 
-def scan_names(protocol: str, pattern: str = "*") -> list[str]:
-    """Names of a subject's scans: two rotations, or the eight sweeps of one shape; those that fit `pattern`."""
-    if protocol not in PROTOCOLS:
-        raise InputError(f"protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
-    names = (["RH_rotation", "LH_rotation"] if protocol == "rotation"
-             else [name for name in SWEEPS if name.split("_")[2] == protocol])
-    chosen = fnmatch.filter(names, pattern)
-    if not chosen:
-        raise InputError(f"scans {pattern}: expected a pattern that fits some of {', '.join(names)}")
-    return chosen
+def scans_of(world: World, subjects: Iterable[int], *, seed: int = 0, n_frames: int = 1600, pattern: str = "*"
+             ) -> list[ScanSettings]:
+    """Scans of a world: those of its motion whose names fit the pattern, of each subject."""
+    return [world.settings(name=name, subject=subject, seed=seed, n_frames=n_frames)
+            for subject in subjects for name in scan_names(world.motion, pattern)]
 
 
 def simulate_dataset(root: Path | str, scans: list[ScanSettings], *, layout: str = "train", jobs: int = 1,
@@ -98,23 +93,42 @@ def simulate_dataset(root: Path | str, scans: list[ScanSettings], *, layout: str
     todo = [s for s in scans if overwrite or not finished(ScanFiles.of(root, layout, s), s)]
     skipped = tuple(key(s) for s in scans if s not in todo)
     root.mkdir(parents=True, exist_ok=True)
-    _calibrate(root, scans)
+    _describe(root, scans, overwrite)
     made, failed = _run(root, layout, todo, jobs, progress)
     _index(root, layout)
     return DatasetReport(tuple(made), skipped, failed)
 
 
-def _calibrate(root: Path, scans: list[ScanSettings]) -> None:
-    """Write the calibration of the scans' pictures, unless scans of another one lie there."""
+def _describe(root: Path, scans: list[ScanSettings], overwrite: bool) -> None:
+    """Write the world of the scans and their calibration, unless scans of another world lie there."""
+    world = worlds.of_settings(scans[0])
+    if any(worlds.of_settings(s) != world for s in scans[1:]):
+        raise InputError(f"{root}: expected scans of one world, found several; give each its own folder")
+    path = root / worlds.FILE_NAME
+    if path.is_file() and not overwrite and any((root / "truth").glob("*/*.h5")) and \
+            dataclasses.replace(worlds.read(path), motion=world.motion, hand=world.hand) != world:
+        raise InputError(f"{path}: the scans there are of another world; add --overwrite or choose another folder")
+    motions = {s.name for s in scans}
+    motion = next((m for m in worlds.MOTIONS if motions <= set(scan_names(m))), "rotation")
+    with staged_file(path, overwrite=True) as part:
+        dataclasses.replace(world, motion=motion).write(part)
     T_tool_image = built_in().T_tool_image
     assert T_tool_image is not None
-    if len({(s.picture.pixel_mm, s.picture.shape) for s in scans}) > 1:
-        raise InputError(f"{root}: expected scans of one picture size, found several; give each its own folder")
-    path = root / "calib_matrix.csv"
-    with staged_file(path, overwrite=True) as part:
-        write_challenge(part, scans[0].picture.geometry().scale, T_tool_image)
-        if path.is_file() and (root / "truth").is_dir() and path.read_bytes() != part.read_bytes():
-            raise InputError(f"{path}: belongs to scans of another pixel size; choose another folder")
+    write_challenge(root / "calib_matrix.csv", world.picture.geometry().scale, T_tool_image)
+
+
+def how_it_goes_on(root: Path) -> dict[str, int]:
+    """Seed and number of frames of the scans of a data set, and the first subject that is not in it."""
+    truths = sorted((root / "truth").glob("*/*.h5"))
+    if not truths:
+        return {"seed": 0, "n_frames": 1600, "first_subject": 0}
+    try:
+        with h5py.File(truths[-1]) as file:
+            settings = json.loads(file.attrs["settings"])
+        return {"seed": settings["seed"], "n_frames": settings["n_frames"],
+                "first_subject": max(int(path.parent.name) for path in truths) + 1}
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{truths[-1]}: expected the record of a simulated scan, found a damaged file") from error
 
 
 def key(settings: ScanSettings) -> str:

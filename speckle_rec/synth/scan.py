@@ -1,6 +1,7 @@
 """One simulated scan: a subject, a motion, a machine, and the file that they make."""
 
 import contextlib
+import fnmatch
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ N_LANDMARKS = 100
 SWEEP_PRESS_MM = 2.5
 CAMERA_DISTANCE_MM = 1200.0
 TISSUES = ("forearm", "phantom")
+# All rotations, all sweeps of a shape, or one sweep; each with either hand.
+MOTIONS = ("rotation", "L", "C", "S", *dict.fromkeys(name[3:] for name in SWEEPS))
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,27 @@ class ScanSettings:
     def is_rotation(self) -> bool:
         return self.name.endswith("rotation")
 
+    @property
+    def steadiness(self) -> Hand:
+        """The hand that holds the probe: the usual one of the motion unless given."""
+        return self.hand or (Hand() if self.is_rotation else SWEEPING_HAND)
+
     def generator(self, purpose: str) -> np.random.SeedSequence:
         """Independent random stream of this scan for one purpose; anatomy is shared by all scans of an arm."""
         scan = [] if purpose == "anatomy" else [*self.name.encode()]
         return np.random.SeedSequence([self.seed, self.subject, self.name[0] == "L", *scan, 0, *purpose.encode()])
+
+
+def scan_names(motion: str, pattern: str = "*") -> list[str]:
+    """Names of a subject's scans of one of `MOTIONS`: a rotation or a sweep with each hand; those that fit `pattern`."""
+    if motion not in MOTIONS:
+        raise InputError(f"motion {motion}: expected one of {', '.join(MOTIONS)}")
+    names = (["RH_rotation", "LH_rotation"] if motion == "rotation"
+             else [name for name in SWEEPS if motion in (name.split("_")[2], name[3:])])
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise InputError(f"scans {pattern}: expected a pattern that fits some of {', '.join(names)}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,9 +163,9 @@ def plan(settings: ScanSettings) -> Plan:
 def _motion(settings: ScanSettings, geometry: ProbeGeometry, n: int) -> Trajectory:
     seed = settings.generator("motion")
     if settings.is_rotation:
-        return rotation(n, seed, geometry.face_mm, protocol=settings.protocol, hand=settings.hand or Hand())
+        return rotation(n, seed, geometry.face_mm, protocol=settings.protocol, hand=settings.steadiness)
     return sweep(settings.name, n, seed, geometry.face_mm, press_mm=SWEEP_PRESS_MM,
-                 hand=settings.hand or SWEEPING_HAND)
+                 hand=settings.steadiness)
 
 
 def _camera(rng: np.random.Generator) -> Array:

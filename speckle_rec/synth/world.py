@@ -1,0 +1,149 @@
+"""Worlds: all that is the same for the scans of one machine, one hand and one kind of tissue.
+
+A world is a TOML file that names every setting; it lies beside the scans that were made in it. Thirty are shipped:
+``fit-01`` to ``fit-10`` to fit on, ``choose-01`` ... to choose by, ``judge-01`` ... to judge by.
+"""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ..config import did_you_mean
+from ..errors import InputError
+from .beam import Beam
+from .machine import Machine
+from .picture import Picture
+from .scan import MOTIONS, ScanSettings, scan_names
+from .scatterers import STANDARD_DENSITY
+from .tables import from_table, table_of
+from .trajectory import SWEEPING_HAND, Hand, RotationProtocol
+
+FILE_NAME = "world.toml"
+GROUPS = ("fit", "choose", "judge")
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class World:
+    """What scans share; see `ScanSettings` for the parts.
+
+    Attributes
+    ----------
+    motion : "rotation"; "L", "C" or "S" for all sweeps of one shape; or a sweep without its hand, as "Per_L_DtP".
+    hand : None becomes the usual one of the motion.
+    """
+
+    motion: str = "rotation"
+    tissue: str = "forearm"
+    density_per_mm3: float = STANDARD_DENSITY
+    beam: Beam = field(default_factory=Beam)
+    picture: Picture = field(default_factory=Picture)
+    machine: Machine = field(default_factory=Machine)
+    hand: Hand | None = None
+    protocol: RotationProtocol = field(default_factory=RotationProtocol)
+
+    def __post_init__(self):
+        if self.motion not in MOTIONS:
+            raise InputError(f"motion: expected one of {', '.join(MOTIONS)}, found {self.motion!r}")
+        if self.hand is None:
+            object.__setattr__(self, "hand", Hand() if self.motion == "rotation" else SWEEPING_HAND)
+
+    def settings(self, *, subject: int = 0, seed: int = 0, n_frames: int = 1600, name: str | None = None
+                 ) -> ScanSettings:
+        """A scan of this world; `name` is the first of its motion unless given."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "motion"}
+        return ScanSettings(name=name or scan_names(self.motion)[0], subject=subject, seed=seed, n_frames=n_frames,
+                            **parts)
+
+    def text(self) -> str:
+        """The world as TOML, complete."""
+        return tomli_w.dumps(table_of(self))
+
+    def write(self, path: Path) -> None:
+        """Write the world to a file."""
+        Path(path).write_text(self.text(), encoding="utf-8")
+
+
+def of_settings(settings: ScanSettings, motion: str = "rotation") -> World:
+    """The world of a scan."""
+    parts = {f.name: getattr(settings, f.name) for f in fields(World) if f.name not in ("motion", "hand")}
+    return World(motion=motion, hand=settings.steadiness, **parts)
+
+
+def parsed(text: str, what: str) -> World:
+    """The world of a TOML text; settings that are not there have their defaults.
+
+    Raises
+    ------
+    InputError
+        If it is no TOML, or holds an unknown key or a value of the wrong type.
+    """
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what}: expected TOML, {' '.join(str(error).split())[:160]}") from error
+    return from_table(World, table, what)
+
+
+def read(path: Path) -> World:
+    """The world of a file."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: expected the TOML file of a world, found a folder")
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InputError(f"{path}: expected the TOML file of a world, found one of more than {MAX_BYTES} bytes")
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected the TOML file of a world, found no text") from error
+    return parsed(text, str(path))
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Names of the worlds that are shipped."""
+    return tuple(sorted(p.name[:-5] for p in (resources.files(__package__) / "worlds").iterdir()
+                        if p.name.endswith(".toml")))
+
+
+def named(name: str) -> World:
+    """A world that is shipped."""
+    if name not in names():
+        raise InputError(f"world {name}: expected a TOML file, random, or one of {', '.join(names())}"
+                         f"{did_you_mean(name, names())}")
+    return parsed((resources.files(__package__) / "worlds" / f"{name}.toml").read_text("utf-8"), f"world {name}")
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Names of the worlds of a group."""
+    if name not in GROUPS:
+        raise InputError(f"group {name}: expected one of {', '.join(GROUPS)}")
+    return tuple(n for n in names() if n.startswith(f"{name}-"))
+
+
+def chosen(word: str, seed: int) -> World:
+    """The world that a word asks for: a name, a TOML file, or "random", which the seed draws."""
+    from .draw import random_world
+    if word == "random":
+        return random_world(seed)
+    if word in names() or not (word.endswith(".toml") or Path(word).is_file()):
+        return named(word)
+    return read(Path(word))
+
+
+def of_dataset(root: Path) -> tuple[World, dict[str, Any]]:
+    """The world of a data set, and how it goes on: seed and frames of its scans, the first subject not in it."""
+    path = Path(root) / FILE_NAME
+    if not path.is_file():
+        raise InputError(f"{root}: expected a simulated data set with its {FILE_NAME}, found none")
+    from .dataset import how_it_goes_on
+    return read(path), how_it_goes_on(Path(root))
