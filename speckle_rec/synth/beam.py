@@ -26,8 +26,9 @@ LENS_STEP_Z_MM = 0.04
 class Beam:
     """Acoustics and receiver of a scan; the defaults are near a 4DC7-3/40 at 6 MHz.
 
-    Another lens is another `aperture_mm` and `focus_mm`; `lens` is its apodisation: "gaussian" (closed form)
-    or "uniform" (a hard aperture, integrated numerically).
+    The lens in elevation is `aperture_mm` [6-14] wide and focused at `focus_mm` [40-90]. `lens` is its apodisation:
+    "hard" (all of the aperture alike), "soft" (raised-cosine edges over the share `edge` of each half) or "gaussian"
+    (closed form). Reception has the lens of transmission but for what the fields `receive_elevation_*` say.
     """
 
     frequency_hz: float = 6e6
@@ -35,7 +36,10 @@ class Beam:
     bandwidth: float = 0.45             # two-way -6 dB width over the frequency
     aperture_mm: float = 10.0           # elevational
     focus_mm: float = 60.0              # elevational, geometric
-    lens: str = "gaussian"
+    lens: str = "hard"
+    edge: float = 0.5                   # of the soft lens [.1-1]
+    receive_elevation_aperture_mm: float | None = None   # None: as transmit
+    receive_elevation_focus_mm: float | None = None
     receive_f_number: float = 2.5       # lateral, dynamic focus
     receive_aperture_mm: float = 24.0   # at most
     transmit_f_number: float = 4.0

@@ -26,7 +26,18 @@ from .image import Renderer
 from .machine import Machine, TimeFilter
 from .picture import Picture
 from .scatterers import STANDARD_DENSITY, Medium, Tissue, visible
-from .trajectory import FRAME_RATE_HZ, SWEEPING_HAND, SWEEPS, Hand, RotationProtocol, Trajectory, rotation, sweep
+from .settings import Body, Clutter, TissueModel
+from .trajectory import (
+    FRAME_RATE_HZ,
+    SWEEPING_HAND,
+    SWEEPS,
+    Hand,
+    RotationProtocol,
+    SweepProtocol,
+    Trajectory,
+    rotation,
+    sweep,
+)
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
@@ -58,6 +69,10 @@ class ScanSettings:
     machine: Machine = field(default_factory=Machine)
     hand: Hand | None = None
     protocol: RotationProtocol = field(default_factory=RotationProtocol)
+    sweep: SweepProtocol = field(default_factory=SweepProtocol)
+    tissue_model: TissueModel = field(default_factory=TissueModel)
+    clutter: Clutter = field(default_factory=Clutter)
+    body: Body = field(default_factory=Body)
 
     def __post_init__(self):
         if self.name not in ("RH_rotation", "LH_rotation", *SWEEPS):

@@ -62,6 +62,9 @@ class Hand:
     unevenness: float = 0.35          # of the logarithm of the speed
     unevenness_frames: float = 30.0
     reversal_frames: float = 7.0      # a stroke's turning point is rounded over about twice this
+    slides: int = 0                   # sudden slides of the contact point during the scan [0-4]
+    slide_mm: tuple[float, float] = (2.0, 10.0)   # range of their lengths; they stay
+    slide_frames: float = 12.0        # how long one takes [6-30]
 
 
 # The hand of a sweep leans on the arm as it goes.
@@ -88,6 +91,26 @@ class RotationProtocol:
     pause_frames: tuple[int, int] = (6, 25)
     shortest_frames: int = 900                # shorter scans shrink all angles so that speeds stay real
     full_frames: int = 1600                   # shorter scans have fewer strokes, down to half
+
+
+@dataclass(frozen=True)
+class SweepProtocol:
+    """How a sweep runs along the arm.
+
+    Attributes
+    ----------
+    step_mm : float
+        Step of a frame [.1-1.5]; .39 in a published sweep. Very long scans are slower, since the arm ends.
+    length_mm : range of the arm that there is to sweep.
+    revisits : int
+        How often the hand goes back part of the way and on again [0-3].
+    revisit_share : range of the part of the sweep that it goes back by.
+    """
+
+    step_mm: float = 0.39
+    length_mm: tuple[float, float] = (100.0, 200.0)
+    revisits: int = 0
+    revisit_share: tuple[float, float] = (0.15, 0.5)
 
 
 def band_limited(rng: Rng, n: int, channels: int, correlation_frames: float) -> Array:
