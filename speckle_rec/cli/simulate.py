@@ -96,7 +96,9 @@ def simulate(
     settings = scans_of(_with(usual, {
         "machine": machine, "motion": protocol, "tissue": tissue,
         "picture": _with(usual.picture, {"text": drawn, "ruler": drawn}),
-        "beam": _with(usual.beam, {"aperture_mm": lens_aperture, "focus_mm": lens_focus, "noise_db": noise_db})}),
+        "beam": _with(usual.beam, {
+            "aperture_mm": lens_aperture, "receive_elevation_aperture_mm": lens_aperture, "focus_mm": lens_focus,
+            "receive_elevation_focus_mm": lens_focus, "noise_db": noise_db})}),
         range(first, first + subjects), pattern=scans, **goes_on)
     start = time.perf_counter()
     with common.progress_bar(not (no_progress or quiet)) as bar:

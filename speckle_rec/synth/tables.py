@@ -1,6 +1,7 @@
 """Frozen dataclasses of plain values as TOML tables and back."""
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -23,6 +24,21 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return table_of(value)
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def toml(table: dict[str, Any]) -> str:
+    """A table of values and of tables of values as TOML, each value on a line of its own."""
+    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{key}]", toml(value).rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value) if isinstance(value, str | bool) else repr(value)
 
 
 def from_table(kind: type[T], table: Any, what: str) -> T:

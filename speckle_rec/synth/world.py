@@ -5,13 +5,11 @@ A world is a TOML file that names every setting; it lies beside the scans that w
 """
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import tomli_w
 
 from ..config import did_you_mean
 from ..errors import InputError
@@ -20,8 +18,9 @@ from .machine import Machine
 from .picture import Picture
 from .scan import MOTIONS, ScanSettings, scan_names
 from .scatterers import STANDARD_DENSITY
-from .tables import from_table, table_of
-from .trajectory import SWEEPING_HAND, Hand, RotationProtocol
+from .settings import Body, Clutter, TissueModel
+from .tables import from_table, table_of, toml
+from .trajectory import SWEEPING_HAND, Hand, RotationProtocol, SweepProtocol
 
 FILE_NAME = "world.toml"
 GROUPS = ("fit", "choose", "judge")
@@ -35,7 +34,7 @@ class World:
     Attributes
     ----------
     motion : "rotation"; "L", "C" or "S" for all sweeps of one shape; or a sweep without its hand, as "Per_L_DtP".
-    hand : None becomes the usual one of the motion.
+    hand : None becomes the usual one of the motion. So do the numbers of the beam that None leaves open.
     """
 
     motion: str = "rotation"
@@ -46,12 +45,20 @@ class World:
     machine: Machine = field(default_factory=Machine)
     hand: Hand | None = None
     protocol: RotationProtocol = field(default_factory=RotationProtocol)
+    sweep: SweepProtocol = field(default_factory=SweepProtocol)
+    tissue_model: TissueModel = field(default_factory=TissueModel)
+    clutter: Clutter = field(default_factory=Clutter)
+    body: Body = field(default_factory=Body)
 
     def __post_init__(self):
         if self.motion not in MOTIONS:
             raise InputError(f"motion: expected one of {', '.join(MOTIONS)}, found {self.motion!r}")
         if self.hand is None:
             object.__setattr__(self, "hand", Hand() if self.motion == "rotation" else SWEEPING_HAND)
+        object.__setattr__(self, "beam", replace(
+            self.beam,
+            receive_elevation_aperture_mm=self.beam.receive_elevation_aperture_mm or self.beam.aperture_mm,
+            receive_elevation_focus_mm=self.beam.receive_elevation_focus_mm or self.beam.focus_mm))
 
     def settings(self, *, subject: int = 0, seed: int = 0, n_frames: int = 1600, name: str | None = None
                  ) -> ScanSettings:
@@ -62,7 +69,19 @@ class World:
 
     def text(self) -> str:
         """The world as TOML, complete."""
-        return tomli_w.dumps(table_of(self))
+        return f"# {self.summary}\n" + toml(table_of(self))
+
+    @property
+    def summary(self) -> str:
+        """What is special about it, in a line."""
+        beam, picture, machine = self.beam, self.picture, self.machine
+        filtered = {"none": "no filter", "mean": f"mean of {machine.filter_frames} on {machine.filter_on}",
+                    "recursion": f"recursion {machine.filter_share:g} on {machine.filter_on}"}[machine.filter]
+        drawn = [name for name in ("text", "ruler", "border") if getattr(picture, name)]
+        haze = [f"haze {self.clutter.haze_db:g} dB"] if self.clutter.haze_db > -50 else []
+        return ", ".join([self.motion, picture.probe, f"{beam.frequency_hz * 1e-6:.1f} MHz",
+                          f"{picture.depth_mm:.0f} mm deep", f"{beam.lens} lens {beam.aperture_mm:g} at {beam.focus_mm:g}", filtered,
+                          f"{beam.dynamic_range_db:.0f} dB {picture.grey_map}", *drawn, *haze])
 
     def write(self, path: Path) -> None:
         """Write the world to a file."""
