@@ -147,5 +147,5 @@ def fitted(probe: str, depth_mm: float, pixel_mm: tuple[float, float], *, margin
     top_mm = margin_mm + sag_mm
     rows, columns = (int(np.ceil(size / px / 8)) * 8 for size, px in ((top_mm + depth_mm + margin_mm, pixel_mm[1]),
                                                                        (width_mm, pixel_mm[0])))
-    return {"probe": probe, "depth_mm": depth_mm, "pixel_mm": pixel_mm, "shape": (rows, columns), "top_mm": top_mm,
+    return {"probe": probe, "depth_mm": depth_mm, "pixel_mm": pixel_mm, "shape": (rows, columns), "top_mm": float(top_mm),
             "axis": axis}

@@ -27,18 +27,12 @@ def _plain(value: Any) -> Any:
 
 
 def toml(table: dict[str, Any]) -> str:
-    """A table of values and of tables of values as TOML, each value on a line of its own."""
-    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    """A table of values and of tables of values as TOML, each value on a line of its own (JSON's notation is TOML's)."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
     for key, value in table.items():
         if isinstance(value, dict):
             lines += ["", f"[{key}]", toml(value).rstrip()]
     return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value) if isinstance(value, str | bool) else repr(value)
 
 
 def from_table(kind: type[T], table: Any, what: str) -> T:
