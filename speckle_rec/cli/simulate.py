@@ -25,8 +25,8 @@ def simulate(
     protocol: Annotated[str | None, typer.Option(help="Motion: rotation, L, C, S; default: that of the world, rotation."
                                                  )] = None,
     scans: Annotated[str, typer.Option(help="Only the scans whose names fit, such as 'RH_*'.")] = "*",
-    seed: Annotated[int | None, typer.Option(help="Draws subjects, motions and speckle, and a random world (default 0).",
-                                             min=0)] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws subjects, motions, speckle and a random world (default 0).", min=0
+                                             )] = None,
     world: Annotated[str | None, typer.Option(help="Machine, hand and tissue: a name such as fit-01, a TOML file, or "
                                               "random. Options below change it.")] = None,
     world_of: Annotated[Path | None, typer.Option(metavar="DATASET", help="The world of a simulated data set, with "
@@ -43,8 +43,8 @@ def simulate(
                                                    )] = None,
     realistic: Annotated[bool, typer.Option("--realistic", rich_help_panel=_EFFECTS,
                                             help="All effects below at a usual size.")] = False,
-    persistence: Annotated[float | None, typer.Option(rich_help_panel=_EFFECTS, min=0, max=0.9,
-                                                      help="Part of the last picture that stays (a recursion on grey levels).")] = None,
+    persistence: Annotated[float | None, typer.Option(rich_help_panel=_EFFECTS, min=0, max=0.9, help=(
+        "Part of the last picture that stays (a recursion on grey levels)."))] = None,
     duplicates: Annotated[float | None, typer.Option(rich_help_panel=_EFFECTS, min=0, max=0.5,
                                                      help="Part of frames shown twice.")] = None,
     drops: Annotated[float | None, typer.Option(rich_help_panel=_EFFECTS, min=0, max=0.5,

@@ -185,8 +185,9 @@ def world_at(u: dict[str, float], seed: int) -> World:
     rng = np.random.default_rng([seed, *b"sliders"])
     sliders = tuple(DRAWN["a slider of the gain"].at(x) for x in rng.random(8))
     cell_mm3 = CELL_MM3 * (6 / v["frequency"]) ** 3
+    density = min(v["scatterers in a cell"] / cell_mm3, DENSEST)
     still = Hand() if v["motion"] == "rotation" else SWEEPING_HAND
-    return World(motion=v["motion"], density_per_mm3=float(f"{min(v['scatterers in a cell'] / cell_mm3, DENSEST):.3g}"),
+    return World(motion=v["motion"], density_per_mm3=float(f"{density:.3g}"),
                  beam=_beam(v), picture=_picture(v, sliders), machine=_machine(v),
                  hand=replace(still, tremor_mm=v["tremor"], slides=v["slides"]),
                  protocol=_protocol(v), sweep=SweepProtocol(step_mm=v["step of a sweep"],

@@ -80,7 +80,8 @@ class World:
         drawn = [name for name in ("text", "ruler", "border") if getattr(picture, name)]
         haze = [f"haze {self.clutter.haze_db:g} dB"] if self.clutter.haze_db > -50 else []
         return ", ".join([self.motion, picture.probe, f"{beam.frequency_hz * 1e-6:.1f} MHz",
-                          f"{picture.depth_mm:.0f} mm deep", f"{beam.lens} lens {beam.aperture_mm:g} at {beam.focus_mm:g}", filtered,
+                          f"{picture.depth_mm:.0f} mm deep",
+                          f"{beam.lens} lens {beam.aperture_mm:g} at {beam.focus_mm:g}", filtered,
                           f"{beam.dynamic_range_db:.0f} dB {picture.grey_map}", *drawn, *haze])
 
     def write(self, path: Path) -> None:
