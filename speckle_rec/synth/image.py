@@ -12,8 +12,10 @@ from ..kernels import bmode, gpu_bmode, gpu_scatter, scatter
 from ..kernels.scatter import Axes, Lattice, Scatterers
 from ..probe.field import ProbeGeometry
 from .beam import Beam, lateral_exponent, lens_table, probe_of
+from .clutter import Stray
 from .picture import Picture
 from .scatterers import STANDARD_DENSITY, VOXEL_MM, Medium, Tissue
+from .settings import Clutter
 
 Complex = NDArray[np.complex64]
 Warp = Callable[[NDArray], NDArray]
@@ -54,6 +56,7 @@ class Renderer:
     ----------
     device : "cpu", or "gpu" for the same frames but for rounding: there echoes are added in no fixed order.
     picture : how echoes become grey levels; its field of view is that of `geometry`.
+    stray : clutter that is added to the echoes.
     """
 
     _lateral: Any           # on the device once `_upload` is done, as are these three
@@ -62,8 +65,9 @@ class Renderer:
     _noise: Any
 
     def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry, device: str = "cpu",
-                 picture: Picture | None = None):
+                 picture: Picture | None = None, stray: Stray | None = None):
         self.medium, self.tissue, self.beam, self.geometry = medium, tissue, beam, geometry
+        self.stray = stray or Stray(Clutter())
         self.device = device
         self.linear = geometry.kind == "linear"
         self.r_mm, self.u = polar_axes(beam, geometry)
@@ -73,6 +77,7 @@ class Renderer:
         self._set_lateral()
         self._set_gain()
         self._set_attenuation()
+        self._still = self.stray.still(self.r_mm, beam.n_lines, beam, geometry)
         self._screen = screen_of(beam, geometry, picture)
         self._upload()
 
@@ -80,8 +85,18 @@ class Renderer:
         """Bring what no frame changes to the device."""
         xp, _, _ = _backend(self.device)
         put, medium, lens = xp.asarray, self.medium, self._lens
-        self._scatterers = Scatterers(put(medium.points), put(medium.amplitude), put(medium.centre), put(medium.start),
-                                      put(medium.stop), VOXEL_MM * float(np.sqrt(3)) / 2)
+        sheet = len(medium.start) if medium.normal is None else medium.sheet
+        half_mm = VOXEL_MM * float(np.sqrt(3)) / 2
+        self._scatterers = Scatterers(put(medium.points), put(medium.amplitude), put(medium.centre[:sheet]),
+                                      put(medium.start[:sheet]), put(medium.stop[:sheet]), half_mm)
+        self._sheets = None
+        if medium.normal is not None:
+            first = len(medium.points) - len(medium.normal)
+            self._sheets = Scatterers(put(medium.points[first:]), put(medium.amplitude[first:]),
+                                      put(medium.centre[sheet:]), put(medium.start[sheet:] - first),
+                                      put(medium.stop[sheet:] - first), half_mm)
+            self._normal = put(medium.normal)
+        self._still = None if self._still is None else put(self._still)
         self._lens = lens._replace(profile=put(lens.profile), curvature=put(lens.curvature), reach=put(lens.reach))
         self._pulse_there, self._lateral = put(self._pulse), put(self._lateral)
         self._lateral_half, self._row_gain = map(put, (self._lateral_half, self._row_gain))
@@ -129,8 +144,9 @@ class Renderer:
         tgc = 10 ** (self.beam.tgc_db_cm_mhz * self.beam.frequency_hz * 1e-6 * self._fine_r / 100)
         noise = tgc * np.sqrt(elevation)   # a wide beam is a weak one: echo energy varies as 1 / width
         last = np.searchsorted(self._fine_r, self.r_mm[-1])
-        unit = 10 ** (self.beam.noise_db / 20) / np.sqrt(2 * np.sum(self._pulse.astype(float) ** 2))
-        self._noise = (unit * noise / noise[min(last, len(noise) - 1)]).astype(np.float32)
+        thermal = 10 ** (self.beam.noise_db / 20) * noise / noise[min(last, len(noise) - 1)]
+        level = np.hypot(thermal, self.stray.moving(self._fine_r, self.geometry.depth_mm[1]))
+        self._noise = (level / np.sqrt(2 * np.sum(self._pulse.astype(float) ** 2))).astype(np.float32)
 
     def _set_attenuation(self):
         n_r, n_u = ATTENUATION_STEPS
@@ -153,7 +169,21 @@ class Renderer:
         f_mhz = self.beam.frequency_hz * 1e-6
         through = np.cumsum(2 * f_mhz * self._attenuation_dr / 10 * (db - self.beam.tgc_db_cm_mhz), 0)
         through = np.vstack([np.zeros((1, db.shape[1])), through])
-        return (10 ** (-through / 20)).astype(np.float32)
+        return self.stray.soften((10 ** (-through / 20)).astype(np.float32), self.geometry)
+
+    def _facing(self, T_world_image: NDArray, xp) -> Scatterers:
+        """The sheets as bright as the beam meets them: exp(-(angle of incidence / lobe)^2) in amplitude."""
+        sheets, T = self._sheets, T_world_image
+        if self.linear:
+            cosine = self._normal @ xp.asarray(T[:3, 1], np.float32)
+        else:
+            apex = (T @ np.array([*self.geometry.apex_mm, 0, 1]))[:3]
+            look = sheets.points - xp.asarray(apex, np.float32)
+            cosine = (self._normal * look).sum(1) / xp.sqrt((look**2).sum(1))
+        angle = xp.arccos(xp.minimum(xp.abs(cosine), 1))
+        lobe = np.float32(np.deg2rad(self.medium.lobe_deg))
+        lies = (self._normal**2).sum(1) > 0.5
+        return sheets._replace(amplitude=sheets.amplitude * xp.where(lies, xp.exp(-((angle / lobe) ** 2)), np.float32(1)))
 
     def _displacement(self, warp: Warp | None) -> Lattice:
         """Displacement lattice of a warp over the medium."""
@@ -191,8 +221,10 @@ class Renderer:
         grid = xp.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
         axes = Axes(float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du, self._fine_du)
         field, origin, step = self._displacement(warp)
-        echoes.deposit(self._scatterers, put(se3.inverse(T_world_image)), self._probe, axes, self._lens,
-                       Lattice(put(field), put(origin), step), grid)
+        lattice = Lattice(put(field), put(origin), step)
+        for scatterers in (self._scatterers, None if self._sheets is None else self._facing(T_world_image, xp)):
+            if scatterers is not None:
+                echoes.deposit(scatterers, put(se3.inverse(T_world_image)), self._probe, axes, self._lens, lattice, grid)
         field = xp.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
         kernels.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
         gain = self._attenuation_gain(T_world_image, warp)
@@ -208,7 +240,7 @@ class Renderer:
             field += put(noise) * self._noise[:, None]
         out = xp.empty((len(self.r_mm), self.beam.n_lines), np.complex64)
         kernels.blur_axial(field, self._pulse_there, pad, RANGE_OVERSAMPLING, out)
-        return out
+        return out if self._still is None else out + self._still
 
     def __call__(self, T_world_image: NDArray, frame_seed: int | tuple[int, ...], warp: Warp | None = None, *,
                  gain_db: float = 0.0, contact: NDArray | float = 1.0) -> NDArray[np.uint8]:

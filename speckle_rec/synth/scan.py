@@ -22,9 +22,11 @@ from . import codec, screen
 from . import machine as effects
 from .anatomy import Forearm, Phantom
 from .beam import Beam
+from .clutter import Stray
 from .image import Renderer
 from .machine import Machine, TimeFilter
 from .picture import Picture
+from .plates import Plates
 from .scatterers import STANDARD_DENSITY, Medium, Tissue, visible
 from .settings import Body, Clutter, TissueModel
 from .trajectory import (
@@ -194,7 +196,7 @@ def tissue_of(settings: ScanSettings) -> Tissue:
     if settings.tissue == "phantom":
         return Phantom()
     seed = int(settings.generator("anatomy").generate_state(1)[0])
-    return Forearm(seed, settings.name[:2], "point" if settings.is_rotation else "line")
+    return Forearm(seed, settings.name[:2], "point" if settings.is_rotation else "line", settings.tissue_model)
 
 
 def renderer_of(p: Plan, device: str = "cpu", threads: int = 1) -> Renderer:
@@ -203,8 +205,11 @@ def renderer_of(p: Plan, device: str = "cpu", threads: int = 1) -> Renderer:
     seed = int(p.settings.generator("anatomy").generate_state(2)[1])
     margin = effects.COMPRESSION_REACH_MM if p.settings.machine.compression else 0.0
     seen = visible(p.T_world_shown, p.geometry, p.settings.beam, margin)
-    medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen, threads)
-    return Renderer(medium, tissue, p.settings.beam, p.geometry, device, p.settings.picture)
+    model, beam = p.settings.tissue_model, p.settings.beam
+    medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen, threads,
+                         plates=Plates.of(model, beam, p.geometry), lobe_deg=model.fascia_lobe_deg)
+    stray = Stray(p.settings.clutter, int(p.settings.generator("clutter").generate_state(1)[0]))
+    return Renderer(medium, tissue, beam, p.geometry, device, p.settings.picture, stray)
 
 
 def frames(p: Plan, renderer: Renderer, threads: int = 1) -> Iterator[Frame]:
