@@ -4,9 +4,9 @@
     python benchmarks/worlds.py --group choose --calibrated -j 2 -o bench/choose
     python benchmarks/worlds.py --worlds judge-03,my.toml --simulate-only
 
-Scans are simulated once, into a folder of DATA named after the content of their world. Results are kept in OUT
-and taken over by a second run (the engine's version is not looked at: choose another OUT, or --overwrite). `--calibrated`
-adds a run with a calibration on two other scans of the same world, of other subjects.
+Scans are simulated once, into a folder of DATA named after the content of their world; results are kept in OUT
+and taken over by a second run (the engine's version is not looked at: choose another OUT, or --overwrite).
+`--calibrated` adds a run with a calibration on two other scans of the same world, of other subjects.
 """
 
 import argparse

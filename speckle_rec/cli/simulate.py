@@ -25,8 +25,8 @@ def simulate(
     protocol: Annotated[str | None, typer.Option(help="Motion: rotation, L, C, S; default: that of the world, rotation."
                                                  )] = None,
     scans: Annotated[str, typer.Option(help="Only the scans whose names fit, such as 'RH_*'.")] = "*",
-    seed: Annotated[int | None, typer.Option(help="Draws subjects, motions, speckle and a random world (default 0).", min=0
-                                             )] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws subjects, motions, speckle, and a random world (default 0).",
+                                             min=0)] = None,
     world: Annotated[str | None, typer.Option(help="Machine, hand and tissue: a name such as fit-01, a TOML file, or "
                                               "random. Options below change it.")] = None,
     world_of: Annotated[Path | None, typer.Option(metavar="DATASET", help="The world of a simulated data set, with "

@@ -182,7 +182,8 @@ def make_scan(root: Path, layout: str, settings: ScanSettings, threads: int,
     if layout == "val":
         _write(files.tforms, {"tforms": p.tforms})
     _write(files.truth, {"T_world_image": p.T_world_image, "T_world_shown": p.T_world_shown,
-                         "repeats": p.repeats, "time_s": p.time_s, "gain_db": p.gain_db, "landmarks": landmarks.points(),
+                         "repeats": p.repeats, "time_s": p.time_s, "gain_db": p.gain_db,
+                         "landmarks": landmarks.points(),
                          "phase": p.phase.astype("S")}, {"settings": described(settings)})
     return key(settings)
 

@@ -171,8 +171,9 @@ def table() -> str:
     rows = [f"| {key} | {drawn} |" for key, drawn in DRAWN.items() if str(drawn) != str(Range(0, 1))]
     probes = [f"| {name} | " + " | ".join(f"{r.low:g}-{r.high:g}" for r in vars(of).values()) + " |"
               for name, of in OF_PROBES.items()]
-    return "\n".join(["| drawn | from |", "|---|---|", *rows, "", "| probe | MHz | depth, mm | aperture, mm | focus, mm | "
-                      "lateral focus, mm |", "|---|---|---|---|---|---|", *probes])
+    return "\n".join(["| drawn | from |", "|---|---|", *rows, "",
+                      "| probe | MHz | depth, mm | aperture, mm | focus, mm | lateral focus, mm |",
+                      "|---|---|---|---|---|---|", *probes])
 
 
 def world_at(u: dict[str, float], seed: int) -> World:
@@ -187,8 +188,8 @@ def world_at(u: dict[str, float], seed: int) -> World:
     cell_mm3 = CELL_MM3 * (6 / v["frequency"]) ** 3
     density = min(v["scatterers in a cell"] / cell_mm3, DENSEST)
     still = Hand() if v["motion"] == "rotation" else SWEEPING_HAND
-    return World(motion=v["motion"], density_per_mm3=float(f"{density:.3g}"),
-                 beam=_beam(v), picture=_picture(v, sliders), machine=_machine(v),
+    return World(motion=v["motion"], density_per_mm3=float(f"{density:.3g}"), beam=_beam(v),
+                 picture=_picture(v, sliders), machine=_machine(v),
                  hand=replace(still, tremor_mm=v["tremor"], slides=v["slides"]),
                  protocol=_protocol(v), sweep=SweepProtocol(step_mm=v["step of a sweep"],
                                                             revisits=v["revisits of a sweep"]),

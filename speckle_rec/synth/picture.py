@@ -131,8 +131,8 @@ class Picture:
         return np.rint(step * 255 / (self.levels - 1)).astype(np.uint8)[frame]
 
 
-def fitted(probe: str, depth_mm: float, pixel_mm: tuple[float, float], *, margin_mm: float = 1.5, beside_mm: float = 0.0,
-           crop: float = 0.0, axis: float = 0.5) -> dict:
+def fitted(probe: str, depth_mm: float, pixel_mm: tuple[float, float], *, margin_mm: float = 1.5,
+           beside_mm: float = 0.0, crop: float = 0.0) -> dict:
     """Settings of a `Picture` whose image just holds the field of view.
 
     Parameters
@@ -147,5 +147,5 @@ def fitted(probe: str, depth_mm: float, pixel_mm: tuple[float, float], *, margin
     top_mm = margin_mm + sag_mm
     rows, columns = (int(np.ceil(size / px / 8)) * 8 for size, px in ((top_mm + depth_mm + margin_mm, pixel_mm[1]),
                                                                        (width_mm, pixel_mm[0])))
-    return {"probe": probe, "depth_mm": depth_mm, "pixel_mm": pixel_mm, "shape": (rows, columns), "top_mm": float(top_mm),
-            "axis": axis}
+    return {"probe": probe, "depth_mm": depth_mm, "pixel_mm": pixel_mm, "shape": (rows, columns),
+            "top_mm": float(top_mm)}

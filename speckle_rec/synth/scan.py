@@ -5,7 +5,7 @@ import fnmatch
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from .beam import Beam
 from .clutter import Stray
 from .image import Renderer
 from .machine import Machine, TimeFilter
-from .picture import Picture
+from .picture import PROBES, Picture
 from .plates import Plates
 from .scatterers import STANDARD_DENSITY, Medium, Tissue, visible
 from .settings import Body, Clutter, TissueModel
@@ -89,6 +89,11 @@ class ScanSettings:
         return self.name.endswith("rotation")
 
     @property
+    def imprint(self) -> str:
+        """How the skin lies: round the face at one "point", or flat along a "line", as under a linear probe."""
+        return "point" if self.is_rotation and PROBES[self.picture.probe].kind == "curvilinear" else "line"
+
+    @property
     def steadiness(self) -> Hand:
         """The hand that holds the probe: the usual one of the motion unless given."""
         return self.hand or (Hand() if self.is_rotation else SWEEPING_HAND)
@@ -100,7 +105,7 @@ class ScanSettings:
 
 
 def scan_names(motion: str, pattern: str = "*") -> list[str]:
-    """Names of a subject's scans of one of `MOTIONS`: a rotation or a sweep with each hand; those that fit `pattern`."""
+    """Names of a subject's scans of one of `MOTIONS`, with each hand; those that fit `pattern`."""
     if motion not in MOTIONS:
         raise InputError(f"motion {motion}: expected one of {', '.join(MOTIONS)}")
     names = (["RH_rotation", "LH_rotation"] if motion == "rotation"
@@ -174,13 +179,15 @@ def plan(settings: ScanSettings) -> Plan:
                 (recording.pose_instant + recording.late) / FRAME_RATE_HZ, motion.phase[recording.pose_instant],
                 tforms.astype(np.float32), effects.gain_db(settings.n_frames, settings.machine, rng),
                 effects.contact(settings.n_frames, settings.machine, rng),
-                0.0 if settings.is_rotation else SWEEP_PRESS_MM)
+                0.0 if settings.imprint == "point" else SWEEP_PRESS_MM)
 
 
 def _motion(settings: ScanSettings, geometry: ProbeGeometry, n: int) -> Trajectory:
     seed = settings.generator("motion")
     if settings.is_rotation:
-        return rotation(n, seed, geometry.face_mm, protocol=settings.protocol, hand=settings.steadiness)
+        motion = rotation(n, seed, geometry.face_mm, protocol=settings.protocol, hand=settings.steadiness)
+        pressed = se3.translation(np.array([0, 0.0 if settings.imprint == "point" else SWEEP_PRESS_MM, 0]))
+        return replace(motion, T_world_image=pressed @ motion.T_world_image)
     return sweep(settings.name, n, seed, geometry.face_mm, press_mm=SWEEP_PRESS_MM,
                  hand=settings.steadiness)
 
@@ -196,7 +203,7 @@ def tissue_of(settings: ScanSettings) -> Tissue:
     if settings.tissue == "phantom":
         return Phantom()
     seed = int(settings.generator("anatomy").generate_state(1)[0])
-    return Forearm(seed, settings.name[:2], "point" if settings.is_rotation else "line", settings.tissue_model)
+    return Forearm(seed, settings.name[:2], settings.imprint, settings.tissue_model)
 
 
 def renderer_of(p: Plan, device: str = "cpu", threads: int = 1) -> Renderer:

@@ -27,7 +27,7 @@ def _plain(value: Any) -> Any:
 
 
 def toml(table: dict[str, Any]) -> str:
-    """A table of values and of tables of values as TOML, each value on a line of its own (JSON writes it as TOML does)."""
+    """A table of values and of tables of values as TOML, each value on a line of its own, as JSON has it too."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
     for key, value in table.items():
         if isinstance(value, dict):
