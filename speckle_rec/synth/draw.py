@@ -136,8 +136,8 @@ DRAWN: dict[str, Range | Choice] = {
     "its length along the arm": Range(2, 20, "mm", logarithmic=True),
     "its length across the arm": Range(0, 4, "mm"),
     # Clutter
-    "haze at the last range": Choice((-100.0, -25.0, -18.0, -12.0, -6.0, 0.0)),
-    "growth of haze": Range(0, 3, "dB/cm"),
+    "haze at the last range": Choice((-100.0, -24.0, -18.0, -12.0, -6.0)),
+    "growth of haze": Range(1, 3, "dB/cm"),
     "share of haze that stays": Range(0, 1),
     "reverberation": Choice((-100.0, -12.0, -4.0, 4.0)),
     "spacing of reverberation": Range(3, 12, "mm"),
