@@ -44,7 +44,8 @@ def test_coherent_share_keeps_its_correlation_far_along_the_arm(share, across_mm
     model = TissueModel(coherent=share, coherent_along_mm=40.0, coherent_across_mm=across_mm)
     renderer = phantom(model)
     near = (renderer.r_mm > 48) & (renderer.r_mm < 64)      # about the waist
-    frames = {x: renderer.baseband(along(x), None)[near] for x in (-6.0, -2.0, 2.0, 6.0)}
+    middle = slice(26, 42) if across_mm else slice(None)    # wide plates shine where they are met squarely
+    frames = {x: renderer.baseband(along(x), None)[near, middle] for x in (-6.0, -2.0, 2.0, 6.0)}
     found = np.mean([coherence(frames[a], frames[a + 4]) for a in (-6.0, -2.0, 2.0)])
     assert found == pytest.approx(share * (1 - 4 / 40), abs=0.07)
     plain = phantom(TissueModel())
@@ -148,12 +149,14 @@ def test_haze_has_its_level_grows_with_depth_and_stays_by_its_share(still):
 
 
 def test_reverberation_lines_stay_with_the_probe_at_their_spacing_and_level():
-    renderer = empty(Clutter(reverberation_db=6.0, reverberation_mm=8.0, reverberation_fall_db=5.0))
+    renderer = empty(Clutter(reverberation_db=6.0, reverberation_mm=4.0, reverberation_fall_db=3.0))
     one, other = (renderer.baseband(along(x), None) for x in (0.0, 30.0))
     np.testing.assert_array_equal(one, other)
-    level = 10 * np.log10(np.mean(np.abs(one) ** 2, 1) + 1e-12)
-    at = [np.argmin(np.abs(renderer.r_mm - 35 - 8 * n)) for n in (1, 2, 3)]
-    assert np.diff(level[at]) == pytest.approx(-5, abs=1.5) and level[at[0]] == pytest.approx(6, abs=2)
+    level = 20 * np.log10(np.median(np.abs(one), 1) + 1e-9)
+    level = np.maximum(level, np.maximum(np.roll(level, 1), np.roll(level, -1)))    # a line may fall between rows
+    at = [np.argmin(np.abs(renderer.r_mm - 35 - 4 * n)) for n in range(1, 10)]
+    slope, first = np.polyfit(np.arange(9), level[at], 1)
+    assert slope == pytest.approx(-3, abs=0.5) and first == pytest.approx(6, abs=2)
     assert level[(at[0] + at[1]) // 2] < -40
     turned = np.abs(np.angle(one[at[0], 1:] / one[at[0], :-1]))
     assert np.median(turned) < 0.3      # a line, not speckle
@@ -192,15 +195,19 @@ def test_echoes_of_the_arm_follow_the_model(model, part):
 
 
 def test_a_wider_spacing_makes_fewer_walls_and_larger_lobules_fewer_septa():
-    def crossings(model, y):
-        z = np.arange(-12, 12, 0.05, dtype=np.float32)
-        count = []
-        for x in np.arange(-20, 20, 2.0):
-            echo = Forearm(3, model=model).reflectivity(np.stack([0 * z + x, 0 * z + y, z], 1).astype(np.float32))
-            count.append(np.sum(np.diff(echo > np.median(echo))))
-        return np.mean(count)
-    assert crossings(TissueModel(perimysium_mm=2.4), 15.0) < 0.75 * crossings(TissueModel(), 15.0)
-    assert crossings(TissueModel(fat_lobule_mm=12.0), 2.8) < 0.9 * crossings(TissueModel(fat_lobule_mm=3.0), 2.8)
+    x, z = np.meshgrid(np.arange(-20, 20, 1.0), np.arange(-12, 12, 0.05))
+
+    def logs(model, y):
+        points = np.stack([x.ravel(), np.full(x.size, y), z.ravel()], 1).astype(np.float32)
+        return np.log(Forearm(3, model=model).reflectivity(points)).reshape(x.shape)
+
+    for field, narrow, wide, depths in (("perimysium_mm", 1.2, 2.4, (15.0,)),
+                                        ("fat_lobule_mm", 2.0, 12.0, (2.2, 2.5, 2.8, 3.1, 3.4))):
+        fine, coarse = (np.stack([logs(TissueModel(**{field: size}), y) for y in depths]) for size in (narrow, wide))
+        there = (fine != coarse)[:, 1:] & (fine != coarse)[:, :-1]
+        assert there.mean() > 0.05
+        steps = [np.abs(np.diff(v, axis=1))[there].mean() for v in (fine, coarse)]
+        assert steps[1] < 0.8 * steps[0], field
 
 
 @pytest.mark.parametrize("wrong", [(TissueModel, {"coherent": 1.5}), (TissueModel, {"muscle": float("nan")}),

@@ -52,9 +52,9 @@ class Phantom:
         """No surfaces, no normals: zero at points [K, 3]."""
         return np.zeros_like(points_mm)
 
-    def artery(self, x_mm: float) -> tuple[float, float, float]:
+    def artery(self, x_mm: Array) -> tuple[Array, Array, Array]:
         """y, z and radius (mm) of a vessel that makes the phantom beat where a body is asked for."""
-        return 18.0, 5.0, 1.7
+        return np.full_like(x_mm, 18.0), np.full_like(x_mm, 5.0), np.full_like(x_mm, 1.7)
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,10 @@ class Forearm:
         g[column == CORTEX] = 0
         return g / np.maximum(np.linalg.norm(g, axis=1, keepdims=True), 1e-9)
 
-    def artery(self, x_mm: float) -> tuple[float, float, float]:
+    def artery(self, x_mm: Array) -> tuple[Array, Array, Array]:
         """y, z and radius (mm) of the artery at x along the arm, before the probe's imprint."""
         x = TABLE_START_MM + TABLE_STEP_MM * np.arange(len(self._table))
-        y, z, radius = (float(np.interp(x_mm, x, self._table[:, ARTERY_COLUMN + k])) for k in range(3))
+        y, z, radius = (np.interp(x_mm, x, self._table[:, ARTERY_COLUMN + k]) for k in range(3))
         return y, z * float(self._shape[0]), radius
 
     def _onto(self, p: Points, column: int) -> Points:

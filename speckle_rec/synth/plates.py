@@ -32,7 +32,7 @@ class Plates:
 
     @classmethod
     def of(cls, model: TissueModel, beam: Beam, geometry: ProbeGeometry) -> "Plates | None":
-        """The plates of a tissue whose share holds at the focus of a beam that looks at the arm's cross section."""
+        """The plates of a tissue whose share holds where a beam across the arm meets them squarely, at its focus."""
         if model.coherent <= 0:
             return None
         focus = np.clip(beam.focus_mm, *geometry.depth_mm)
@@ -65,7 +65,7 @@ class Plates:
             z * STEPS_MM[2] / self.across_mm + _uniform(seed, 1, layer)).astype(np.int64)
         plate = np.floor(x * STEPS_MM[0] / self.along_mm + _uniform(seed, 2, layer, strip)).astype(np.int64)
         place = np.stack([_uniform(seed, 3, x, layer, z), _uniform(seed, 4, layer, strip, plate),
-                          _uniform(seed, 5, x, layer, z)], 1)
+                          _uniform(seed, 5, layer, z, plate)], 1)     # a row keeps its place across the arm, too
         return ((cell + np.minimum(place, 0.999)) * STEPS_MM).astype(np.float32)
 
 

@@ -22,6 +22,7 @@ from . import codec, screen
 from . import machine as effects
 from .anatomy import Forearm, Phantom
 from .beam import Beam
+from .body import Movement, reach_mm
 from .clutter import Stray
 from .image import Renderer
 from .machine import Machine, TimeFilter
@@ -189,7 +190,7 @@ def _motion(settings: ScanSettings, geometry: ProbeGeometry, n: int) -> Trajecto
         pressed = se3.translation(np.array([0, 0.0 if settings.imprint == "point" else SWEEP_PRESS_MM, 0]))
         return replace(motion, T_world_image=pressed @ motion.T_world_image)
     return sweep(settings.name, n, seed, geometry.face_mm, press_mm=SWEEP_PRESS_MM,
-                 hand=settings.steadiness)
+                 hand=settings.steadiness, protocol=settings.sweep)
 
 
 def _camera(rng: np.random.Generator) -> Array:
@@ -210,7 +211,7 @@ def renderer_of(p: Plan, device: str = "cpu", threads: int = 1) -> Renderer:
     """Draw the scatterers that the frames of a scan see; half a minute of one thread. `device` is where it works."""
     tissue = tissue_of(p.settings)
     seed = int(p.settings.generator("anatomy").generate_state(2)[1])
-    margin = effects.COMPRESSION_REACH_MM if p.settings.machine.compression else 0.0
+    margin = reach_mm(p.settings.body, p.settings.machine.compression)
     seen = visible(p.T_world_shown, p.geometry, p.settings.beam, margin)
     model, beam = p.settings.tissue_model, p.settings.beam
     medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen, threads,
@@ -242,13 +243,14 @@ def _rendered(p: Plan, renderer: Renderer, before: bool) -> Callable[[int], NDAr
     machine, geometry = p.settings.machine, p.geometry
     pushed = machine.compression * effects.pressed_mm(p.T_world_shown, geometry, p.skin_mm)
     noise = p.settings.generator("noise").generate_state(2).tolist()
+    moved = Movement(p.settings.body, p.T_world_shown, geometry, pushed, renderer.tissue,
+                     np.random.default_rng(p.settings.generator("body")))
     render = renderer.amplitude if before else renderer
 
     def work(i: int) -> NDArray | None:
         if p.repeats[i]:
             return None
-        warp = effects.compression(p.T_world_shown[i], pushed[i], geometry) if machine.compression else None
-        return render(p.T_world_shown[i], (*noise, i), warp, gain_db=float(p.gain_db[i]),
+        return render(p.T_world_shown[i], (*noise, i), moved.warp(i), gain_db=float(p.gain_db[i]),
                       contact=1.0 if p.contact is None else p.contact[i])
 
     return work
