@@ -178,7 +178,7 @@ def table() -> str:
 
 def world_at(u: dict[str, float], seed: int) -> World:
     """The world at given quantiles of `DRAWN`; the seed draws what is left (the sliders)."""
-    v = {key: drawn.at(u[key]) for key, drawn in DRAWN.items()}
+    v: dict[str, Any] = {key: drawn.at(u[key]) for key, drawn in DRAWN.items()}
     of = OF_PROBES[v["probe"]]
     v |= {"frequency": of.frequency_mhz.at(u["frequency"]), "depth": of.depth_mm.at(u["depth"]),
           "aperture": of.aperture_mm.at(u["aperture"]), "focus": of.focus_mm.at(u["focus"]),
