@@ -198,24 +198,19 @@ class TimeFilter:
 
     def __init__(self, machine: Machine):
         self._machine = machine
-        self._last: deque[Array] = deque(maxlen=machine.filter_frames)
-        self._state: Array | None = None
+        self._last: deque[NDArray[np.float32]] = deque(maxlen=machine.filter_frames if machine.filter == "mean" else 1)
 
     def __call__(self, picture: NDArray) -> NDArray:
         """The picture shown, of the same type; the first are averaged over as many as there are."""
-        machine = self._machine
-        if machine.filter == "none":
+        if self._machine.filter == "none":
             return picture
         new = picture.astype(np.float32)
-        if machine.filter == "mean":
-            self._last.append(new)
-            self._state = np.mean(self._last, axis=0, dtype=np.float32)
-        elif self._state is None:
-            self._state = new
-        else:
-            share = np.float32(machine.filter_share)
-            self._state = (1 - share) * new + share * self._state
-        return np.rint(self._state).astype(np.uint8) if picture.dtype == np.uint8 else self._state
+        if self._machine.filter == "recursion" and self._last:
+            share = np.float32(self._machine.filter_share)
+            new = (1 - share) * new + share * self._last[-1]
+        self._last.append(new)
+        shown: NDArray = np.stack(self._last).mean(0)
+        return np.rint(shown).astype(np.uint8) if picture.dtype == np.uint8 else shown
 
 
 def noise_correlation(machine: Machine, lags: int) -> Array:
