@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from speckle_rec import geometry
 from speckle_rec.errors import SpeckleRecError
-from speckle_rec.synth import world as worlds
+from speckle_rec.synth import shipped
 from speckle_rec.synth.dataset import ScanFiles, scans_of, simulate_dataset
 from speckle_rec.synth.world import World
 
@@ -214,7 +214,7 @@ def draw(path: Path, all_results: dict[str, dict[str, dict]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--group", choices=worlds.GROUPS, default="judge")
+    parser.add_argument("--group", choices=shipped.GROUPS, default="judge")
     parser.add_argument("--worlds", help="names or TOML files, with commas between; in place of a group")
     parser.add_argument("--data", type=Path, default=Path("bench/worlds"), help="where scans are kept")
     parser.add_argument("-o", "--out", type=Path, default=Path("bench/results"), help="where results are kept")
@@ -226,9 +226,9 @@ def main() -> None:
     parser.add_argument("--overwrite", action="store_true", help="reconstruct anew; scans are kept")
     parser.add_argument("--simulate-only", action="store_true")
     o = parser.parse_args()
-    names = o.worlds.split(",") if o.worlds else list(worlds.group(o.group))
+    names = o.worlds.split(",") if o.worlds else list(shipped.group(o.group))
     variants = () if o.simulate_only else (DEFAULT, CALIBRATED) if o.calibrated else (DEFAULT,)
-    jobs = [Job(Path(name).stem, worlds.chosen(name, o.seed), o.data, o.out, o.frames, o.seed, variants, o.threads,
+    jobs = [Job(Path(name).stem, shipped.chosen(name, o.seed), o.data, o.out, o.frames, o.seed, variants, o.threads,
                 o.overwrite) for name in names]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(o.jobs, context) as pool:

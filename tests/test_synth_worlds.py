@@ -17,7 +17,7 @@ from speckle_rec.errors import InputError
 from speckle_rec.io import calib
 from speckle_rec.probe.field import find
 from speckle_rec.scan import Scan
-from speckle_rec.synth import ScanSettings, codec, draw, simulate_scan, world
+from speckle_rec.synth import ScanSettings, codec, draw, shipped, simulate_scan, world
 from speckle_rec.synth import machine as effects
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.dataset import scans_of, simulate_dataset
@@ -121,11 +121,11 @@ def test_settings_that_are_left_out_have_their_defaults():
 # Worlds that are shipped, and those that are drawn
 
 def test_thirty_worlds_are_shipped_and_no_two_are_alike():
-    assert world.names() == tuple(sorted(f"{g}-{k:02d}" for g in world.GROUPS for k in range(1, 11)))
-    all_of_them = [world.named(name) for name in world.names()]
+    assert shipped.names() == tuple(sorted(f"{g}-{k:02d}" for g in shipped.GROUPS for k in range(1, 11)))
+    all_of_them = [shipped.named(name) for name in shipped.names()]
     assert len({w.text() for w in all_of_them}) == 30
-    for group in world.GROUPS:
-        members = [world.named(name) for name in world.group(group)]
+    for group in shipped.GROUPS:
+        members = [shipped.named(name) for name in shipped.group(group)]
         rotations = sum(w.motion == "rotation" for w in members)
         assert len(members) == 10 and 6 <= rotations <= 8
         assert sum(w.picture.probe.startswith("linear") for w in members) >= 3
@@ -135,10 +135,10 @@ def test_thirty_worlds_are_shipped_and_no_two_are_alike():
         assert any(w.picture.text for w in members) and any(w.clutter.haze_db > -50 for w in members)
 
 
-@pytest.mark.parametrize("name", world.names())
+@pytest.mark.parametrize("name", shipped.names())
 def test_a_shipped_world_renders(name):
     """Three frames, in thin tissue for the sake of time."""
-    w = dataclasses.replace(world.named(name), density_per_mm3=0.05, tissue="phantom", tissue_model=TissueModel())
+    w = dataclasses.replace(shipped.named(name), density_per_mm3=0.05, tissue="phantom", tissue_model=TissueModel())
     p = plan(w.settings(n_frames=12, name=None))
     q = some(p, slice(4, 7))
     shown = np.stack(list(frames(q, renderer_of(q))))

@@ -14,7 +14,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from speckle_rec.synth.draw import DRAWN, world_at
-from speckle_rec.synth.world import GROUPS
+from speckle_rec.synth.shipped import GROUPS
 
 PLACE = Path(__file__).resolve().parents[1] / "speckle_rec" / "synth" / "worlds"
 SIZE = 10

@@ -69,17 +69,17 @@ def simulate(
     speckle-rec simulate hard --world judge-03 --frames 600
     speckle-rec simulate more --world-of hard --subjects 2
     """
-    from ..synth import world as worlds
-    from ..synth.dataset import scans_of, simulate_dataset
+    from ..synth import shipped
+    from ..synth.dataset import of_dataset, scans_of, simulate_dataset
     from ..synth.machine import JITTER_DEG_PER_MM, Machine
     from ..synth.world import World
     if world and world_of:
         raise InputError("--world and --world-of: expected one of them")
     goes_on = {"seed": 0, "n_frames": 1600, "first_subject": 0}
     if world_of:
-        usual, goes_on = worlds.of_dataset(world_of)
+        usual, goes_on = of_dataset(world_of)
     else:
-        usual = worlds.chosen(world, seed or 0) if world else World(motion=protocol or "rotation")
+        usual = shipped.chosen(world, seed or 0) if world else World(motion=protocol or "rotation")
     given = {"seed": seed, "n_frames": frames, "first_subject": first_subject}
     goes_on.update({name: value for name, value in given.items() if value is not None})
     first = goes_on.pop("first_subject")

@@ -117,7 +117,7 @@ def _describe(root: Path, scans: list[ScanSettings], overwrite: bool) -> None:
     write_challenge(root / "calib_matrix.csv", world.picture.geometry().scale, T_tool_image)
 
 
-def how_it_goes_on(root: Path) -> dict[str, int]:
+def _how_it_goes_on(root: Path) -> dict[str, int]:
     """Seed and number of frames of the scans of a data set, and the first subject that is not in it."""
     truths = sorted((root / "truth").glob("*/*.h5"))
     if not truths:
@@ -129,6 +129,14 @@ def how_it_goes_on(root: Path) -> dict[str, int]:
                 "first_subject": max(int(path.parent.name) for path in truths) + 1}
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{truths[-1]}: expected the record of a simulated scan, found a damaged file") from error
+
+
+def of_dataset(root: Path) -> tuple[World, dict[str, int]]:
+    """The world of a data set, and how it goes on: seed and frames of its scans, the first subject not in it."""
+    path = Path(root) / worlds.FILE_NAME
+    if not path.is_file():
+        raise InputError(f"{root}: expected a simulated data set with its {worlds.FILE_NAME}, found none")
+    return worlds.read(path), _how_it_goes_on(Path(root))
 
 
 def key(settings: ScanSettings) -> str:

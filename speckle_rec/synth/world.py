@@ -1,17 +1,12 @@
 """Worlds: all that is the same for the scans of one machine, one hand and one kind of tissue.
 
-A world is a TOML file that names every setting; it lies beside the scans that were made in it. Thirty are shipped:
-``fit-01`` to ``fit-10`` to fit on, ``choose-01`` ... to choose by, ``judge-01`` ... to judge by.
+A world is a TOML file that names every setting; it lies beside the scans that were made in it.
 """
 
 import tomllib
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from ..config import did_you_mean
 from ..errors import InputError
 from .beam import Beam
 from .machine import Machine
@@ -23,7 +18,6 @@ from .tables import from_table, table_of, toml
 from .trajectory import SWEEPING_HAND, Hand, RotationProtocol, SweepProtocol
 
 FILE_NAME = "world.toml"
-GROUPS = ("fit", "choose", "judge")
 MAX_BYTES = 1 << 20
 
 
@@ -126,44 +120,3 @@ def read(path: Path) -> World:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected the TOML file of a world, found no text") from error
     return parsed(text, str(path))
-
-
-@cache
-def names() -> tuple[str, ...]:
-    """Names of the worlds that are shipped."""
-    return tuple(sorted(p.name[:-5] for p in (resources.files(__package__) / "worlds").iterdir()
-                        if p.name.endswith(".toml")))
-
-
-def named(name: str) -> World:
-    """A world that is shipped."""
-    if name not in names():
-        raise InputError(f"world {name}: expected a TOML file, random, or one of {', '.join(names())}"
-                         f"{did_you_mean(name, names())}")
-    return parsed((resources.files(__package__) / "worlds" / f"{name}.toml").read_text("utf-8"), f"world {name}")
-
-
-def group(name: str) -> tuple[str, ...]:
-    """Names of the worlds of a group."""
-    if name not in GROUPS:
-        raise InputError(f"group {name}: expected one of {', '.join(GROUPS)}")
-    return tuple(n for n in names() if n.startswith(f"{name}-"))
-
-
-def chosen(word: str, seed: int) -> World:
-    """The world that a word asks for: a name, a TOML file, or "random", which the seed draws."""
-    from .draw import random_world
-    if word == "random":
-        return random_world(seed)
-    if word in names() or not (word.endswith(".toml") or Path(word).is_file()):
-        return named(word)
-    return read(Path(word))
-
-
-def of_dataset(root: Path) -> tuple[World, dict[str, Any]]:
-    """The world of a data set, and how it goes on: seed and frames of its scans, the first subject not in it."""
-    path = Path(root) / FILE_NAME
-    if not path.is_file():
-        raise InputError(f"{root}: expected a simulated data set with its {FILE_NAME}, found none")
-    from .dataset import how_it_goes_on
-    return read(path), how_it_goes_on(Path(root))
