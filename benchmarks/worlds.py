@@ -186,7 +186,7 @@ def table(results: dict[str, dict]) -> str:
              "|---|" + "---:|" * len(COLUMNS) + "---|"]
     for name, row in results.items():
         cells = [format(row[key], form) if key in row else "-" for _, key, form, _ in COLUMNS]
-        lines.append(f"| {name} | {' | '.join(cells)} | {row.get('failed', row['summary'])} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {row.get('failed') or row['summary']} |")
     for title, of in (("mean", np.mean), ("median", np.median), ("worst", None)):
         cells = []
         for _, key, form, worst in COLUMNS:

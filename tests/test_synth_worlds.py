@@ -1,6 +1,7 @@
 """Worlds: files that hold all of a simulated machine, hand and tissue, and data sets that are made of them."""
 
 import dataclasses
+import importlib.util
 import sys
 import tomllib
 from pathlib import Path
@@ -339,3 +340,45 @@ def test_video_compression_keeps_frames_and_costs_quality():
         assert len(out) == 7 and all(f.shape == (66, 47) and f.dtype == np.uint8 for f in out)
         error[name] = np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(out, given_frames, strict=True)])
     assert error["none"] == 0 < error["h264 high"] < error["h264 medium"] < error["h264 low"]
+
+
+# The benchmark
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("worlds_benchmark", ROOT / "benchmarks" / "worlds.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_error_as_large_as_claimed_is_told_as_such(bench):
+    """Twists about the face of frame 0, drawn from the covariance that is claimed."""
+    rng, n = np.random.default_rng(0), 4000
+    field = Picture().geometry()
+    half = rng.normal(size=(6, 6)) * np.array([1, 1, 1, 0.02, 0.02, 0.02])[:, None]
+    twist = rng.normal(size=(n, 6)) @ half.T * 0.1
+    face = np.array([*field.face_mm, 0.0])
+    true = se3.exp(np.column_stack([rng.normal(size=(n, 3)) * 10, rng.normal(size=(n, 3)) * 0.3]))
+    off = se3.translation(face) @ se3.exp(twist) @ se3.translation(-face) @ true
+    covariance = np.broadcast_to(half @ half.T * 0.01, (n, 6, 6))
+    once, twice = (bench.error_over_claimed(off, true, covariance / k**2, field) for k in (1, 2))
+    assert 0.6 < once < 1.1 and abs(twice / once - 2) < 1e-6
+
+
+def test_a_row_a_world_and_the_worst_of_all(bench):
+    rows = {"a": {"final": 0.5, "mirror_given": 0.6, "path": 0.5, "along_z": 1.0, "summary": "one"},
+            "b": {"final": -0.2, "mirror_given": 0.1, "path": 1.5, "along_z": 0.9, "summary": "other"},
+            "c": {"final": 0.0, "mirror_given": 0.0, "failed": "no field of view"}}
+    text = bench.table(rows).splitlines()
+    assert text[2].startswith("| a | 0.500 | 0.600 | 0.50 |") and "no field of view" in text[4]
+    assert text[5].startswith("| **mean** | 0.100 |") and text[7].startswith("| **worst** | -0.200 | 0.000 | 0.50 |")
+
+
+def test_data_are_kept_by_the_content_of_their_world(bench, tmp_path):
+    def job(w, **more):
+        values = {"frames": 600, "seed": 0, "variants": (), "threads": 1, "overwrite": False, **more}
+        return bench.Job("x", w, tmp_path, tmp_path, **values).key
+    assert job(TINY) == job(dataclasses.replace(TINY)) != job(dataclasses.replace(TINY, density_per_mm3=2.0))
+    assert job(TINY) != job(TINY, frames=300) and job(TINY) != job(TINY, seed=1)

@@ -87,8 +87,7 @@ def simulate(
         raise InputError(f"--subjects {subjects}: expected subject numbers up to 999")
     filtered = {} if persistence is None else {"filter": "recursion" if persistence else "none",
                                                "filter_share": persistence, "filter_on": "grey"}
-    machine = _with(dataclasses.replace(Machine.realistic(), interval_jitter=usual.machine.interval_jitter) if realistic
-                    else usual.machine, {
+    machine = _with(Machine.realistic() if realistic else usual.machine, {
         **filtered, "duplicates": duplicates, "drops": drops, "gain_change_db": gain_change, "lift_offs": lift_offs,
         "compression": compression, "tracker_jitter_mm": jitter,
         "tracker_jitter_deg": None if jitter is None else JITTER_DEG_PER_MM * jitter})
