@@ -1,7 +1,6 @@
 """Where the tissue goes during a scan: pressed and dragged by the probe, twitching, beating."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from .. import geometry as se3
 from ..probe.field import ProbeGeometry
 from .machine import COMPRESSION_DEPTH_MM, COMPRESSION_REACH_MM, COMPRESSION_WIDTH_MM, compression
+from .scatterers import Tissue
 from .settings import Body
 
 Array = NDArray[np.float64]
@@ -23,14 +23,6 @@ BEAT_PEAK = 0.15             # part of a beat after which the wall is farthest o
 UNEVEN_BEATS = 0.05
 
 
-class Beating(Protocol):
-    """A tissue with an artery."""
-
-    def artery(self, x_mm: Array) -> tuple[Array, Array, Array]:
-        """y, z and radius (mm) of the artery at x."""
-        ...
-
-
 class Movement:
     """The displacement of tissue at rest in every frame of a scan.
 
@@ -40,7 +32,7 @@ class Movement:
         How deep the tissue under the face is pressed in, see `machine.compression`.
     """
 
-    def __init__(self, body: Body, T_world_image: Array, geometry: ProbeGeometry, pushed_mm: Array, tissue: Beating,
+    def __init__(self, body: Body, T_world_image: Array, geometry: ProbeGeometry, pushed_mm: Array, tissue: Tissue,
                  rng: np.random.Generator):
         self._body, self._T, self._geometry = body, T_world_image, geometry
         self._pushed, self._tissue = pushed_mm, tissue
@@ -110,7 +102,7 @@ def lagging(T: Array, frames: float) -> Array:
 
 def _twitches(body: Body, face: Array, rng: np.random.Generator) -> list[Callable[[int, Array], Array]]:
     """Each: frame and points [K, 3] -> displacement [K, 3] of one contraction."""
-    out = []
+    out: list[Callable[[int, Array], Array]] = []
     for _ in range(body.twitches):
         n = len(face)
         lasts = body.twitch_frames * rng.uniform(0.7, 1.3)
