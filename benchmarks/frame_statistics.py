@@ -21,7 +21,7 @@ from speckle_rec.scan import Scan
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-FRAMES = 60            # of a scan, from its middle
+FRAMES = 24            # of a scan, from its middle
 LAGS = (1, 2, 4, 8)
 BLOCK = 24             # pixels
 USABLE_SNR = (1.2, 2.6)   # of amplitudes in a block: speckle, not noise of compression nor structure
