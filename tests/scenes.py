@@ -24,7 +24,8 @@ SECTOR = ProbeGeometry("curvilinear", (260, 300), SCALE, (34.5, -37.0), 40.0, (0
                        (-np.deg2rad(20), np.deg2rad(20)))
 LINEAR = ProbeGeometry("linear", (240, 280), SCALE, (32.2, 2.0), 0.0, (0.0, 50.0), (-30.0, 30.0))
 SECTOR_BEAM = Beam(n_lines=150, noise_db=-20, focus_mm=35.0, aperture_mm=6.0, lens="gaussian")
-LINEAR_BEAM = Beam(n_lines=480, noise_db=-20, lens="gaussian")     # lines as fine as pixels: nothing but the pixel grid is seen
+# lines as fine as pixels: nothing but the pixel grid is seen
+LINEAR_BEAM = Beam(n_lines=480, noise_db=-20, lens="gaussian")
 DENSITY = 20.0
 
 

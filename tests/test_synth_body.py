@@ -68,7 +68,8 @@ def test_a_twitch_lasts_as_long_and_goes_as_far_as_it_says():
     T = np.broadcast_to(RESTING[0], (400, 4, 4))
     settings = Body(twitches=1, twitch_mm=1.0, twitch_frames=40.0)
     body = moves(settings, T)
-    grid = np.stack(np.meshgrid(np.arange(-30, 31, 3.0), np.arange(5, 50, 3.0), np.arange(-30, 31, 3.0)), -1).reshape(-1, 3)
+    side = np.arange(-30, 31, 3.0)
+    grid = np.stack(np.meshgrid(side, np.arange(5, 50, 3.0), side), -1).reshape(-1, 3)
     size = np.array([np.linalg.norm(body.warp(i)(grid) - grid, axis=1).max() for i in range(0, 400, 2)])
     assert 0.5 < size.max() < 1.5 <= reach_mm(settings, 0.0)
     assert 25 < 2 * np.sum(size > 1e-6) < 55

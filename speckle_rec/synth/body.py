@@ -1,7 +1,6 @@
 """Where the tissue goes during a scan: pressed and dragged by the probe, twitching, beating."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from .. import geometry as se3
 from ..probe.field import ProbeGeometry
 from .machine import COMPRESSION_DEPTH_MM, COMPRESSION_REACH_MM, COMPRESSION_WIDTH_MM, compression
+from .scatterers import Tissue
 from .settings import Body
 
 Array = NDArray[np.float64]
@@ -23,14 +23,6 @@ BEAT_PEAK = 0.15             # part of a beat after which the wall is farthest o
 UNEVEN_BEATS = 0.05
 
 
-class Beating(Protocol):
-    """A tissue with an artery."""
-
-    def artery(self, x_mm: Array) -> tuple[Array, Array, Array]:
-        """y, z and radius (mm) of the artery at x."""
-        ...
-
-
 class Movement:
     """The displacement of tissue at rest in every frame of a scan.
 
@@ -40,13 +32,15 @@ class Movement:
         How deep the tissue under the face is pressed in, see `machine.compression`.
     """
 
-    def __init__(self, body: Body, T_world_image: Array, geometry: ProbeGeometry, pushed_mm: Array, tissue: Beating,
+    def __init__(self, body: Body, T_world_image: Array, geometry: ProbeGeometry, pushed_mm: Array, tissue: Tissue,
                  rng: np.random.Generator):
-        self._body, self._T, self._geometry, self._pushed, self._tissue = body, T_world_image, geometry, pushed_mm, tissue
+        self._body, self._T, self._geometry = body, T_world_image, geometry
+        self._pushed, self._tissue = pushed_mm, tissue
         n = len(T_world_image)
         self._before = lagging(T_world_image, body.follow_frames) if body.follow else T_world_image
         self._twitches = _twitches(body, T_world_image @ np.array([*geometry.face_mm, 0, 1]), rng)
-        beats = np.cumsum(body.pulse_frames * (1 + UNEVEN_BEATS * rng.standard_normal(int(n / body.pulse_frames * 2) + 3)))
+        uneven = UNEVEN_BEATS * rng.standard_normal(int(n / body.pulse_frames * 2) + 3)
+        beats = np.cumsum(body.pulse_frames * (1 + uneven))
         beats -= rng.random() * body.pulse_frames
         since = np.arange(n) - beats[np.clip(np.searchsorted(beats, np.arange(n), side="right") - 1, 0, None)]
         t = np.mod(since, body.pulse_frames) / body.pulse_frames / BEAT_PEAK
@@ -65,7 +59,12 @@ class Movement:
             parts.append(lambda p: self._beaten(i, p))
         if not parts:
             return None
-        return lambda p: p + np.sum([part(p) for part in parts], axis=0)
+
+        def warp(p: Array) -> Array:
+            move = np.sum([part(p) for part in parts], axis=0)
+            size = np.linalg.norm(move, axis=-1, keepdims=True)
+            return p + move * np.minimum(COMPRESSION_REACH_MM / np.maximum(size, 1e-9), 1)
+        return warp
 
     def _dragged(self, i: int, p: Array) -> Array:
         """What the probe takes along of the way it went of late, at most `COMPRESSION_REACH_MM`."""
@@ -90,8 +89,7 @@ class Movement:
 
 def reach_mm(body: Body, compression: float) -> float:
     """How far tissue is ever displaced."""
-    return (COMPRESSION_REACH_MM * (bool(compression) + bool(body.follow)) + body.pulse_mm
-            + (1.5 * body.twitch_mm if body.twitches else 0.0))
+    return COMPRESSION_REACH_MM if compression or body.moves else 0.0
 
 
 def lagging(T: Array, frames: float) -> Array:
@@ -104,7 +102,7 @@ def lagging(T: Array, frames: float) -> Array:
 
 def _twitches(body: Body, face: Array, rng: np.random.Generator) -> list[Callable[[int, Array], Array]]:
     """Each: frame and points [K, 3] -> displacement [K, 3] of one contraction."""
-    out = []
+    out: list[Callable[[int, Array], Array]] = []
     for _ in range(body.twitches):
         n = len(face)
         lasts = body.twitch_frames * rng.uniform(0.7, 1.3)

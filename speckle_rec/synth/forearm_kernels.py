@@ -157,7 +157,8 @@ def _echo(x, y, z, table, shape, muscle, g):
         return 2.2 if vessel > 0 else 0.5 + 1.8 * math.exp(-((_noise(g, x / 30, y / 0.5, z / 0.6) / 0.5) ** 2))
     if depth < fat:
         size = shape[LOBULE]
-        lobe = _noise(g, x / (5.5 * size) + 40, depth / size + 17 + 0.8 * _noise(g, x / 9, 1.0, z / 9), z / (5.0 * size))
+        bent = depth / size + 17 + 0.8 * _noise(g, x / 9, 1.0, z / 9)
+        lobe = _noise(g, x / (5.5 * size) + 40, bent, z / (5.0 * size))
         return shape[FAT] * (0.24 + 0.06 * lobe + 1.8 * shape[FAT_CONTRAST] * math.exp(-((lobe / 0.13) ** 2)))
     if depth < fat + 0.55:
         return 2.4 * shape[FASCIA]

@@ -25,6 +25,7 @@ LATERAL_OVERSAMPLING = 2   # grid points of the deposit a line
 KERNEL_SDS = 3.0           # half width of the blurs
 ATTENUATION_STEPS = (300, 96)   # range x lateral
 WARP_STEP_MM = 4.0
+SEEN_FROM_MM = 16.0        # tissue farther than this from what is heard does not move into it
 
 
 def range_step(beam: Beam) -> float:
@@ -174,19 +175,23 @@ class Renderer:
     def _facing(self, T_world_image: NDArray, xp) -> Scatterers:
         """The sheets as bright as the beam meets them: exp(-(angle of incidence / lobe)^2) in amplitude."""
         sheets, T = self._sheets, T_world_image
+        z = sheets.points @ xp.asarray(T[:3, 2], np.float32) - np.float32(T[:3, 2] @ T[:3, 3])
+        near = xp.nonzero(xp.abs(z) < self._lens.top + SEEN_FROM_MM)[0]     # the others are not heard anyway
+        normal = self._normal[near]
         if self.linear:
-            cosine = self._normal @ xp.asarray(T[:3, 1], np.float32)
+            cosine = normal @ xp.asarray(T[:3, 1], np.float32)
         else:
             apex = (T @ np.array([*self.geometry.apex_mm, 0, 1]))[:3]
-            look = sheets.points - xp.asarray(apex, np.float32)
-            cosine = (self._normal * look).sum(1) / xp.sqrt((look**2).sum(1))
-        angle = xp.arccos(xp.minimum(xp.abs(cosine), 1))
-        lobe = np.float32(np.deg2rad(self.medium.lobe_deg))
-        lies = (self._normal**2).sum(1) > 0.5
-        return sheets._replace(amplitude=sheets.amplitude * xp.where(lies, xp.exp(-((angle / lobe) ** 2)), np.float32(1)))
+            look = sheets.points[near] - xp.asarray(apex, np.float32)
+            cosine = (normal * look).sum(1) / xp.sqrt((look**2).sum(1))
+        angle = xp.arccos(xp.minimum(xp.abs(cosine), 1)) / np.float32(np.deg2rad(self.medium.lobe_deg))
+        lies = (normal**2).sum(1) > 0.5
+        amplitude = sheets.amplitude.copy()
+        amplitude[near] *= xp.where(lies, xp.exp(-(angle**2)), np.float32(1))
+        return sheets._replace(amplitude=amplitude)
 
-    def _displacement(self, warp: Warp | None) -> Lattice:
-        """Displacement lattice of a warp over the medium."""
+    def _displacement(self, warp: Warp | None, T_world_image: NDArray) -> Lattice:
+        """Displacement lattice of a warp over the medium, zero where a frame hears nothing."""
         if warp is None:
             return Lattice(np.zeros((0, 0, 0, 3), np.float32), np.zeros(3), 1.0)
         low, high = self.medium.bounds_mm
@@ -194,8 +199,11 @@ class Renderer:
         count = np.ceil((high - low + 2 * VOXEL_MM) / WARP_STEP_MM).astype(int) + 1
         nodes = origin + WARP_STEP_MM * np.moveaxis(np.indices(count), 0, -1)
         flat = nodes.reshape(-1, 3)
-        field = (warp(flat) - flat).reshape(nodes.shape)
-        return Lattice(field.astype(np.float32), origin, WARP_STEP_MM)
+        z = (flat - T_world_image[:3, 3]) @ T_world_image[:3, 2]
+        near = np.abs(z) < self._lens.top + SEEN_FROM_MM
+        field = np.zeros(flat.shape, np.float32)
+        field[near] = warp(flat[near]) - flat[near]
+        return Lattice(field.reshape(nodes.shape), origin, WARP_STEP_MM)
 
     def baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, *,
                  warp: Warp | None = None, contact: NDArray | float = 1.0) -> Complex:
@@ -220,11 +228,12 @@ class Renderer:
         put = xp.asarray
         grid = xp.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
         axes = Axes(float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du, self._fine_du)
-        field, origin, step = self._displacement(warp)
+        field, origin, step = self._displacement(warp, T_world_image)
         lattice = Lattice(put(field), put(origin), step)
+        pose = put(se3.inverse(T_world_image))
         for scatterers in (self._scatterers, None if self._sheets is None else self._facing(T_world_image, xp)):
             if scatterers is not None:
-                echoes.deposit(scatterers, put(se3.inverse(T_world_image)), self._probe, axes, self._lens, lattice, grid)
+                echoes.deposit(scatterers, pose, self._probe, axes, self._lens, lattice, grid)
         field = xp.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
         kernels.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
         gain = self._attenuation_gain(T_world_image, warp)

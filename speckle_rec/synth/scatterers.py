@@ -47,6 +47,10 @@ class Tissue(Protocol):
         """[K, 3] unit normals at points on sheets; zero where brightness does not depend on the angle."""
         ...
 
+    def artery(self, x_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """y, z and radius (mm) of the vessel that beats, at x."""
+        ...
+
 
 @dataclass(frozen=True)
 class Phantom:
@@ -66,6 +70,9 @@ class Phantom:
 
     def normals(self, points_mm: Points) -> NDArray[np.float32]:
         return np.zeros_like(points_mm)
+
+    def artery(self, x_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        return np.full_like(x_mm, 18.0), np.full_like(x_mm, 5.0), np.full_like(x_mm, 1.7)
 
 
 def visible(T_world_image: NDArray[np.float64], geometry: ProbeGeometry, beam: Beam | None = None,
