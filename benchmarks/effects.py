@@ -27,9 +27,9 @@ Disturbed = tuple[np.ndarray, np.ndarray]      # frames, poses of the image in t
 
 
 def persistence(frames, T, rng) -> Disturbed:
-    m = Machine(persistence=0.3)
-    for k in range(1, len(frames)):
-        frames[k] = machine.blend(frames[k], frames[k - 1], m)
+    shown = machine.TimeFilter(Machine(filter="recursion", filter_share=0.3))
+    for k, frame in enumerate(frames):
+        frames[k] = shown(frame)
     return frames, T
 
 

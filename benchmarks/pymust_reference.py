@@ -163,7 +163,7 @@ def coherence(sums):
     return np.abs(sums[..., 0]) ** 2 / (sums[..., 1].real * sums[..., 2].real)
 
 
-ENGINES = ("simus3", "simus", "uniform", "gaussian")
+ENGINES = ("simus3", "simus", "hard", "gaussian")
 
 
 def volume(depth: float, seed: int):
@@ -172,10 +172,10 @@ def volume(depth: float, seed: int):
     points = box(depth, seed)
     lines = {"simus3": [matrix_array(moved(points, T), r) for T in motions()],
              "simus": [multi_gaussian(moved(points, T), r) for T in motions()]}
-    lines |= {lens: [ours(points, depth, T, lens) for T in motions()] for lens in ("uniform", "gaussian")}
+    lines |= {lens: [ours(points, depth, T, lens) for T in motions()] for lens in ("hard", "gaussian")}
     sums = np.array([[[np.sum(a * np.conj(frames[0])), np.sum(np.abs(a) ** 2), np.sum(np.abs(frames[0]) ** 2)]
                       for a in frames] for frames in (lines[name] for name in ENGINES)])
-    same = np.corrcoef(np.abs(lines["simus3"][0]).ravel(), np.abs(lines["uniform"][0]).ravel())[0, 1]
+    same = np.corrcoef(np.abs(lines["simus3"][0]).ravel(), np.abs(lines["hard"][0]).ravel())[0, 1]
     return sums, same
 
 

@@ -172,14 +172,14 @@ def rows_field(r: float, k: float, rows: int):
 def overlap(kind: str, r: float, offset, turn):
     """|rho|^2 of motions from the overlap integral of the two-way profile (eq. 4 in general).
 
-    `kind`: "gaussian" and "uniform" are narrow-band; "matrix" is what pymust.simus3 is given: flat rows, and
+    `kind`: "gaussian" and "hard" are narrow-band; "matrix" is what pymust.simus3 is given: flat rows, and
     the power spectrum of its pulse.
     """
     k0, z = reference.BEAM.wave_number, ELEVATION_MM
     if kind == "gaussian":
         w, curvature = beams.elevation_width(reference.BEAM, r), beams.elevation_curvature(reference.BEAM, r)
         terms = [(k0, 1.0, np.exp(-2 * (z / w) ** 2 - 1j * k0 * z**2 * curvature))]
-    elif kind == "uniform":
+    elif kind == "hard":
         terms = [(k0, 1.0, np.conj(rows_field(r, k0, 200) ** 2))]
     else:
         terms = [(k, weight, np.conj(rows_field(r, k, reference.ROWS) ** 2))
@@ -200,7 +200,7 @@ def pymust(path: Path, out: Path):
     data = np.load(path)
     n = len(reference.SHIFTS_MM)
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), sharey=True)
-    styles = {"simus3": ("ks", "pymust simus3"), "uniform": ("C0o", "ours, uniform lens"),
+    styles = {"simus3": ("ks", "pymust simus3"), "hard": ("C0o", "ours, uniform lens"),
               "gaussian": ("C1^", "ours, Gaussian lens"), "simus": ("C7x", "pymust simus")}
     for d, depth in enumerate(reference.DEPTHS_MM):
         for row, (values, first, label) in enumerate([
@@ -210,7 +210,7 @@ def pymust(path: Path, out: Path):
             for name, (style, text) in styles.items():
                 axis.plot(values, data[name][d, first:first + n], style, label=text)
             fine = np.linspace(0, 1.05, 30)
-            for lens, line in (("uniform", "C0-"), ("gaussian", "C1-"), ("matrix", "k:")):
+            for lens, line in (("hard", "C0-"), ("gaussian", "C1-"), ("matrix", "k:")):
                 moved = (fine, np.zeros(30)) if row == 0 else (np.deg2rad(fine) * depth, np.deg2rad(fine))
                 axis.plot(fine, overlap(lens, depth, *moved), line, lw=1,
                           label="flat rows, wide band: integral" if lens == "matrix" else None)

@@ -23,8 +23,9 @@ SCALE = np.diag([0.23, 0.22, 1, 1])
 SECTOR = ProbeGeometry("curvilinear", (260, 300), SCALE, (34.5, -37.0), 40.0, (0.0, 50.0),
                        (-np.deg2rad(20), np.deg2rad(20)))
 LINEAR = ProbeGeometry("linear", (240, 280), SCALE, (32.2, 2.0), 0.0, (0.0, 50.0), (-30.0, 30.0))
-SECTOR_BEAM = Beam(n_lines=150, noise_db=-20, focus_mm=35.0, aperture_mm=6.0)
-LINEAR_BEAM = Beam(n_lines=480, noise_db=-20)     # lines as fine as pixels: nothing but the pixel grid is seen
+SECTOR_BEAM = Beam(n_lines=150, noise_db=-20, focus_mm=35.0, aperture_mm=6.0, lens="gaussian")
+# lines as fine as pixels: nothing but the pixel grid is seen
+LINEAR_BEAM = Beam(n_lines=480, noise_db=-20, lens="gaussian")
 DENSITY = 20.0
 
 

@@ -17,7 +17,7 @@ from speckle_rec.synth.scatterers import Medium, Phantom, visible
 
 SCALE = np.diag([0.229389, 0.220980, 1, 1])
 SECTOR = dataclasses.replace(ultrasonix_4dc7(SCALE), lateral=(-np.deg2rad(9), np.deg2rad(9)))
-NARROW = Beam(n_lines=68)     # the line pitch of the whole probe
+NARROW = Beam(n_lines=68, lens="gaussian")     # the line pitch of the whole probe
 STEPS_MM = np.arange(6) * 6.0  # frames this far apart in elevation are independent
 APERTURE_MM = beams.GAUSSIAN_APERTURE * NARROW.aperture_mm   # 1/e radius
 DEPTHS = [14, 27, 40, 53, 66, 79]
@@ -194,7 +194,7 @@ def test_a_tilt_is_not_a_shift_that_grows_with_depth(phantom, base_frames):
 
 def test_yaw_is_an_elevational_shift_that_grows_with_x():
     wide = ultrasonix_4dc7(SCALE)
-    beam = Beam()
+    beam = Beam(lens="gaussian")
     psi, x0 = np.deg2rad(1.5), 8.0
     motion = measure.about_face(wide, np.array([0, 0, -psi * x0, 0, -psi, 0]))
     bases = np.stack([se3.translation(np.array([0, 0, z])) for z in (0.0, 8, 16)])
@@ -217,9 +217,9 @@ def test_yaw_is_an_elevational_shift_that_grows_with_x():
     np.testing.assert_allclose(measured, theory, rtol=0.2, atol=0.02)
 
 
-def test_uniform_lens_narrows_to_the_same_width_at_its_focus():
+def test_hard_lens_narrows_to_the_same_width_at_its_focus():
     focus = np.array([NARROW.focus_mm])
-    lens, _ = beams.lens_table(dataclasses.replace(NARROW, lens="uniform"), SECTOR)
+    lens, _ = beams.lens_table(dataclasses.replace(NARROW, lens="hard"), SECTOR)
     profile, r0, dr, dz = lens.profile, lens.r0, lens.dr, lens.dz
     row = np.abs(profile[round((focus[0] - r0) / dr)])
     half = np.interp(0.5, (row / row[0])[:40][::-1], (np.arange(40) * dz)[::-1])
@@ -227,7 +227,7 @@ def test_uniform_lens_narrows_to_the_same_width_at_its_focus():
 
 
 def test_another_lens_decorrelates_by_its_own_width():
-    thin, thick = Beam(aperture_mm=14.0, n_lines=68), NARROW
+    thin, thick = Beam(aperture_mm=14.0, n_lines=68, lens="gaussian"), NARROW
     tissue = Phantom(np.array([[50.0, 40, -6], [100, 75, 6]]))
     medium = Medium.draw(tissue, 4)
     step = se3.translation(np.array([0, 0, 0.4]))

@@ -13,11 +13,13 @@ from speckle_rec import geometry as se3
 from speckle_rec.errors import InputError
 from speckle_rec.io.calib import built_in
 from speckle_rec.probe.field import ultrasonix_4dc7
-from speckle_rec.synth import ScanSettings, simulate_scan
+from speckle_rec.synth import ScanSettings, screen, simulate_scan
 from speckle_rec.synth import machine as effects
 from speckle_rec.synth.anatomy import SURFACES, Forearm, Phantom
+from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.dataset import ScanFiles, key, scan_names, simulate_dataset
 from speckle_rec.synth.machine import Machine
+from speckle_rec.synth.picture import Picture
 from speckle_rec.synth.scan import plan
 from speckle_rec.synth.trajectory import (
     PHASES,
@@ -245,8 +247,8 @@ def test_switches_are_off_by_default():
     assert (effects.gain_db(50, machine, rng) == 0).all() and effects.contact(50, machine, rng) is None
     T = rotation(20, 0, FACE).T_world_image
     np.testing.assert_allclose(effects.tracked(T, machine, GEOMETRY, rng), T, atol=1e-12)
-    frame = np.full((480, 640), 9, np.uint8)
-    assert effects.blend(frame, frame * 3, machine) is frame
+    frame, shown = np.full((480, 640), 9, np.uint8), effects.TimeFilter(machine)
+    assert shown(frame * 3) is not None and shown(frame) is frame
 
 
 def test_tracker_jitter_has_the_stated_size_at_the_face():
@@ -276,7 +278,9 @@ def test_lift_off_darkens_a_side_for_a_while():
 
 
 def test_overlay_stays_out_of_the_fan():
-    assert not (effects.overlay(GEOMETRY)[GEOMETRY.mask()] > 0).any()
+    drawn = screen.overlay(Picture(text=True, ruler=True), Beam(), GEOMETRY)
+    assert drawn.any() and not (drawn[GEOMETRY.mask()] > 0).any()
+    assert screen.overlay(Picture(), Beam(), GEOMETRY) is None
 
 
 # Scans and data sets
@@ -302,9 +306,10 @@ def test_arms_are_shared_by_the_scans_of_a_hand_only():
 
 
 def test_scan_does_not_depend_on_threads_and_lands_in_its_file(tmp_path):
-    machine = Machine(persistence=0.4, duplicates=0.3, lift_offs=1, gain_change_db=3, overlay=True)
-    memory = simulate_scan(threads=1, seed=4, machine=machine, **SMALL)
-    written = simulate_scan(tmp_path / "RH_rotation.h5", threads=3, seed=4, machine=machine, **SMALL)
+    machine = Machine(filter="recursion", filter_share=0.4, duplicates=0.3, lift_offs=1, gain_change_db=3)
+    more = {"machine": machine, "picture": Picture(text=True, ruler=True), "seed": 4, **SMALL}
+    memory = simulate_scan(threads=1, **more)
+    written = simulate_scan(tmp_path / "RH_rotation.h5", threads=3, **more)
     with h5py.File(tmp_path / "RH_rotation.h5") as file:
         np.testing.assert_array_equal(file["frames"][:], memory.frames)
         np.testing.assert_array_equal(file["tforms"][:], memory.tforms)
@@ -351,7 +356,7 @@ def test_data_set_does_not_depend_on_jobs_and_resumes(tmp_path):
     assert _digest(tmp_path / "a") == before
 
     with pytest.raises(InputError, match="other settings"):
-        simulate_dataset(tmp_path / "a", _settings(machine=Machine(persistence=0.5)))
+        simulate_dataset(tmp_path / "a", _settings(machine=Machine(filter="recursion", filter_share=0.5)))
     with pytest.raises(InputError, match="another layout"):
         simulate_dataset(tmp_path / "a", scans, layout="val")
 

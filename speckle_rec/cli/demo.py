@@ -19,6 +19,8 @@ def demo(
 ) -> int:
     """Reconstruct a scan that is synthesised on the spot (rotation protocol, known poses), and score it.
 
+    The machine has a hard-edged lens, shows means of two frames, and writes text and a ruler over them.
+
     \b
     speckle-rec demo
     speckle-rec demo --frames 1600 --seed 3 -o long-demo
@@ -26,13 +28,16 @@ def demo(
     from ..io import tusrec
     from ..scan import Scan
     from ..storage import outputs as output_files
-    from ..synth.dataset import simulate_dataset
-    from ..synth.scan import ScanSettings
+    from ..synth.dataset import scans_of, simulate_dataset
+    from ..synth.machine import Machine
+    from ..synth.picture import Picture
+    from ..synth.world import World
     from .running import run_scan
     common.set_threads(jobs or 0)
+    world = World(machine=Machine(filter="mean", filter_frames=2), picture=Picture(text=True, ruler=True))
     root = out / f"frames_{frames}_seed_{seed}"
     with common.progress_bar(not no_progress) as report:
-        made = simulate_dataset(root / "data", [ScanSettings(name="RH_rotation", seed=seed, n_frames=frames)],
+        made = simulate_dataset(root / "data", scans_of(world, [0], seed=seed, n_frames=frames, pattern="RH*"),
                                 jobs=common.max_threads(),
                                 progress=lambda done, total, _: report("synthesising", done, total))
         if made.failed:

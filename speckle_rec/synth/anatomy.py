@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from .forearm_kernels import TABLE_START_MM, TABLE_STEP_MM, distances, scatter, weaken
+from .forearm_kernels import FASCIA, TABLE_START_MM, TABLE_STEP_MM, distances, scatter, weaken
+from .settings import TissueModel
 
 Array = NDArray[np.float64]
 Points = NDArray[np.float32]
@@ -22,6 +23,9 @@ BLOCK_MM = 2.0
 SHELL_MM = 0.5
 GRADIENT_STEP_MM = 0.1
 LANDED_MM = 0.05
+CORTEX = 3                    # column of bone in `SURFACES`
+ARTERY_COLUMN = 2 + 2 * MUSCLES + 2 * 3
+USUAL = TissueModel()
 
 
 class Phantom:
@@ -43,6 +47,14 @@ class Phantom:
     def sheets(self, rng: np.random.Generator) -> tuple[Points, Points]:
         """No coherent surfaces: empty points [0, 3] and amplitudes [0]."""
         return np.empty((0, 3), np.float32), np.empty(0, np.float32)
+
+    def normals(self, points_mm: Points) -> Points:
+        """No surfaces, no normals: zero at points [K, 3]."""
+        return np.zeros_like(points_mm)
+
+    def artery(self, x_mm: Array) -> tuple[Array, Array, Array]:
+        """y, z and radius (mm) of a vessel that makes the phantom beat where a body is asked for."""
+        return np.full_like(x_mm, 18.0), np.full_like(x_mm, 5.0), np.full_like(x_mm, 1.7)
 
 
 @dataclass(frozen=True)
@@ -73,9 +85,11 @@ class Forearm:
     imprint : "point" or "line"
         How the skin lies: round the convex probe at one contact point (rotation scans), or flattened along
         the whole arm (sweeps). It belongs to the tissue, so the tissue is rigid for the whole scan.
+    model : TissueModel
+        How bright and how coarse its parts are.
     """
 
-    def __init__(self, seed: int, side: str = "RH", imprint: str = "point"):
+    def __init__(self, seed: int, side: str = "RH", imprint: str = "point", model: TissueModel = USUAL):
         self.seed, self.side, self.imprint = seed, side, imprint
         rng = np.random.default_rng([seed, 0xA4A])
         self.bounds_mm = np.array([[-90.0 if imprint == "point" else -70.0, -15, -75],
@@ -83,7 +97,10 @@ class Forearm:
         self._shape = np.array([1.0 if side == "RH" else -1.0, 1.0 if imprint == "point" else 0.0,
                                 rng.uniform(1.3, 1.9),        # skin thickness, mm
                                 rng.uniform(2.5, 6.5),        # fat thickness, mm
-                                rng.uniform(0.8, 1.2)], np.float32)   # echo of muscle
+                                rng.uniform(0.8, 1.2),        # echo of muscle
+                                model.muscle, model.perimysium, model.perimysium_mm / USUAL.perimysium_mm, model.fat,
+                                model.fat_contrast, model.fat_lobule_mm / USUAL.fat_lobule_mm, model.fascia],
+                               np.float32)
         self._table = _layout(rng)
         self._muscle = np.stack([rng.uniform(0.14, 0.30, MUSCLES),        # pennation angle, rad
                                  rng.uniform(0.75, 1.25, MUSCLES),        # echo
@@ -123,8 +140,25 @@ class Forearm:
             candidates = np.repeat(blocks, wanted, axis=0)
             candidates += BLOCK_MM * rng.random(candidates.shape, np.float32)
             points.append(self._onto(candidates, s.column))
-            amplitudes.append(np.full(len(points[-1]), s.amplitude, np.float32))
+            echo = 1.0 if s.column == CORTEX else self._shape[FASCIA]
+            amplitudes.append(np.full(len(points[-1]), s.amplitude * echo, np.float32))
         return np.concatenate(points), np.concatenate(amplitudes)
+
+    def normals(self, points_mm: Points) -> Points:
+        """Unit normals [K, 3] of the surfaces at points on them; zero on bone, which shines at any angle."""
+        d = self.distances(points_mm)
+        column = np.abs(d).argmin(1)
+        here = np.arange(len(d))
+        g = np.stack([self.distances(points_mm + h)[here, column] - d[here, column]
+                      for h in GRADIENT_STEP_MM * np.eye(3, dtype=np.float32)], 1)
+        g[column == CORTEX] = 0
+        return g / np.maximum(np.linalg.norm(g, axis=1, keepdims=True), 1e-9)
+
+    def artery(self, x_mm: Array) -> tuple[Array, Array, Array]:
+        """y, z and radius (mm) of the artery at x along the arm, before the probe's imprint."""
+        x = TABLE_START_MM + TABLE_STEP_MM * np.arange(len(self._table))
+        y, z, radius = (np.interp(x_mm, x, self._table[:, ARTERY_COLUMN + k]) for k in range(3))
+        return y, z * float(self._shape[0]), radius
 
     def _onto(self, p: Points, column: int) -> Points:
         """Those of the points [M, 3] within the shell of a surface, moved onto it by two secant steps."""

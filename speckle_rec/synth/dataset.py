@@ -5,13 +5,12 @@ scan that has it is complete.
 """
 
 import dataclasses
-import fnmatch
 import itertools
 import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from ..errors import InputError, SpeckleRecError
 from ..io import h5write
 from ..io.calib import built_in, write_challenge
 from ..io.staging import staged_file
-from .scan import FrameFile, Landmarks, ScanSettings, frames, part_of, plan, renderer_of
-from .trajectory import SWEEPS
+from . import world as worlds
+from .scan import FrameFile, Landmarks, ScanSettings, frames, part_of, plan, renderer_of, scan_names
+from .world import World
 
 LAYOUTS = ("train", "val")
 PROTOCOLS = ("rotation", "L", "C", "S")
@@ -61,16 +61,11 @@ class ScanFiles:
         return cls(*(root / part / folder / file for part in ("frames", "transfs", "truth")))
 
 
-def scan_names(protocol: str, pattern: str = "*") -> list[str]:
-    """Names of a subject's scans: two rotations, or the eight sweeps of one shape; those that fit `pattern`."""
-    if protocol not in PROTOCOLS:
-        raise InputError(f"protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
-    names = (["RH_rotation", "LH_rotation"] if protocol == "rotation"
-             else [name for name in SWEEPS if name.split("_")[2] == protocol])
-    chosen = fnmatch.filter(names, pattern)
-    if not chosen:
-        raise InputError(f"scans {pattern}: expected a pattern that fits some of {', '.join(names)}")
-    return chosen
+def scans_of(world: World, subjects: Iterable[int], *, seed: int = 0, n_frames: int = 1600, pattern: str = "*"
+             ) -> list[ScanSettings]:
+    """Scans of a world: those of its motion whose names fit the pattern, of each subject."""
+    return [world.settings(name=name, subject=subject, seed=seed, n_frames=n_frames)
+            for subject in subjects for name in scan_names(world.motion, pattern)]
 
 
 def simulate_dataset(root: Path | str, scans: list[ScanSettings], *, layout: str = "train", jobs: int = 1,
@@ -98,12 +93,50 @@ def simulate_dataset(root: Path | str, scans: list[ScanSettings], *, layout: str
     todo = [s for s in scans if overwrite or not finished(ScanFiles.of(root, layout, s), s)]
     skipped = tuple(key(s) for s in scans if s not in todo)
     root.mkdir(parents=True, exist_ok=True)
-    calibration = built_in()
-    assert calibration.T_tool_image is not None
-    write_challenge(root / "calib_matrix.csv", calibration.scale, calibration.T_tool_image)
+    _describe(root, scans, overwrite)
     made, failed = _run(root, layout, todo, jobs, progress)
     _index(root, layout)
     return DatasetReport(tuple(made), skipped, failed)
+
+
+def _describe(root: Path, scans: list[ScanSettings], overwrite: bool) -> None:
+    """Write the world of the scans and their calibration, unless scans of another world lie there."""
+    world = worlds.of_settings(scans[0])
+    if any(worlds.of_settings(s) != world for s in scans[1:]):
+        raise InputError(f"{root}: expected scans of one world, found several; give each its own folder")
+    path = root / worlds.FILE_NAME
+    if path.is_file() and not overwrite and any((root / "truth").glob("*/*.h5")) and \
+            dataclasses.replace(worlds.read(path), motion=world.motion, hand=world.hand) != world:
+        raise InputError(f"{path}: the scans there are of another world; add --overwrite or choose another folder")
+    motions = {s.name for s in scans}
+    motion = next((m for m in worlds.MOTIONS if motions <= set(scan_names(m))), "rotation")
+    with staged_file(path, overwrite=True) as part:
+        dataclasses.replace(world, motion=motion).write(part)
+    T_tool_image = built_in().T_tool_image
+    assert T_tool_image is not None
+    write_challenge(root / "calib_matrix.csv", world.picture.geometry().scale, T_tool_image)
+
+
+def _how_it_goes_on(root: Path) -> dict[str, int]:
+    """Seed and number of frames of the scans of a data set, and the first subject that is not in it."""
+    truths = sorted((root / "truth").glob("*/*.h5"))
+    if not truths:
+        return {"seed": 0, "n_frames": 1600, "first_subject": 0}
+    try:
+        with h5py.File(truths[-1]) as file:
+            settings = json.loads(file.attrs["settings"])
+        return {"seed": settings["seed"], "n_frames": settings["n_frames"],
+                "first_subject": max(int(path.parent.name) for path in truths) + 1}
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{truths[-1]}: expected the record of a simulated scan, found a damaged file") from error
+
+
+def of_dataset(root: Path) -> tuple[World, dict[str, int]]:
+    """The world of a data set, and how it goes on: seed and frames of its scans, the first subject not in it."""
+    path = Path(root) / worlds.FILE_NAME
+    if not path.is_file():
+        raise InputError(f"{root}: expected a simulated data set with its {worlds.FILE_NAME}, found none")
+    return worlds.read(path), _how_it_goes_on(Path(root))
 
 
 def key(settings: ScanSettings) -> str:
@@ -157,7 +190,8 @@ def make_scan(root: Path, layout: str, settings: ScanSettings, threads: int,
     if layout == "val":
         _write(files.tforms, {"tforms": p.tforms})
     _write(files.truth, {"T_world_image": p.T_world_image, "T_world_shown": p.T_world_shown,
-                         "repeats": p.repeats, "gain_db": p.gain_db, "landmarks": landmarks.points(),
+                         "repeats": p.repeats, "time_s": p.time_s, "gain_db": p.gain_db,
+                         "landmarks": landmarks.points(),
                          "phase": p.phase.astype("S")}, {"settings": described(settings)})
     return key(settings)
 

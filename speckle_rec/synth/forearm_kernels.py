@@ -17,6 +17,8 @@ _FACE_RADIUS_MM = 40.0
 _IMPRINT_MM = 24.0         # the skin follows the face this far from the contact point
 _IMPRINT_FADES_MM = 26.0   # and the tissue below it with this depth constant
 _FAR = 1e3
+# Places of the tissue model's numbers in `shape`, behind side, imprint, skin, fat and echo of the arm.
+MUSCLE, PERIMYSIUM, SPACING, FAT, FAT_CONTRAST, LOBULE, FASCIA = range(5, 12)
 
 jit = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
@@ -120,13 +122,13 @@ def _place(x, y, z, table, shape, muscle, g):
 
 
 @jit
-def _fascicles(x, y, z, middle, m, muscle, g):
+def _fascicles(x, y, z, middle, m, muscle, g, shape):
     """Echo of muscle: dark bundles in bright walls (perimysium), long along the fibres.
 
     Fibres climb at the pennation angle towards the muscle's middle from both sides.
     """
     p = muscle[m, 0]
-    size = muscle[m, 3]
+    size = muscle[m, 3] * shape[SPACING]
     v = abs(y - middle) * math.cos(p) + x * math.sin(p)
     along = x * math.cos(p) - abs(y - middle) * math.sin(p)
     o = muscle[m, 2]
@@ -135,7 +137,7 @@ def _fascicles(x, y, z, middle, m, muscle, g):
     wall = math.exp(-((n / 0.28) ** 2))
     thick = math.exp(-((coarse / 0.16) ** 2))
     gap = _noise(g, along / 30 + 3, v / (1.1 * size) + 9, z / (1.9 * size) + o)     # walls are not closed
-    return 0.34 + (1.2 * wall + 2.0 * thick) * min(max(0.5 + 0.7 * gap, 0.05), 1.2)
+    return 0.34 * shape[MUSCLE] + shape[PERIMYSIUM] * (1.2 * wall + 2.0 * thick) * min(max(0.5 + 0.7 * gap, 0.05), 1.2)
 
 
 @jit
@@ -154,20 +156,23 @@ def _echo(x, y, z, table, shape, muscle, g):
     if vessel < 0.4 and which == 4:     # the nerve: dark fascicles in a bright sheath
         return 2.2 if vessel > 0 else 0.5 + 1.8 * math.exp(-((_noise(g, x / 30, y / 0.5, z / 0.6) / 0.5) ** 2))
     if depth < fat:
-        lobe = _noise(g, x / 5.5 + 40, depth / 1.0 + 17 + 0.8 * _noise(g, x / 9, 1.0, z / 9), z / 5.0)
-        return 0.24 + 0.06 * lobe + 1.8 * math.exp(-((lobe / 0.13) ** 2))
+        size = shape[LOBULE]
+        bent = depth / size + 17 + 0.8 * _noise(g, x / 9, 1.0, z / 9)
+        lobe = _noise(g, x / (5.5 * size) + 40, bent, z / (5.0 * size))
+        return shape[FAT] * (0.24 + 0.06 * lobe + 1.8 * shape[FAT_CONTRAST] * math.exp(-((lobe / 0.13) ** 2)))
     if depth < fat + 0.55:
-        return 2.4
+        return 2.4 * shape[FASCIA]
     if edge < 0.32 and bone > 0.6:
-        return 1.7 + 0.7 * _noise(g, x / 6, y / 4, z / 4)
+        return (1.7 + 0.7 * _noise(g, x / 6, y / 4, z / 4)) * shape[FASCIA]
     if abs(sheet) < 0.28:
-        return 2.2
+        return 2.2 * shape[FASCIA]
     if bone < 0.7:
         return 1.4
     s = (x - TABLE_START_MM) / TABLE_STEP_MM
     i = int(min(max(s, 0.0), table.shape[0] - 1.001))
     patch = 1 + 0.15 * _noise(g, x / 12, y / 6 + 3, z / 6)
-    return shape[4] * muscle[m, 1] * patch * _fascicles(x, y, z, table[i, 2 + 2 * m] + 1.0, m, muscle, g)
+    return shape[4] * muscle[m, 1] * patch * _fascicles(x, y, z, table[i, 2 + 2 * m] + 1.0, m, muscle, g,
+                                                        shape)
 
 
 @jit

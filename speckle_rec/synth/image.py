@@ -1,7 +1,7 @@
 """From scatterers and a pose to a B-mode frame."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,10 @@ from ..kernels import bmode, gpu_bmode, gpu_scatter, scatter
 from ..kernels.scatter import Axes, Lattice, Scatterers
 from ..probe.field import ProbeGeometry
 from .beam import Beam, lateral_exponent, lens_table, probe_of
+from .clutter import Stray
+from .picture import Picture
 from .scatterers import STANDARD_DENSITY, VOXEL_MM, Medium, Tissue
+from .settings import Clutter
 
 Complex = NDArray[np.complex64]
 Warp = Callable[[NDArray], NDArray]
@@ -22,6 +25,7 @@ LATERAL_OVERSAMPLING = 2   # grid points of the deposit a line
 KERNEL_SDS = 3.0           # half width of the blurs
 ATTENUATION_STEPS = (300, 96)   # range x lateral
 WARP_STEP_MM = 4.0
+SEEN_FROM_MM = 16.0        # tissue farther than this from what is heard does not move into it
 
 
 def range_step(beam: Beam) -> float:
@@ -52,6 +56,8 @@ class Renderer:
     Parameters
     ----------
     device : "cpu", or "gpu" for the same frames but for rounding: there echoes are added in no fixed order.
+    picture : how echoes become grey levels; its field of view is that of `geometry`.
+    stray : clutter that is added to the echoes.
     """
 
     _lateral: Any           # on the device once `_upload` is done, as are these three
@@ -59,8 +65,10 @@ class Renderer:
     _row_gain: Any
     _noise: Any
 
-    def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry, device: str = "cpu"):
+    def __init__(self, medium: Medium, tissue: Tissue, beam: Beam, geometry: ProbeGeometry, device: str = "cpu",
+                 picture: Picture | None = None, stray: Stray | None = None):
         self.medium, self.tissue, self.beam, self.geometry = medium, tissue, beam, geometry
+        self.stray = stray or Stray(Clutter())
         self.device = device
         self.linear = geometry.kind == "linear"
         self.r_mm, self.u = polar_axes(beam, geometry)
@@ -70,19 +78,33 @@ class Renderer:
         self._set_lateral()
         self._set_gain()
         self._set_attenuation()
-        self._conversion = conversion_table(beam, geometry)
+        self._still = self.stray.still(self.r_mm, beam.n_lines, beam, geometry)
+        self._screen = screen_of(beam, geometry, picture)
         self._upload()
 
     def _upload(self):
         """Bring what no frame changes to the device."""
         xp, _, _ = _backend(self.device)
         put, medium, lens = xp.asarray, self.medium, self._lens
-        self._scatterers = Scatterers(put(medium.points), put(medium.amplitude), put(medium.centre), put(medium.start),
-                                      put(medium.stop), VOXEL_MM * float(np.sqrt(3)) / 2)
+        sheet = len(medium.start) if medium.normal is None else medium.sheet
+        half_mm = VOXEL_MM * float(np.sqrt(3)) / 2
+        self._scatterers = Scatterers(put(medium.points), put(medium.amplitude), put(medium.centre[:sheet]),
+                                      put(medium.start[:sheet]), put(medium.stop[:sheet]), half_mm)
+        self._sheets = None
+        if medium.normal is not None:
+            first = len(medium.points) - len(medium.normal)
+            self._sheets = Scatterers(put(medium.points[first:]), put(medium.amplitude[first:]),
+                                      put(medium.centre[sheet:]), put(medium.start[sheet:] - first),
+                                      put(medium.stop[sheet:] - first), half_mm)
+            self._normal = put(medium.normal)
+        self._still = None if self._still is None else put(self._still)
         self._lens = lens._replace(profile=put(lens.profile), curvature=put(lens.curvature), reach=put(lens.reach))
         self._pulse_there, self._lateral = put(self._pulse), put(self._lateral)
         self._lateral_half, self._row_gain = map(put, (self._lateral_half, self._row_gain))
-        self._noise, self._conversion = put(self._noise), tuple(map(put, self._conversion))
+        self._noise = put(self._noise)
+        gain = self._screen.gain
+        self._there = self._screen._replace(table=tuple(map(put, self._screen.table)),
+                                            gain=None if gain is None else put(gain))
 
     def _set_pulse(self):
         step = range_step(self.beam) / RANGE_OVERSAMPLING
@@ -123,8 +145,9 @@ class Renderer:
         tgc = 10 ** (self.beam.tgc_db_cm_mhz * self.beam.frequency_hz * 1e-6 * self._fine_r / 100)
         noise = tgc * np.sqrt(elevation)   # a wide beam is a weak one: echo energy varies as 1 / width
         last = np.searchsorted(self._fine_r, self.r_mm[-1])
-        unit = 10 ** (self.beam.noise_db / 20) / np.sqrt(2 * np.sum(self._pulse.astype(float) ** 2))
-        self._noise = (unit * noise / noise[min(last, len(noise) - 1)]).astype(np.float32)
+        thermal = 10 ** (self.beam.noise_db / 20) * noise / noise[min(last, len(noise) - 1)]
+        level = np.hypot(thermal, self.stray.moving(self._fine_r, self.geometry.depth_mm[1]))
+        self._noise = (level / np.sqrt(2 * np.sum(self._pulse.astype(float) ** 2))).astype(np.float32)
 
     def _set_attenuation(self):
         n_r, n_u = ATTENUATION_STEPS
@@ -147,10 +170,28 @@ class Renderer:
         f_mhz = self.beam.frequency_hz * 1e-6
         through = np.cumsum(2 * f_mhz * self._attenuation_dr / 10 * (db - self.beam.tgc_db_cm_mhz), 0)
         through = np.vstack([np.zeros((1, db.shape[1])), through])
-        return (10 ** (-through / 20)).astype(np.float32)
+        return self.stray.soften((10 ** (-through / 20)).astype(np.float32), self.geometry)
 
-    def _displacement(self, warp: Warp | None) -> Lattice:
-        """Displacement lattice of a warp over the medium."""
+    def _facing(self, T_world_image: NDArray, xp) -> Scatterers:
+        """The sheets as bright as the beam meets them: exp(-(angle of incidence / lobe)^2) in amplitude."""
+        sheets, T = self._sheets, T_world_image
+        z = sheets.points @ xp.asarray(T[:3, 2], np.float32) - np.float32(T[:3, 2] @ T[:3, 3])
+        near = xp.nonzero(xp.abs(z) < self._lens.top + SEEN_FROM_MM)[0]     # the others are not heard anyway
+        normal = self._normal[near]
+        if self.linear:
+            cosine = normal @ xp.asarray(T[:3, 1], np.float32)
+        else:
+            apex = (T @ np.array([*self.geometry.apex_mm, 0, 1]))[:3]
+            look = sheets.points[near] - xp.asarray(apex, np.float32)
+            cosine = (normal * look).sum(1) / xp.sqrt((look**2).sum(1))
+        angle = xp.arccos(xp.minimum(xp.abs(cosine), 1)) / np.float32(np.deg2rad(self.medium.lobe_deg))
+        lies = (normal**2).sum(1) > 0.5
+        amplitude = sheets.amplitude.copy()
+        amplitude[near] *= xp.where(lies, xp.exp(-(angle**2)), np.float32(1))
+        return sheets._replace(amplitude=amplitude)
+
+    def _displacement(self, warp: Warp | None, T_world_image: NDArray) -> Lattice:
+        """Displacement lattice of a warp over the medium, zero where a frame hears nothing."""
         if warp is None:
             return Lattice(np.zeros((0, 0, 0, 3), np.float32), np.zeros(3), 1.0)
         low, high = self.medium.bounds_mm
@@ -158,8 +199,11 @@ class Renderer:
         count = np.ceil((high - low + 2 * VOXEL_MM) / WARP_STEP_MM).astype(int) + 1
         nodes = origin + WARP_STEP_MM * np.moveaxis(np.indices(count), 0, -1)
         flat = nodes.reshape(-1, 3)
-        field = (warp(flat) - flat).reshape(nodes.shape)
-        return Lattice(field.astype(np.float32), origin, WARP_STEP_MM)
+        z = (flat - T_world_image[:3, 3]) @ T_world_image[:3, 2]
+        near = np.abs(z) < self._lens.top + SEEN_FROM_MM
+        field = np.zeros(flat.shape, np.float32)
+        field[near] = warp(flat[near]) - flat[near]
+        return Lattice(field.reshape(nodes.shape), origin, WARP_STEP_MM)
 
     def baseband(self, T_world_image: NDArray, rng_noise: np.random.Generator | None, *,
                  warp: Warp | None = None, contact: NDArray | float = 1.0) -> Complex:
@@ -184,9 +228,12 @@ class Renderer:
         put = xp.asarray
         grid = xp.zeros((len(self._fine_r), self._fine_n_u), np.complex64)
         axes = Axes(float(self._fine_r[0]), self._fine_dr, self.u[0] - self._lateral_pad * self._fine_du, self._fine_du)
-        field, origin, step = self._displacement(warp)
-        echoes.deposit(self._scatterers, put(se3.inverse(T_world_image)), self._probe, axes, self._lens,
-                       Lattice(put(field), put(origin), step), grid)
+        field, origin, step = self._displacement(warp, T_world_image)
+        lattice = Lattice(put(field), put(origin), step)
+        pose = put(se3.inverse(T_world_image))
+        for scatterers in (self._scatterers, None if self._sheets is None else self._facing(T_world_image, xp)):
+            if scatterers is not None:
+                echoes.deposit(scatterers, pose, self._probe, axes, self._lens, lattice, grid)
         field = xp.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
         kernels.blur_lateral(grid, self._lateral, self._lateral_half, self._lateral_pad, LATERAL_OVERSAMPLING, field)
         gain = self._attenuation_gain(T_world_image, warp)
@@ -202,7 +249,7 @@ class Renderer:
             field += put(noise) * self._noise[:, None]
         out = xp.empty((len(self.r_mm), self.beam.n_lines), np.complex64)
         kernels.blur_axial(field, self._pulse_there, pad, RANGE_OVERSAMPLING, out)
-        return out
+        return out if self._still is None else out + self._still
 
     def __call__(self, T_world_image: NDArray, frame_seed: int | tuple[int, ...], warp: Warp | None = None, *,
                  gain_db: float = 0.0, contact: NDArray | float = 1.0) -> NDArray[np.uint8]:
@@ -210,7 +257,17 @@ class Renderer:
         noise = np.random.default_rng(frame_seed)
         field = self._baseband(np.asarray(T_world_image, float), noise, warp, contact)
         xp, _, kernels = _backend(self.device)
-        return to_host(_bmode(field, self.beam, self.geometry, gain_db, self._conversion, xp, kernels))
+        return to_host(_bmode(field, self._there, gain_db, xp, kernels))
+
+    def amplitude(self, T_world_image: NDArray, frame_seed: int | tuple[int, ...], warp: Warp | None = None, *,
+                  gain_db: float = 0.0, contact: NDArray | float = 1.0) -> NDArray[np.float32]:
+        """The same frame before compression: amplitudes [n_r, n_lines] for `shown`."""
+        field = self.baseband(T_world_image, np.random.default_rng(frame_seed), warp=warp, contact=contact)
+        return np.abs(field) * np.float32(10 ** (gain_db / 20))
+
+    def shown(self, amplitude: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The frame of amplitudes [n_r, n_lines]."""
+        return _bmode(amplitude.astype(np.complex64), self._screen, 0.0, np, bmode)
 
 
 def _backend(device: str):
@@ -229,19 +286,36 @@ def conversion_table(beam: Beam, geometry: ProbeGeometry):
     return rows * geometry.shape[1] + columns, row.astype(np.float32), column.astype(np.float32)
 
 
-def to_bmode(baseband: Complex, beam: Beam, geometry: ProbeGeometry, *, gain_db: float = 0.0,
-             table=None) -> NDArray[np.uint8]:
+class Screen(NamedTuple):
+    """What makes a picture of a baseband: `table` is that of `conversion_table`, `gain` [n_r, n_lines] or None."""
+
+    beam: Beam
+    geometry: ProbeGeometry
+    picture: Picture
+    table: Any
+    gain: Any
+
+
+def screen_of(beam: Beam, geometry: ProbeGeometry, picture: Picture | None = None) -> Screen:
+    """The screen of a machine, worked out once for many frames."""
+    picture = picture or Picture()
+    r, u = polar_axes(beam, geometry)
+    gain = picture.gain(len(r), len(u)) if any(picture.tgc_db) or picture.sides_db else None
+    return Screen(beam, geometry, picture, conversion_table(beam, geometry), gain)
+
+
+def to_bmode(baseband: Complex, beam: Beam, geometry: ProbeGeometry, *, gain_db: float = 0.0) -> NDArray[np.uint8]:
     """Log compression (eq. 8) and scan conversion of a baseband [n_r, n_lines] to uint8 `geometry.shape`."""
-    return _bmode(baseband, beam, geometry, gain_db, table or conversion_table(beam, geometry), np, bmode)
+    return _bmode(baseband, screen_of(beam, geometry), gain_db, np, bmode)
 
 
-def _bmode(baseband, beam: Beam, geometry: ProbeGeometry, gain_db: float, table, xp, kernels):
+def _bmode(baseband, screen: Screen, gain_db: float, xp, kernels):
+    beam, geometry, picture, table, gain = screen
     grey = xp.empty(baseband.shape, np.float32)
     unit = beam.speckle_grey + (beam.gain_db + gain_db) * 255 / beam.dynamic_range_db
-    kernels.compress(baseband, unit, beam.grey_per_neper, grey)
+    kernels.compress(baseband if gain is None else baseband * gain, unit, beam.grey_per_neper, grey)
     out = xp.zeros(geometry.shape, np.uint8)
-    pixel, row, column = table
-    kernels.scan_convert(grey, pixel, row, column, out)
+    kernels.scan_convert(picture.mapped(grey, xp), *table, out)
     return out
 
 

@@ -1,13 +1,15 @@
 """What real machines, hands and trackers do to a scan beyond echoes and poses; each effect is a switch."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry as se3
+from ..errors import InputError
+from ..io import checks
 from ..probe.field import ProbeGeometry
 
 Array = NDArray[np.float64]
@@ -23,6 +25,9 @@ GAIN_RAMP_FRAMES = 8
 COMPRESSION_DEPTH_MM = 30.0  # tissue this deep follows the face by 1/e
 COMPRESSION_WIDTH_MM = 30.0
 COMPRESSION_REACH_MM = 4.0   # more is never pressed
+FILTERS = ("none", "mean", "recursion")
+FILTERED = ("grey", "amplitude")
+MOST_JITTER = 0.3            # intervals stay positive
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,13 @@ class Machine:
 
     Attributes
     ----------
-    persistence : float
-        Part of the previous picture that stays in the next, 0 to .9 (on grey levels, as scanners do it).
+    filter, filter_frames, filter_share : str, int, float
+        Filter over time: "none"; "mean" over the last `filter_frames`; or "recursion", in which `filter_share` of the
+        picture shown before stays in the next, 0 to .9.
+    filter_on : str
+        What is filtered: "grey" levels, or "amplitude" before compression.
+    interval_jitter : float
+        Standard deviation of the time between two frames over its mean.
     duplicates, drops : float
         Part of the frames that repeat the previous picture while the tracker moves on, and part of the
         instants of which neither picture nor pose was recorded.
@@ -45,11 +55,13 @@ class Machine:
     tracker_jitter_mm, tracker_jitter_deg : float
         Root mean square of the position (3D) and of each angle about the probe face, in the written tforms
         only; .05-.1 mm for the optical trackers in use.
-    overlay : bool
-        Text, depth ticks, a logo and an orientation mark burnt into the frames.
     """
 
-    persistence: float = 0.0
+    filter: str = "none"
+    filter_frames: int = 2
+    filter_share: float = 0.3
+    filter_on: str = "grey"
+    interval_jitter: float = 0.0
     duplicates: float = 0.0
     drops: float = 0.0
     gain_change_db: float = 0.0
@@ -57,13 +69,23 @@ class Machine:
     compression: float = 0.0
     tracker_jitter_mm: float = 0.0
     tracker_jitter_deg: float = 0.0
-    overlay: bool = False
+
+    def __post_init__(self):
+        for name, known in (("filter", FILTERS), ("filter_on", FILTERED)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}: expected one of {', '.join(known)}, found {getattr(self, name)!r}")
+        checks.whole(self.filter_frames, "filter_frames", 1, 16)
+        checks.whole(self.lift_offs, "lift_offs", 0, 100)
+        for name, high in (("filter_share", 0.9), ("interval_jitter", MOST_JITTER), ("duplicates", 0.5), ("drops", 0.5),
+                           ("gain_change_db", 60), ("compression", 1), ("tracker_jitter_mm", 10),
+                           ("tracker_jitter_deg", 10)):
+            checks.number(getattr(self, name), name, 0, high)
 
     @classmethod
     def realistic(cls) -> "Machine":
         """Every effect at a size met in practice."""
-        return cls(persistence=0.3, duplicates=0.01, drops=0.005, gain_change_db=3.0, lift_offs=2,
-                   compression=0.7, tracker_jitter_mm=0.07, tracker_jitter_deg=0.02, overlay=True)
+        return cls(filter="recursion", filter_share=0.3, duplicates=0.01, drops=0.005, gain_change_db=3.0, lift_offs=2,
+                   compression=0.7, tracker_jitter_mm=0.07, tracker_jitter_deg=0.02)
 
 
 @dataclass(frozen=True)
@@ -76,10 +98,27 @@ class Recording:
         Instant whose pose the tracker wrote with frame i; increasing, gaps are dropped frames.
     image_instant : int [N]
         Instant whose picture frame i shows; a duplicate shows that of the frame before.
+    late : float [N]
+        How much later than its instant frame i was recorded, in intervals.
     """
 
     pose_instant: NDArray[np.int64]
     image_instant: NDArray[np.int64]
+    late: Array
+
+    def poses(self, T: Array) -> tuple[Array, Array]:
+        """Poses [N, 4, 4] that were written and that were shown, of those [M, 4, 4] of all instants and one more."""
+        written = between(T, self.pose_instant + self.late)
+        return written, written[np.searchsorted(self.pose_instant, self.image_instant)]
+
+
+def between(T: Array, at: Array) -> Array:
+    """Poses at times `at` [N] of a motion [M, 4, 4]; steps are even between two of its instants."""
+    k = np.floor(at).astype(np.int64)
+    part = (at - k)[:, None]
+    if not part.any():
+        return T[k]
+    return T[k] @ se3.exp(part * se3.log(se3.inverse(T[k]) @ T[np.minimum(k + 1, len(T) - 1)]))
 
 
 def record(n_frames: int, machine: Machine, rng: Rng) -> Recording:
@@ -90,7 +129,10 @@ def record(n_frames: int, machine: Machine, rng: Rng) -> Recording:
     duplicate = rng.random(n_frames) < machine.duplicates
     duplicate[0] = False
     shown = np.maximum.accumulate(np.where(duplicate, 0, np.arange(n_frames)))
-    return Recording(pose, pose[shown])
+    late = np.zeros(n_frames)
+    if machine.interval_jitter:
+        late[1:] = np.clip(machine.interval_jitter / np.sqrt(2) * rng.standard_normal(n_frames - 1), -0.45, 0.45)
+    return Recording(pose, pose[shown], late)
 
 
 def gain_db(n_frames: int, machine: Machine, rng: Rng) -> Array:
@@ -151,27 +193,29 @@ def tracked(T_world_image: Array, machine: Machine, geometry: ProbeGeometry, rng
     return T_world_image @ se3.translation(face) @ se3.exp(twist) @ se3.translation(-face)
 
 
-def blend(frame: Frame, shown: Frame | None, machine: Machine) -> Frame:
-    """The picture shown: `frame` with what persists of the one shown before."""
-    if shown is None or machine.persistence <= 0:
-        return frame
-    return cv2.addWeighted(frame, 1 - machine.persistence, shown, machine.persistence, 0).astype(np.uint8, copy=False)
+class TimeFilter:
+    """What a machine shows of one picture after another."""
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        self._last: deque[NDArray[np.float32]] = deque(maxlen=machine.filter_frames if machine.filter == "mean" else 1)
+
+    def __call__(self, picture: NDArray) -> NDArray:
+        """The picture shown, of the same type; the first are averaged over as many as there are."""
+        if self._machine.filter == "none":
+            return picture
+        new = picture.astype(np.float32)
+        if self._machine.filter == "recursion" and self._last:
+            share = np.float32(self._machine.filter_share)
+            new = (1 - share) * new + share * self._last[-1]
+        self._last.append(new)
+        shown: NDArray = np.stack(self._last).mean(0)
+        return np.rint(shown).astype(np.uint8) if picture.dtype == np.uint8 else shown
 
 
-def overlay(geometry: ProbeGeometry) -> Frame:
-    """What a screen grab adds: text and a logo beside the fan, depth ticks, an orientation mark at its edge."""
-    columns = geometry.shape[1]
-    out = np.zeros(geometry.shape, np.uint8)
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    for k, line in enumerate(("MSK Forearm", "6.0 MHz", "9.0 cm", "DR 83 dB")):
-        cv2.putText(out, line, (8, 22 + 16 * k), font, 0.4, 190, 1, cv2.LINE_AA)
-    cv2.rectangle(out, (columns - 60, 8), (columns - 10, 26), 150, 1)
-    cv2.putText(out, "US", (columns - 45, 22), font, 0.4, 220, 1, cv2.LINE_AA)
-    sx, sy = geometry.scale[0, 0], geometry.scale[1, 1]
-    for depth in range(0, int(geometry.depth_mm[1]) + 1, 10):
-        row = round((geometry.face_mm[1] + depth) / sy)
-        cv2.line(out, (columns - (9 if depth % 50 == 0 else 6), row), (columns - 3, row), 170, 1)
-    x, y = geometry.cartesian(geometry.depth_mm[0] + 1.0, geometry.lateral[0])
-    cv2.circle(out, (round(float(x) / sx) - 8, round(float(y) / sy)), 4, 230, -1)
-    return out
-
+def noise_correlation(machine: Machine, lags: int) -> Array:
+    """Correlation [lags + 1] over frames of pure noise behind the filter: sum h_m h_{m+lag} / sum h_m^2."""
+    h = {"none": np.ones(1), "mean": np.ones(machine.filter_frames),
+         "recursion": machine.filter_share ** np.arange(200.0)}[machine.filter]
+    full = np.convolve(h, h[::-1])[len(h) - 1:]
+    return np.pad(full, (0, lags + 1))[:lags + 1] / full[0]

@@ -37,7 +37,7 @@ def snr(envelope: Array) -> float:
 
 def expected_intensity_correlation(beam: Beam, geometry: ProbeGeometry, r: Array, u: Array,
                                    T_image_moved: Array) -> Array:
-    """rho_I [...] of the cells (r, u) of an image that moves by a pose [4, 4] (eq. 4).
+    """rho_I [...] of the cells (r, u) of an image that moves by a pose [4, 4] under the Gaussian lens (eq. 4).
 
     Only the elevational part of the motion decorrelates here: in-plane motion has to be small or aligned.
     """

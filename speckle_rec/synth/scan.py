@@ -1,10 +1,11 @@
 """One simulated scan: a subject, a motion, a machine, and the file that they make."""
 
 import contextlib
+import fnmatch
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,14 +17,30 @@ from .. import geometry as se3
 from ..errors import InputError
 from ..io.calib import built_in
 from ..io.h5write import H5Writer
-from ..probe.field import ProbeGeometry, ultrasonix_4dc7
+from ..probe.field import ProbeGeometry
+from . import codec, screen
 from . import machine as effects
 from .anatomy import Forearm, Phantom
 from .beam import Beam
+from .body import Movement, reach_mm
+from .clutter import Stray
 from .image import Renderer
-from .machine import Machine
+from .machine import Machine, TimeFilter
+from .picture import PROBES, Picture
+from .plates import Plates
 from .scatterers import STANDARD_DENSITY, Medium, Tissue, visible
-from .trajectory import SWEEPING_HAND, SWEEPS, Hand, RotationProtocol, Trajectory, rotation, sweep
+from .settings import Body, Clutter, TissueModel
+from .trajectory import (
+    FRAME_RATE_HZ,
+    SWEEPING_HAND,
+    SWEEPS,
+    Hand,
+    RotationProtocol,
+    SweepProtocol,
+    Trajectory,
+    rotation,
+    sweep,
+)
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
@@ -32,6 +49,8 @@ N_LANDMARKS = 100
 SWEEP_PRESS_MM = 2.5
 CAMERA_DISTANCE_MM = 1200.0
 TISSUES = ("forearm", "phantom")
+# All rotations, all sweeps of a shape, or one sweep; each with either hand.
+MOTIONS = ("rotation", "L", "C", "S", *dict.fromkeys(name[3:] for name in SWEEPS))
 
 
 @dataclass(frozen=True)
@@ -49,9 +68,14 @@ class ScanSettings:
     tissue: str = "forearm"
     density_per_mm3: float = STANDARD_DENSITY
     beam: Beam = field(default_factory=Beam)
+    picture: Picture = field(default_factory=Picture)
     machine: Machine = field(default_factory=Machine)
     hand: Hand | None = None
     protocol: RotationProtocol = field(default_factory=RotationProtocol)
+    sweep: SweepProtocol = field(default_factory=SweepProtocol)
+    tissue_model: TissueModel = field(default_factory=TissueModel)
+    clutter: Clutter = field(default_factory=Clutter)
+    body: Body = field(default_factory=Body)
 
     def __post_init__(self):
         if self.name not in ("RH_rotation", "LH_rotation", *SWEEPS):
@@ -65,10 +89,32 @@ class ScanSettings:
     def is_rotation(self) -> bool:
         return self.name.endswith("rotation")
 
+    @property
+    def imprint(self) -> str:
+        """How the skin lies: round the face at one "point", or flat along a "line", as under a linear probe."""
+        return "point" if self.is_rotation and PROBES[self.picture.probe].kind == "curvilinear" else "line"
+
+    @property
+    def steadiness(self) -> Hand:
+        """The hand that holds the probe: the usual one of the motion unless given."""
+        return self.hand or (Hand() if self.is_rotation else SWEEPING_HAND)
+
     def generator(self, purpose: str) -> np.random.SeedSequence:
         """Independent random stream of this scan for one purpose; anatomy is shared by all scans of an arm."""
         scan = [] if purpose == "anatomy" else [*self.name.encode()]
         return np.random.SeedSequence([self.seed, self.subject, self.name[0] == "L", *scan, 0, *purpose.encode()])
+
+
+def scan_names(motion: str, pattern: str = "*") -> list[str]:
+    """Names of a subject's scans of one of `MOTIONS`, with each hand; those that fit `pattern`."""
+    if motion not in MOTIONS:
+        raise InputError(f"motion {motion}: expected one of {', '.join(MOTIONS)}")
+    names = (["RH_rotation", "LH_rotation"] if motion == "rotation"
+             else [name for name in SWEEPS if motion in (name.split("_")[2], name[3:])])
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise InputError(f"scans {pattern}: expected a pattern that fits some of {', '.join(names)}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -109,6 +155,7 @@ class Plan:
     T_world_image: Array              # [N, 4, 4] written with frame i
     T_world_shown: Array              # [N, 4, 4] that the picture of frame i was taken at
     repeats: NDArray[np.bool_]        # [N] the picture is that of the frame before
+    time_s: Array                     # [N] at which frame i was recorded
     phase: NDArray[np.str_]
     tforms: NDArray[np.float32]
     gain_db: Array
@@ -120,27 +167,30 @@ def plan(settings: ScanSettings) -> Plan:
     """Work out the motion and the machine's effects (fast: nothing is rendered)."""
     calibration = built_in()
     assert calibration.T_tool_image is not None
-    geometry = ultrasonix_4dc7(calibration.scale)
+    geometry = settings.picture.geometry()
     rng = np.random.default_rng(settings.generator("machine"))
     recording = effects.record(settings.n_frames, settings.machine, rng)
     motion = _motion(settings, geometry, int(recording.pose_instant[-1]) + 1)
-    T = motion.T_world_image[recording.pose_instant]
+    T, T_shown = recording.poses(motion.T_world_image)
     written = effects.tracked(T, settings.machine, geometry, rng)
     T_camera_world = _camera(np.random.default_rng(settings.generator("camera")))
     tforms = T_camera_world @ written @ np.linalg.inv(calibration.T_tool_image)
-    return Plan(settings, geometry, calibration.T_tool_image, T, motion.T_world_image[recording.image_instant],
-                np.diff(recording.image_instant, prepend=-1) == 0, motion.phase[recording.pose_instant],
+    return Plan(settings, geometry, calibration.T_tool_image, T, T_shown,
+                np.diff(recording.image_instant, prepend=-1) == 0,
+                (recording.pose_instant + recording.late) / FRAME_RATE_HZ, motion.phase[recording.pose_instant],
                 tforms.astype(np.float32), effects.gain_db(settings.n_frames, settings.machine, rng),
                 effects.contact(settings.n_frames, settings.machine, rng),
-                0.0 if settings.is_rotation else SWEEP_PRESS_MM)
+                0.0 if settings.imprint == "point" else SWEEP_PRESS_MM)
 
 
 def _motion(settings: ScanSettings, geometry: ProbeGeometry, n: int) -> Trajectory:
     seed = settings.generator("motion")
     if settings.is_rotation:
-        return rotation(n, seed, geometry.face_mm, protocol=settings.protocol, hand=settings.hand or Hand())
+        motion = rotation(n, seed, geometry.face_mm, protocol=settings.protocol, hand=settings.steadiness)
+        pressed = se3.translation(np.array([0, 0.0 if settings.imprint == "point" else SWEEP_PRESS_MM, 0]))
+        return replace(motion, T_world_image=pressed @ motion.T_world_image)
     return sweep(settings.name, n, seed, geometry.face_mm, press_mm=SWEEP_PRESS_MM,
-                 hand=settings.hand or SWEEPING_HAND)
+                 hand=settings.steadiness, protocol=settings.sweep)
 
 
 def _camera(rng: np.random.Generator) -> Array:
@@ -154,37 +204,56 @@ def tissue_of(settings: ScanSettings) -> Tissue:
     if settings.tissue == "phantom":
         return Phantom()
     seed = int(settings.generator("anatomy").generate_state(1)[0])
-    return Forearm(seed, settings.name[:2], "point" if settings.is_rotation else "line")
+    return Forearm(seed, settings.name[:2], settings.imprint, settings.tissue_model)
 
 
 def renderer_of(p: Plan, device: str = "cpu", threads: int = 1) -> Renderer:
     """Draw the scatterers that the frames of a scan see; half a minute of one thread. `device` is where it works."""
     tissue = tissue_of(p.settings)
     seed = int(p.settings.generator("anatomy").generate_state(2)[1])
-    margin = effects.COMPRESSION_REACH_MM if p.settings.machine.compression else 0.0
+    margin = reach_mm(p.settings.body, p.settings.machine.compression)
     seen = visible(p.T_world_shown, p.geometry, p.settings.beam, margin)
-    medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen, threads)
-    return Renderer(medium, tissue, p.settings.beam, p.geometry, device)
+    model, beam = p.settings.tissue_model, p.settings.beam
+    medium = Medium.draw(tissue, seed, p.settings.density_per_mm3, seen, threads,
+                         plates=Plates.of(model, beam, p.geometry), lobe_deg=model.fascia_lobe_deg)
+    stray = Stray(p.settings.clutter, int(p.settings.generator("clutter").generate_state(1)[0]))
+    return Renderer(medium, tissue, beam, p.geometry, device, p.settings.picture, stray)
 
 
 def frames(p: Plan, renderer: Renderer, threads: int = 1) -> Iterator[Frame]:
     """The frames of a scan in order, uint8 [rows, columns]; `threads` render ahead, a few frames at most."""
+    picture, machine = p.settings.picture, p.settings.machine
+    before = machine.filter != "none" and machine.filter_on == "amplitude"
+    drawn = screen.overlay(picture, p.settings.beam, p.geometry)
+
+    def on_screen() -> Iterator[Frame]:
+        shown: Frame | None = None
+        filtered = TimeFilter(machine)
+        for new in _ordered(_rendered(p, renderer, before), len(p.T_world_image), threads):
+            if new is not None or shown is None:
+                new = filtered(new)
+                shown = picture.quantised(renderer.shown(new) if before else new)
+            yield shown if drawn is None else np.maximum(shown, drawn)
+
+    yield from codec.through(on_screen(), picture.codec)
+
+
+def _rendered(p: Plan, renderer: Renderer, before: bool) -> Callable[[int], NDArray | None]:
+    """A function that renders frame i, as amplitudes `before` compression or as grey levels; None: as the last."""
     machine, geometry = p.settings.machine, p.geometry
     pushed = machine.compression * effects.pressed_mm(p.T_world_shown, geometry, p.skin_mm)
     noise = p.settings.generator("noise").generate_state(2).tolist()
+    moved = Movement(p.settings.body, p.T_world_shown, geometry, pushed, renderer.tissue,
+                     np.random.default_rng(p.settings.generator("body")))
+    render = renderer.amplitude if before else renderer
 
-    def picture(i: int) -> Frame | None:
+    def work(i: int) -> NDArray | None:
         if p.repeats[i]:
             return None
-        warp = effects.compression(p.T_world_shown[i], pushed[i], geometry) if machine.compression else None
-        return renderer(p.T_world_shown[i], (*noise, i), warp, gain_db=float(p.gain_db[i]),
-                        contact=1.0 if p.contact is None else p.contact[i])
+        return render(p.T_world_shown[i], (*noise, i), moved.warp(i), gain_db=float(p.gain_db[i]),
+                      contact=1.0 if p.contact is None else p.contact[i])
 
-    screen = effects.overlay(geometry) if machine.overlay else None
-    shown: Frame | None = None
-    for new in _ordered(picture, len(p.T_world_image), threads):
-        shown = shown if new is None and shown is not None else effects.blend(new, shown, machine)
-        yield shown if screen is None else np.maximum(shown, screen)
+    return work
 
 
 def _ordered(work: Callable, n: int, threads: int) -> Iterator:

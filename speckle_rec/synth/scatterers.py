@@ -12,14 +12,13 @@ from .. import geometry as se3
 from ..kernels import scatter
 from ..probe.field import ProbeGeometry
 from .beam import Beam, lens_table, probe_of
+from .plates import BLOCK_MM, STANDARD_DENSITY, VOXEL_MM, Plates
 
 Points = NDArray[np.float32]
 
-STANDARD_DENSITY = 40.0   # per mm^3: above 8 per resolution cell at every depth of the default beam
-VOXEL_MM = 2.0
+SPARSE_PER_MM3 = 25.0     # cells of fewer are drawn by Poisson
 STRATA = 4                # cells a side of a voxel; each holds the same number of scatterers
-BLOCK_VOXELS = 2          # voxels a side of a block, the unit that is drawn from one seed
-BLOCK_MM = VOXEL_MM * BLOCK_VOXELS
+BLOCK_VOXELS = round(BLOCK_MM / VOXEL_MM)
 BEAM_MARGIN_MM = 2.0      # how far beyond the first and last line a beam hears
 _BATCH_BLOCKS = 128
 
@@ -44,6 +43,14 @@ class Tissue(Protocol):
         """
         ...
 
+    def normals(self, points_mm: Points) -> NDArray[np.float32]:
+        """[K, 3] unit normals at points on sheets; zero where brightness does not depend on the angle."""
+        ...
+
+    def artery(self, x_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """y, z and radius (mm) of the vessel that beats, at x."""
+        ...
+
 
 @dataclass(frozen=True)
 class Phantom:
@@ -60,6 +67,12 @@ class Phantom:
 
     def sheets(self, rng: np.random.Generator) -> tuple[Points, NDArray[np.float32]]:
         return np.zeros((0, 3), np.float32), np.zeros(0, np.float32)
+
+    def normals(self, points_mm: Points) -> NDArray[np.float32]:
+        return np.zeros_like(points_mm)
+
+    def artery(self, x_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        return np.full_like(x_mm, 18.0), np.full_like(x_mm, 5.0), np.full_like(x_mm, 1.7)
 
 
 def visible(T_world_image: NDArray[np.float64], geometry: ProbeGeometry, beam: Beam | None = None,
@@ -86,15 +99,19 @@ class Medium:
     start: NDArray[np.int64]           # [V] first scatterer of a voxel
     stop: NDArray[np.int64]            # [V] behind its last
     bounds_mm: NDArray[np.float64]     # [2, 3]
+    sheet: int = 0                     # voxels from here on hold sheets
+    normal: Points | None = None       # [K, 3] of the scatterers on sheets, the last K
+    lobe_deg: float = 0.0              # see `draw`
 
     @classmethod
     def draw(cls, tissue: Tissue, seed: int, density_per_mm3: float = STANDARD_DENSITY,
-             region_mm: Callable[[NDArray], NDArray[np.bool_]] | None = None, threads: int = 1) -> "Medium":
+             region_mm: Callable[[NDArray], NDArray[np.bool_]] | None = None, threads: int = 1, *,
+             plates: Plates | None = None, lobe_deg: float = 0.0) -> "Medium":
         """Draw a stratified random cloud inside `tissue.bounds_mm`, and the sheets of the tissue.
 
         Scatterers are uniform within cells of 0.5 mm, an equal number in each: over lengths beyond the
         wavelength their number fluctuates less than Poisson's, so that 8 in a resolution cell make Rayleigh
-        speckle.
+        speckle. Below `SPARSE_PER_MM3` their number is Poisson's, and speckle has the spikes of few scatterers.
 
         Parameters
         ----------
@@ -105,6 +122,10 @@ class Medium:
             scatterers of a place are the same whatever the region.
         threads : int
             Threads that draw; the outcome does not depend on them.
+        plates : Plates, optional
+            Coherent scatter, which takes half of the scatterers.
+        lobe_deg : float
+            Angle of incidence at which sheets have fallen by 1/e in amplitude; 0: they do not.
         """
         low, high = np.asarray(tissue.bounds_mm, float)
         first = np.floor(low / BLOCK_MM).astype(int)
@@ -114,7 +135,7 @@ class Medium:
             blocks = blocks[region_mm((blocks + 0.5) * BLOCK_MM)]
         with ThreadPoolExecutor(threads) as pool:
             batches = list(pool.map(lambda i: _diffuse(tissue, seed, blocks[i:i + _BATCH_BLOCKS], density_per_mm3, low,
-                                                       high), range(0, len(blocks), _BATCH_BLOCKS)))
+                                                       high, plates), range(0, len(blocks), _BATCH_BLOCKS)))
         points, amplitude = tissue.sheets(np.random.default_rng([seed, 1]))
         points, amplitude = np.asarray(points, np.float32), np.asarray(amplitude, np.float32)
         if region_mm is not None and len(points):
@@ -123,10 +144,12 @@ class Medium:
         key = np.floor(points / VOXEL_MM).astype(np.int64)
         order = np.lexsort(key.T)
         batches.append((points[order], amplitude[order], *_voxels(key[order])))
-        return cls._of_batches(batches, np.array([low, high]))
+        normal = np.asarray(tissue.normals(points[order]), np.float32) if lobe_deg > 0 and len(points) else None
+        return cls._of_batches(batches, np.array([low, high]), (normal, lobe_deg))
 
     @classmethod
-    def _of_batches(cls, batches, bounds_mm: NDArray[np.float64]) -> "Medium":
+    def _of_batches(cls, batches, bounds_mm: NDArray[np.float64], facing: tuple[Points | None, float]
+                    ) -> "Medium":
         """Join (points, amplitude, first point of each voxel, its centre)."""
         centres, starts = [], []
         offset = 0
@@ -142,7 +165,8 @@ class Medium:
             at -= len(a)
             points[at:at + len(a)], amplitude[at:at + len(a)] = p, a
         start = np.concatenate(starts).astype(np.int64)
-        return cls(points, amplitude, np.concatenate(centres), start, np.append(start, offset)[1:], bounds_mm)
+        return cls(points, amplitude, np.concatenate(centres), start, np.append(start, offset)[1:], bounds_mm,
+                   len(start) - len(starts[-1]), *facing)
 
 
 def _voxels(key: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -152,19 +176,27 @@ def _voxels(key: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return np.flatnonzero(new), ((key[new] + 0.5) * VOXEL_MM).astype(np.float32)
 
 
-def _diffuse(tissue: Tissue, seed: int, blocks: NDArray, density: float, low: NDArray, high: NDArray):
+def _diffuse(tissue: Tissue, seed: int, blocks: NDArray, density: float, low: NDArray, high: NDArray,
+             plates: Plates | None):
     """Scatterers of some blocks [B, 3], voxel after voxel, as `Medium._of_batches` takes them."""
     voxel, cell = (np.moveaxis(np.indices((n, n, n)), 0, -1).reshape(-1, 3) for n in (BLOCK_VOXELS, STRATA))
     cells = (voxel[:, None] * STRATA + cell).reshape(-1, 3)
+    share = 0.0 if plates is None else plates.share
+    if plates is not None:
+        density = density / 2
     per_cell = density * (VOXEL_MM / STRATA) ** 3
     all_points, all_keys = [], []
     for block in blocks:
         rng = np.random.default_rng([seed, 0, *(block + (1 << 20))])
-        n = (per_cell + rng.random(len(cells))).astype(int)
+        n = (rng.poisson(per_cell, len(cells)) if density < SPARSE_PER_MM3 and plates is None
+             else (per_cell + rng.random(len(cells))).astype(int))
         corner = np.repeat((cells + block * (BLOCK_VOXELS * STRATA)).astype(np.int32), n, axis=0)
         all_keys.append(corner // STRATA)
         all_points.append((corner + rng.random(corner.shape, np.float32)) * np.float32(VOXEL_MM / STRATA))
-    points = np.concatenate(all_points).astype(np.float32)
-    amplitude = tissue.reflectivity(points) * np.float32(np.sqrt(STANDARD_DENSITY / density))
+    points, keys = np.concatenate(all_points).astype(np.float32), np.concatenate(all_keys)
+    strength = np.full(len(points), np.sqrt((1 - share) * STANDARD_DENSITY / density), np.float32)
+    if plates is not None:
+        points, keys, strength = plates.among(points, keys, strength, seed, blocks)
+    amplitude = tissue.reflectivity(points) * strength
     keep = (amplitude != 0) & ((points >= low) & (points <= high)).all(1)
-    return points[keep], amplitude[keep].astype(np.float32), *_voxels(np.concatenate(all_keys)[keep])
+    return points[keep], amplitude[keep].astype(np.float32), *_voxels(keys[keep])

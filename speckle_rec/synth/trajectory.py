@@ -62,6 +62,9 @@ class Hand:
     unevenness: float = 0.35          # of the logarithm of the speed
     unevenness_frames: float = 30.0
     reversal_frames: float = 7.0      # a stroke's turning point is rounded over about twice this
+    slides: int = 0                   # sudden slides of the contact point during the scan [0-4]
+    slide_mm: tuple[float, float] = (2.0, 10.0)   # range of their lengths; they stay
+    slide_frames: float = 12.0        # how long one takes [6-30]
 
 
 # The hand of a sweep leans on the arm as it goes.
@@ -88,6 +91,26 @@ class RotationProtocol:
     pause_frames: tuple[int, int] = (6, 25)
     shortest_frames: int = 900                # shorter scans shrink all angles so that speeds stay real
     full_frames: int = 1600                   # shorter scans have fewer strokes, down to half
+
+
+@dataclass(frozen=True)
+class SweepProtocol:
+    """How a sweep runs along the arm.
+
+    Attributes
+    ----------
+    step_mm : float
+        Step of a frame [.1-1.5]; .39 in a published sweep. Very long scans are slower, since the arm ends.
+    length_mm : range of the arm that there is to sweep.
+    revisits : int
+        How often the hand goes back part of the way and on again [0-3].
+    revisit_share : range of the part of the sweep that it goes back by.
+    """
+
+    step_mm: float = 0.39
+    length_mm: tuple[float, float] = (100.0, 200.0)
+    revisits: int = 0
+    revisit_share: tuple[float, float] = (0.15, 0.5)
 
 
 def band_limited(rng: Rng, n: int, channels: int, correlation_frames: float) -> Array:
@@ -198,13 +221,21 @@ def _hand_translation(rng: Rng, n: int, hand: Hand) -> Array:
     size = np.array([rng.uniform(*limits) for limits in hand.drift_mm])
     drift = band_limited(rng, n, 3, hand.drift_frames)
     tremor = band_limited(rng, n, 3, hand.tremor_frames)
-    return size * drift + hand.tremor_mm / np.sqrt(3) * tremor
+    return size * drift + hand.tremor_mm / np.sqrt(3) * tremor + _slides(rng, n, hand)
+
+
+def _slides(rng: Rng, n: int, hand: Hand) -> Array:
+    """Slides [n, 3] of the contact point over the skin in mm, in the axes of the first image."""
+    out = np.zeros((n, 3))
+    for _ in range(hand.slides):
+        start, way = rng.uniform(0.1, 0.9) * n, rng.uniform(0, 2 * np.pi)
+        t = np.clip((np.arange(n) - start) / hand.slide_frames, 0, 1)
+        out += (rng.uniform(*hand.slide_mm) * t**2 * (3 - 2 * t))[:, None] * [np.cos(way), 0, np.sin(way)]
+    return out
 
 
 def sweep(name: str, n_frames: int, seed: int | np.random.SeedSequence, face_mm: tuple[float, float], *,
-          hand: Hand = SWEEPING_HAND,
-          step_mm: float = 0.39, length_mm: tuple[float, float] = (100.0, 200.0),
-          press_mm: float = 2.5) -> Trajectory:
+          hand: Hand = SWEEPING_HAND, protocol: SweepProtocol = SweepProtocol(), press_mm: float = 2.5) -> Trajectory:
     """A sweep of 2024 along the forearm, by its name, such as ``RH_Per_L_DtP``.
 
     Par or Per: image plane parallel or perpendicular to the arm. L, C, S: a straight line, one bow, two
@@ -212,22 +243,27 @@ def sweep(name: str, n_frames: int, seed: int | np.random.SeedSequence, face_mm:
 
     Parameters
     ----------
-    step_mm : float
-        Median step of a frame (.39 mm in a published sweep); the path is ``n_frames * step_mm`` long within
-        `length_mm`, so very long scans are slower and short ones cover less of the arm.
+    protocol : SweepProtocol
+        The path is ``n_frames * step_mm`` long unless the arm is shorter, so very long scans are slower and short
+        ones cover less of the arm.
     press_mm : float
         How deep the convex face is pressed below the flat skin.
     """
     _, plane, shape, way = _sweep_name(name)
     rng = np.random.default_rng(seed)
-    length = min(max(n_frames * step_mm, 1.0), rng.uniform(*length_mm))
-    bow = length * rng.uniform(0.08, 0.13) * rng.choice((-1, 1))
+    arm = rng.uniform(*protocol.length_mm)
+    width, side = rng.uniform(0.08, 0.13), rng.choice((-1, 1))
     pace = np.exp(hand.unevenness * band_limited(rng, n_frames, 1, hand.unevenness_frames)[:, 0])
-    s = np.cumsum(pace) - pace[0]
-    s /= s[-1] if s[-1] else 1.0
-    waves = {"L": 0.0, "C": 1.0, "S": 2.0}[shape]
-    across = bow / max(waves, 1.0) * np.sin(np.pi * waves * s) if waves else np.zeros(n_frames)
-    heading = np.arctan2(np.gradient(across) if n_frames > 1 else across, np.full(n_frames, length / n_frames))
+    clock = np.cumsum(pace) - pace[0]
+    turns = _turning_points(rng, protocol)
+    gone = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(turns)))])
+    length = min(max(n_frames * protocol.step_mm / gone[-1], 1.0), arm)
+    s = np.interp(clock / (clock[-1] or 1.0) * gone[-1], gone, turns)
+    if len(turns) > 2:
+        s = gaussian_filter1d(s, min(hand.reversal_frames, n_frames / 60), mode="nearest")
+    waves, bow = {"L": 0.0, "C": 1.0, "S": 2.0}[shape], length * width * side
+    across = bow / max(waves, 1.0) * np.sin(np.pi * waves * s)
+    heading = np.arctan(bow / length * np.pi * np.cos(np.pi * waves * s)) if waves else np.zeros(n_frames)
     if way == "DtP":
         s, heading = 1 - s, -heading
     path = np.stack([length * s, np.full(n_frames, press_mm), across], 1)
@@ -236,6 +272,13 @@ def sweep(name: str, n_frames: int, seed: int | np.random.SeedSequence, face_mm:
     angles[:, 1] -= heading * rng.uniform(0.3, 1.0)      # the probe follows the path more or less
     contact = path + _hand_translation(rng, n_frames, hand) @ R_start.T
     return Trajectory(about_face(angles, contact, R_start, face_mm), np.full(n_frames, f"sweep {shape}"))
+
+
+def _turning_points(rng: Rng, protocol: SweepProtocol) -> Array:
+    """Parts of the sweep between which the hand goes: 0, forth and back as often as it revisits, 1."""
+    there = np.sort(rng.uniform(0.3, 0.95, protocol.revisits))
+    back = there * (1 - rng.uniform(*protocol.revisit_share, protocol.revisits))
+    return np.concatenate([[0.0], np.stack([there, back], 1).ravel(), [1.0]])
 
 
 def _sweep_name(name: str) -> list[str]:

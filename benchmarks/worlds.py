@@ -1,0 +1,254 @@
+"""The engine in worlds that it was not made for: one scan of 600 frames in each world of a group, scored.
+
+    python benchmarks/worlds.py --group judge -o bench/judge
+    python benchmarks/worlds.py --group choose --calibrated -j 2 -o bench/choose
+    python benchmarks/worlds.py --worlds judge-03,my.toml --simulate-only
+
+Scans are simulated once, into a folder of DATA named after the content of their world; results are kept in OUT
+and taken over by a second run (the engine's version is not looked at: choose another OUT, or --overwrite).
+`--calibrated` adds a run with a calibration on two other scans of the same world, of other subjects.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line does
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from speckle_rec import geometry
+from speckle_rec.errors import SpeckleRecError
+from speckle_rec.synth import shipped
+from speckle_rec.synth.dataset import ScanFiles, scans_of, simulate_dataset
+from speckle_rec.synth.world import World
+
+PACKAGE = Path(__file__).resolve().parents[1] / "speckle_rec"
+HANDS = ("RH", "LH", "RH")      # of the scan that is scored and of the two that are calibrated on
+DEFAULT, CALIBRATED = "default", "calibrated"
+# Column, its name in a result, format, and what the worst of all is.
+COLUMNS = (("final", "final", ".3f", min), ("mirror given", "mirror_given", ".3f", min),
+           ("path", "path", ".2f", lambda v: max(v, key=lambda x: abs(np.log(max(x, 1e-3))))),
+           ("along z", "along_z", ".2f", lambda v: max(v, key=lambda x: abs(np.log(max(x, 1e-3))))),
+           ("error/claimed", "error_over_claimed", ".1f", max), ("confidence", "confidence", ".2f", None),
+           ("follows error", "confidence_follows_error", ".2f", min), ("s", "seconds", ".0f", max))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One world, and what is to be done in it."""
+
+    name: str
+    world: World
+    data: Path
+    out: Path
+    frames: int
+    seed: int
+    variants: tuple[str, ...]
+    threads: int
+    overwrite: bool
+
+    @property
+    def key(self) -> str:
+        """Content of the world and of the scan."""
+        text = f"{self.world.text()}{self.frames} {self.seed}"
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    def result(self, variant: str) -> Path:
+        return self.out / "results" / f"{self.key}-{variant}.json"
+
+
+def simulator() -> str:
+    """Hash of the simulator's code: data of another are told."""
+    sources = [*sorted((PACKAGE / "synth").glob("*.py")),
+               *(PACKAGE / "kernels" / f"{name}.py" for name in ("scatter", "bmode", "polar"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+def simulated(job: Job, subject: int) -> Path:
+    """The file of a scan of a world, which is made if it is not there."""
+    root = job.data / job.key
+    settings = scans_of(job.world, [subject], seed=job.seed, n_frames=job.frames, pattern=f"{HANDS[subject]}*")[:1]
+    report = simulate_dataset(root, settings, jobs=job.threads)
+    if report.failed:
+        raise SpeckleRecError("; ".join(report.failed.values()))
+    stamp = root / "simulator.txt"
+    if report.made or not stamp.is_file():
+        stamp.write_text(simulator() + "\n")
+    return ScanFiles.of(root, "train", settings[0]).frames
+
+
+def calibration(job: Job):
+    """Fitted to two other scans of the world; kept beside the results."""
+    from speckle_rec.calibrating import training
+    from speckle_rec.calibrating.machine import calibrate
+    from speckle_rec.scan import Scan
+    from speckle_rec.speckle.calibration import Calibration
+    path = job.out / "results" / f"{job.key}.calibration.h5"
+    if path.is_file() and not job.overwrite:
+        return Calibration.load(path)
+    records = training.merge([[training.collect(Scan.open(simulated(job, subject)), seed=job.seed, jobs=job.threads)
+                               for subject in (1, 2)]])
+    return calibrate(records, seed=job.seed, name=job.name, compare=False).save(path)
+
+
+def judged(job: Job, variant: str) -> dict:
+    """One reconstruction of the scan, in numbers."""
+    import speckle_rec as sr
+    from speckle_rec.scoring import score
+    scan = sr.Scan.open(simulated(job, 0))
+    model = calibration(job) if variant == CALIBRATED else None
+    started = time.perf_counter()
+    result = sr.reconstruct(scan, calibration=model, config=sr.Config(jobs=job.threads))
+    seconds = time.perf_counter() - started
+    truth = scan.T_first_frame_tracked
+    against = truth, geometry.steps(truth), scan.scale, scan.shape, scan.landmarks
+    decided = score.evaluate(result.T_first_frame, result.T_prev_frame, *against)
+    given, mirrored = score.with_mirror_given(result.T_first_frame, result.T_prev_frame, *against)
+    T_first, T_prev = (geometry.mirror(T) if mirrored else T for T in (result.T_first_frame, result.T_prev_frame))
+    steps = score.step_errors(T_prev, *against[1:4])
+    return {"final": decided.final, "mirror_given": given.final, "global": decided.global_, "local": decided.local,
+            "path": steps.path_est_mm / steps.path_true_mm,
+            "along_z": steps.elevational_path_est_mm / max(steps.elevational_path_true_mm, 1e-6),
+            "error_over_claimed": error_over_claimed(T_first, truth, result.covariance, result.geometry),
+            "confidence": float(np.mean(result.confidence[1:])),
+            "confidence_follows_error": follows(result.confidence, T_prev, against[1], scan),
+            "seconds": seconds, "verdict": result.verdict["shape"], "warnings": result.warnings}
+
+
+def error_over_claimed(T_est, T_true, covariance, field) -> float:
+    """Median over the frames of the error of the face's centre over the deviation that is claimed of it."""
+    face = np.array([*field.face_mm, 0.0, 1.0])
+    at = (T_est @ face)[:, :3]
+    error = np.linalg.norm(at - (T_true @ face)[:, :3], axis=1)
+    lever = np.zeros((len(at), 3, 6))
+    lever[:, :, :3] = np.eye(3)
+    lever[:, :, 3:] = -np.array([geometry.hat(arm) for arm in at - face[:3]])      # of a twist about frame 0's face
+    claimed = np.sqrt(np.einsum("nij,njk,nik->n", lever, covariance, lever))
+    return float(np.median(error[1:] / np.maximum(claimed[1:], 1e-9)))
+
+
+def follows(confidence, T_prev, T_prev_true, scan) -> float:
+    """Rank correlation of the confidence of steps with their accuracy: 1 where the worst steps are the least sure."""
+    from scipy.stats import spearmanr
+    rows, columns = scan.shape
+    corners = geometry.pixel_points(scan.scale, np.array([1, columns, 1, columns]), np.array([1, 1, rows, rows]))
+    corners = np.column_stack([corners[:, :3], np.ones(4)])
+    error = np.linalg.norm(((T_prev - T_prev_true) @ corners.T)[1:, :3], axis=1).mean(1)
+    if np.ptp(confidence[1:]) == 0 or np.ptp(error) == 0:
+        return 0.0
+    return float(-spearmanr(confidence[1:], error).statistic)
+
+
+def work(job: Job) -> str:
+    """All that is asked for in one world; results go to files. Returns what went wrong."""
+    from speckle_rec.cli.common import set_threads
+    set_threads(job.threads)
+    problems = []
+    try:
+        for subject in range(3 if CALIBRATED in job.variants else 1):
+            simulated(job, subject)
+    except SpeckleRecError as error:
+        return str(error)
+    for variant in job.variants:
+        path = job.result(variant)
+        if path.is_file() and not job.overwrite:
+            continue
+        try:
+            found = judged(job, variant)
+        except SpeckleRecError as error:
+            found = {"failed": str(error), "final": 0.0, "mirror_given": 0.0}
+            problems.append(f"{variant}: {error}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({"world": job.name, "summary": job.world.summary, **found}, indent=1))
+        part.replace(path)
+    return "; ".join(problems)
+
+
+def collected(jobs: list[Job], variant: str) -> dict[str, dict]:
+    """Results that are there, by world."""
+    return {job.name: json.loads(job.result(variant).read_text()) for job in jobs if job.result(variant).is_file()}
+
+
+def table(results: dict[str, dict]) -> str:
+    """Markdown: a row a world; mean, median and worst."""
+    lines = ["| world | " + " | ".join(c[0] for c in COLUMNS) + " | what it is |",
+             "|---|" + "---:|" * len(COLUMNS) + "---|"]
+    for name, row in results.items():
+        cells = [format(row[key], form) if key in row else "-" for _, key, form, _ in COLUMNS]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row.get('failed') or row['summary']} |")
+    for title, of in (("mean", np.mean), ("median", np.median), ("worst", None)):
+        cells = []
+        for _, key, form, worst in COLUMNS:
+            values = [row[key] for row in results.values() if key in row]
+            how = of or worst
+            cells.append(format(float(how(values)), form) if values and how else "-")
+        lines.append(f"| **{title}** | {' | '.join(cells)} | |")
+    return "\n".join(lines)
+
+
+def draw(path: Path, all_results: dict[str, dict[str, dict]]) -> None:
+    """Score over worlds, from the worst to the best."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for colour, (variant, results) in zip(("C0", "C1"), all_results.items(), strict=False):
+        for key, style, note in (("final", "o-", ""), ("mirror_given", "x:", ", mirror given")):
+            values = sorted(row[key] for row in results.values())
+            axes.plot(range(1, len(values) + 1), np.maximum(values, -1), style, color=colour, label=variant + note)
+    axes.axhline(0, color="0.7", lw=0.8)
+    axes.set(xlabel="worlds, sorted by score", ylabel="final score (below -1 drawn at -1)", ylim=(-1.05, 1.02))
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--group", choices=shipped.GROUPS, default="judge")
+    parser.add_argument("--worlds", help="names or TOML files, with commas between; in place of a group")
+    parser.add_argument("--data", type=Path, default=Path("bench/worlds"), help="where scans are kept")
+    parser.add_argument("-o", "--out", type=Path, default=Path("bench/results"), help="where results are kept")
+    parser.add_argument("--calibrated", action="store_true", help="also with a calibration on two scans of each world")
+    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="worlds at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads a world")
+    parser.add_argument("--overwrite", action="store_true", help="reconstruct anew; scans are kept")
+    parser.add_argument("--simulate-only", action="store_true")
+    o = parser.parse_args()
+    names = o.worlds.split(",") if o.worlds else list(shipped.group(o.group))
+    variants = () if o.simulate_only else (DEFAULT, CALIBRATED) if o.calibrated else (DEFAULT,)
+    jobs = [Job(Path(name).stem, shipped.chosen(name, o.seed), o.data, o.out, o.frames, o.seed, variants, o.threads,
+                o.overwrite) for name in names]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(o.jobs, context) as pool:
+        running = {pool.submit(work, job): job for job in jobs}
+        for number, future in enumerate(as_completed(running), 1):
+            job = running[future]
+            print(f"{time.strftime('%H:%M:%S')} {number}/{len(jobs)} {job.key} {future.result()}", file=sys.stderr,
+                  flush=True)
+    stale = [job.name for job in jobs if (stamp := job.data / job.key / "simulator.txt").is_file()
+             and stamp.read_text().strip() != simulator()]
+    if stale:
+        print(f"simulated by another version of the simulator: {', '.join(stale)} (remove their folders in {o.data} to "
+              "make them anew)", file=sys.stderr)
+    if variants:
+        found = {variant: collected(jobs, variant) for variant in variants}
+        text = "\n\n".join(f"{variant.capitalize()}:\n\n{table(results)}" for variant, results in found.items())
+        (o.out / f"{o.group}.md").write_text(text + "\n")
+        draw(o.out / f"{o.group}.png", found)
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
