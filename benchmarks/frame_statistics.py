@@ -1,6 +1,6 @@
 """Numbers of real frames beside those of simulated ones: could one tell a world from a real scan by any of them?
 
-    python benchmarks/frame_statistics.py FOLDER [FOLDER ...] [--real ../shared/data] [-o results]
+    PYTHONPATH=. python benchmarks/frame_statistics.py FOLDER [FOLDER ...] [--real ../shared/data] [-o results]
 
 Each FOLDER is searched for scans (.h5 with frames); liver and L14 are the real ones (left out, loudly, where missing).
 Writes statistics.png, statistics.csv and a Markdown table of where the real ones lie among the simulated ones.
@@ -37,9 +37,8 @@ def frames_of(path: Path) -> np.ndarray:
             first = max((len(file["frames"]) - FRAMES) // 2, 0)
             return file["frames"][first:first + FRAMES]
     scan = Scan.open(path)
-    n = scan.n_frames
-    first = max((n - FRAMES) // 2, 0)
-    return np.stack([scan.frames[i] for i in range(first, min(first + FRAMES, n))])
+    first = max((scan.n_frames - FRAMES) // 2, 0)
+    return scan.frames(first, first + FRAMES)
 
 
 def field(frames: np.ndarray) -> np.ndarray:
@@ -82,7 +81,7 @@ def measured(frames: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray
                          for a, b in pairwise(part)])
     cut = blocks(frames.astype(np.float32), mask)
     amplitude = np.exp(cut / GREY_PER_NEPER)
-    snr = amplitude.mean((2, 3)) / amplitude.std((2, 3))
+    snr = amplitude.mean((2, 3)) / np.maximum(amplitude.std((2, 3)), 1e-6)
     lag_one = _correlation(cut[:, :-1], cut[:, 1:])
     # speckle of its own: as grainy as speckle, above the noise, and not the same when the probe has moved on
     bright = cut.mean((2, 3))
@@ -93,7 +92,7 @@ def measured(frames: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray
                "black, share below 8": float(grey[:8].sum()), "glare, share above 200": float(grey[200:].sum()),
                "grey of the last third over the first": float(np.nanmean(by_depth[-3:]) / np.nanmean(by_depth[:3])),
                "usable speckle, share": float((usable & alike)[:, :-1].mean()),
-               "block SNR of amplitude": float(np.median(snr)),
+               "block SNR of amplitude": float(np.median(snr[bright > 15])),
                **{f"{way} half width, px": float(np.mean([autocorrelation(f.astype(float), mask, axis)
                                                           for f in frames[::15]]))
                   for axis, way in enumerate(("axial", "lateral"))}}

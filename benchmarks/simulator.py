@@ -28,7 +28,7 @@ import matplotlib.pyplot as plt
 SCALE = np.diag([0.229389, 0.220980, 1, 1])
 PROBE = ultrasonix_4dc7(SCALE)
 SECTOR = dataclasses.replace(PROBE, lateral=(-np.deg2rad(9), np.deg2rad(9)))
-NARROW = Beam(n_lines=68)
+NARROW = Beam(n_lines=68, lens="gaussian")     # whose theory is in closed form
 DEPTHS = (12, 26, 40, 54, 68, 82)
 BOX = np.array([[40.0, 0, -12], [110, 108, 12]])
 
@@ -130,7 +130,7 @@ def yaw(out: Path, phantoms: int):
     geometry = dataclasses.replace(PROBE, depth_mm=(40.0, 70.0))
     psi = np.deg2rad(1.5)
     tissue = Phantom(np.array([[0.0, 0, -9], [150, 80, 9]]))
-    renderers = [Renderer(Medium.draw(tissue, s), tissue, Beam(), geometry) for s in range(phantoms)]
+    renderers = [Renderer(Medium.draw(tissue, s), tissue, Beam(lens="gaussian"), geometry) for s in range(phantoms)]
     r, u = renderers[0].r_mm[:, None], renderers[0].u
     x = geometry.cartesian(r, u)[0] - geometry.apex_mm[0]
     centres = np.arange(-28, 29, 4.0)
@@ -140,7 +140,7 @@ def yaw(out: Path, phantoms: int):
         sums = measure.PairSums()
         for renderer in renderers:
             sums.add(renderer.baseband(np.eye(4), None), renderer.baseband(motion, None))
-        expected = measure.expected_intensity_correlation(Beam(), geometry, r, u, motion)
+        expected = measure.expected_intensity_correlation(Beam(lens="gaussian"), geometry, r, u, motion)
         measured = np.array([-np.log(sums.correlation(np.abs(x - c) < 2)) for c in centres])
         theory = np.array([-np.log(expected[np.abs(x - c) < 2].mean()) for c in centres])
         near = theory < 1.5

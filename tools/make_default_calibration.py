@@ -40,7 +40,8 @@ def main(folder: Path, compare: bool) -> None:
         path = scan_path(folder, subject, scan)
         if not path.exists():
             print("simulating", path, flush=True)
-            simulate_scan(path, n_frames=FRAMES, seed=subject, subject=subject, name=scan, beam=Beam(noise_db=noise_db))
+            simulate_scan(path, n_frames=FRAMES, seed=subject, subject=subject, name=scan,
+                          beam=Beam(noise_db=noise_db, lens="gaussian"))
         if any(r.name == f"sub{subject:03d}__{scan}" for r in records):
             continue
         print("measuring", path, flush=True)

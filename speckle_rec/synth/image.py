@@ -90,7 +90,7 @@ class Renderer:
         half_mm = VOXEL_MM * float(np.sqrt(3)) / 2
         self._scatterers = Scatterers(put(medium.points), put(medium.amplitude), put(medium.centre[:sheet]),
                                       put(medium.start[:sheet]), put(medium.stop[:sheet]), half_mm)
-        self._sheets = None
+        self._sheets: Scatterers | None = None
         if medium.normal is not None:
             first = len(medium.points) - len(medium.normal)
             self._sheets = Scatterers(put(medium.points[first:]), put(medium.amplitude[first:]),
@@ -172,9 +172,9 @@ class Renderer:
         through = np.vstack([np.zeros((1, db.shape[1])), through])
         return self.stray.soften((10 ** (-through / 20)).astype(np.float32), self.geometry)
 
-    def _facing(self, T_world_image: NDArray, xp) -> Scatterers:
+    def _facing(self, sheets: Scatterers, T_world_image: NDArray, xp) -> Scatterers:
         """The sheets as bright as the beam meets them: exp(-(angle of incidence / lobe)^2) in amplitude."""
-        sheets, T = self._sheets, T_world_image
+        T = T_world_image
         z = sheets.points @ xp.asarray(T[:3, 2], np.float32) - np.float32(T[:3, 2] @ T[:3, 3])
         near = xp.nonzero(xp.abs(z) < self._lens.top + SEEN_FROM_MM)[0]     # the others are not heard anyway
         normal = self._normal[near]
@@ -231,7 +231,8 @@ class Renderer:
         field, origin, step = self._displacement(warp, T_world_image)
         lattice = Lattice(put(field), put(origin), step)
         pose = put(se3.inverse(T_world_image))
-        for scatterers in (self._scatterers, None if self._sheets is None else self._facing(T_world_image, xp)):
+        sheets = None if self._sheets is None else self._facing(self._sheets, T_world_image, xp)
+        for scatterers in (self._scatterers, sheets):
             if scatterers is not None:
                 echoes.deposit(scatterers, pose, self._probe, axes, self._lens, lattice, grid)
         field = xp.empty((len(self._fine_r), self.beam.n_lines), np.complex64)
