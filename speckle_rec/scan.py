@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import geometry
 from .errors import InputError
 from .io import calib as calib_files
-from .io import checks, pixels, plus, tusrec
+from .io import checks, kinds, pixels, tusrec
 from .io.source import ArrayFrames, FilledFrames, KeptFrames, ScanContent, check_name
 
 Array = NDArray[np.float64]
@@ -40,22 +40,28 @@ class Scan(ScanContent):
     frame_rate_hz : mean frame rate.
     landmarks : int64 [L, 3] or None: frame from 0, x and y pixel from 1.
     calibration_source : where scale and T_tool_image come from.
+    about : what the file says of probe and machine.
     warnings : what had to be assumed or left out, one line each.
     """
 
     @classmethod
     def open(cls, path: str | PathLike[str], calib: str | PathLike[str] | None = None,
              landmarks: str | PathLike[str] | None = None, *,
-             pixel_mm: float | Sequence[float] | None = None) -> "Scan":
-        """Open a TUS-REC ``.h5`` or a sequence of PLUS or 3D Slicer (``.igs.mha``, ``.seq.nrrd``, ...) by its head.
+             pixel_mm: float | Sequence[float] | None = None, dataset: str | None = None,
+             poses: str | PathLike[str] | None = None) -> "Scan":
+        """Open a scan of any kind of `io.kinds`: HDF5, PLUS and 3D Slicer sequences, DICOM, films, pictures, NumPy.
 
         Parameters
         ----------
+        path : a file, a folder of pictures or of a DICOM series, or a glob of pictures.
         calib : image calibration (``calib_matrix.csv``, a 4x4 of PLUS as text, a PLUS ``.xml``). Default:
             what the file says of itself; ``calib_matrix.csv`` beside the scan or up to three parents; the built-in
             probe's where the frames show its field of view (see `calibration_source` and `warnings`).
         landmarks : ``landmark_SSS.h5``; by default looked for beside the scan.
         pixel_mm : width and height of a pixel, or one number for both; wins over what is found.
+        dataset : the name of the frames in an HDF5 or ``.npz`` file that does not call them ``frames``.
+        poses : tracked poses in a file of their own: TUM and KITTI in metres, 4x4 matrices in mm, or a folder with one
+            file a frame. By default looked for beside films, pictures, DICOM and NumPy files.
 
         Raises
         ------
@@ -67,8 +73,10 @@ class Scan(ScanContent):
             raise InputError(f"{path}: hidden files are no scans (macOS puts ._ files beside the real ones); rename it")
         calib_path = None if calib is None else checks.file_path(calib, "Scan.open: calib")
         landmarks_path = None if landmarks is None else checks.file_path(landmarks, "Scan.open: landmarks")
-        reader = plus.open_scan if plus.is_sequence(path) else tusrec.open_scan
-        content = reader(path, calib_path, landmarks_path, pixel_mm)
+        poses_path = None if poses is None else checks.file_path(poses, "Scan.open: poses")
+        if dataset is not None and not isinstance(dataset, str):
+            raise InputError(f"Scan.open: dataset: expected a name, found {checks.described(dataset)}")
+        content = kinds.open_scan(path, calib_path, landmarks_path, pixel_mm, dataset=dataset, poses=poses_path)
         return cls(**vars(content))
 
     @classmethod

@@ -46,6 +46,7 @@ class ScanContent:
     frame_rate_hz: float = 20.0
     landmarks: NDArray[np.int64] | None = None
     calibration_source: str = ""
+    about: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
