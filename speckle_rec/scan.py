@@ -1,5 +1,6 @@
 """A scan: frames read by block, pixel scale, and whatever is known of tracking and landmarks."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -13,11 +14,15 @@ from . import geometry
 from .errors import InputError
 from .io import calib as calib_files
 from .io import checks, kinds, pixels, tusrec
-from .io.source import ArrayFrames, FilledFrames, KeptFrames, ScanContent, check_name
+from .io.source import ArrayFrames, FilledFrames, KeptFrames, MaskedFrames, ScanContent, check_name, sampled
+from .probe import field
 
 Array = NDArray[np.float64]
 
 KEPT_BYTES = 1 << 29     # of frames: 1747 of 480 x 640
+UNSEEN = 12              # grey levels: darker shows nothing, and what changes less is drawn
+FEWEST_TO_TELL = 8       # frames
+MOST_DRAWN = 0.3         # share of the image; where more stands still, the probe does
 USUAL_RATE_HZ = 20.0     # of the challenges' scans
 
 
@@ -158,6 +163,30 @@ class Scan(ScanContent):
         """This scan with frames that carry no valid image showing the one before: such repeats are not measured."""
         return self if self.image_ok is None else replace(self, source=FilledFrames(self.source, self.image_ok))
 
+    def anonymised(self) -> "Scan":
+        """This scan without what may tell who was scanned, where or when.
+
+        The name becomes one of the pixels' own, paths and times of day go, and what stands outside the field of view or
+        never changes, as names that machines write do, is black.
+        """
+        frames = sampled(self.filled().source)
+        warnings = [_without_places(text, self.path) for text in self.warnings]
+        found = field.find(frames, self.scale)
+        shown = found.geometry.field() if found.source == "frames" else np.ones(self.shape, bool)
+        bright = shown & (frames.max(0) > UNSEEN)
+        drawn = bright & (np.ptp(frames, axis=0) <= UNSEEN)
+        if len(frames) >= FEWEST_TO_TELL and drawn.sum() < MOST_DRAWN * bright.sum():
+            shown = shown & ~drawn
+        elif found.source != "frames":
+            warnings.append("the field of view is not told from what is around it, nor text from tissue: text in the "
+                            "images stays")
+        source = MaskedFrames(self.source, shown)
+        ends = np.concatenate([source.read(0, 1), source.read(self.n_frames - 1, self.n_frames)])
+        name = f"scan-{hashlib.sha256(f'{self.n_frames} {self.shape}'.encode() + ends.tobytes()).hexdigest()[:10]}"
+        times = None if self.timestamps_s is None else self.timestamps_s - self.timestamps_s[0]
+        return replace(self, name=name, path=None, source=source, timestamps_s=times, about={}, warnings=warnings,
+                       calibration_source=_without_places(self.calibration_source, self.path))
+
     def kept(self) -> "Scan":
         """This scan with its frames kept in memory once they are read, if that takes no more than `KEPT_BYTES`."""
         small = self.n_frames * self.shape[0] * self.shape[1] <= KEPT_BYTES
@@ -188,6 +217,17 @@ class Scan(ScanContent):
         if tracked is None:
             return None
         return np.asarray(T_first_frame[np.argmax(np.isfinite(tracked).all(axis=(1, 2)))] @ tracked)
+
+
+def _without_places(text: str, path: Path | None) -> str:
+    """A text without folders, and without the name of the scan's file."""
+    if path is not None:
+        for form in (path.absolute(), path):
+            text = text.replace(str(form), "the scan")
+        for parent in [form for way in (path.absolute(), path) for form in way.parents if form != form.parent]:
+            text = text.replace(f"{parent}/", "")
+        text = text.replace(path.name, "the scan")
+    return text
 
 
 def _named(name: Any) -> str:

@@ -142,8 +142,8 @@ def test_more_bits_than_eight(tmp_path, bits):
     assert np.abs(scan.frames().astype(int) - FRAMES).max() <= 1
 
 
-@pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless", "JPEGLSLossless", "DeflatedExplicitVRLittleEndian",
-                                    "ImplicitVRLittleEndian", "ExplicitVRBigEndian"])
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless", "JPEGLSLossless",
+                                    "DeflatedExplicitVRLittleEndian", "ImplicitVRLittleEndian", "ExplicitVRBigEndian"])
 def test_transfer_syntaxes(tmp_path, syntax):
     ds = head(FRAMES, PixelSpacing=[0.13, 0.12], FrameTime=40)
     wanted = getattr(uid, syntax)

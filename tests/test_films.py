@@ -38,14 +38,14 @@ def film(path, frames=SMOOTH, codec="libx264", pixels="yuv420p", times=None, rat
 
 
 @pytest.mark.parametrize("name, codec, pixels, error", [
-    ("a.mp4", "libx264", "yuv420p", 3), ("a.mov", "mjpeg", "yuvj420p", 6), ("a.avi", "mjpeg", "yuvj422p", 6),
+    ("a.mp4", "libx264", "yuv420p", 1), ("a.mov", "mjpeg", "yuvj420p", 2), ("a.avi", "mjpeg", "yuvj422p", 2),
     ("a.mkv", "ffv1", "gray", 0), ("a.avi", "rawvideo", "gray", 0), ("a.mov", "png", "rgb24", 1),
-    ("a.avi", "rawvideo", "bgr24", 1), ("A.MP4", "mpeg4", "yuv420p", 8)])
+    ("a.avi", "rawvideo", "bgr24", 1), ("A.MP4", "mpeg4", "yuv420p", 3)])
 def test_kinds_of_films(tmp_path, name, codec, pixels, error):
     options = {"crf": 1} if codec == "libx264" else {}
     scan = Scan.open(film(tmp_path / name, codec=codec, pixels=pixels, **options), pixel_mm=0.1)
     assert (scan.n_frames, *scan.shape) == SMOOTH.shape and scan.name == name[0]
-    assert np.abs(scan.frames().astype(int) - SMOOTH).max() <= error
+    assert np.abs(scan.frames().astype(int) - SMOOTH).mean() <= error
     assert scan.frame_rate_hz == pytest.approx(25, rel=0.01) and len(scan.timestamps_s) == N
     np.testing.assert_array_equal(scan.frames(5, 7), scan.frames()[5:7])
 

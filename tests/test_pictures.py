@@ -305,10 +305,10 @@ def wrong(tmp_path, case):
     elif case == "archive of text":
         path = s / "a.npz"
         np.savez(path, frames=np.array(["a"]))
-    elif case == "dualtrack without poses' size":
+    elif case == "dualtrack of one picture":
         path = s / "a.h5"
         with h5py.File(path, "w") as file:
-            file["images"], file["tracking"], file["pixel_to_image"] = FRAMES, POSES, np.eye(3)
+            file["images"], file["tracking"] = FRAMES[0], POSES
     elif case == "dataset that is none":
         path = s / "a.h5"
         with h5py.File(path, "w") as file:
@@ -323,7 +323,7 @@ def wrong(tmp_path, case):
     "sixteen bits", "two sizes", "one damaged", "no picture", "empty folder", "empty picture", "small",
     "stack cut short", "stack of sixteen bits", "no stack", "empty stack", "array of text", "array of objects",
     "array cut short", "array of NaN", "array in colour", "one picture in an array", "archive cut short",
-    "archive of nothing", "archive of text", "dualtrack without poses' size", "dataset that is none", ".xyz", ".zip",
+    "archive of nothing", "archive of text", "dualtrack of one picture", "dataset that is none", ".xyz", ".zip",
     ".mrb", ".nii.gz", ".mat", ".raw", ".txt", ".vtk", ".h5", ".png", ".bin"])
 def test_malformed(tmp_path, capfd, case):
     path = wrong(tmp_path, case)

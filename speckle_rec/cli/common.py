@@ -32,6 +32,8 @@ Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="
                                              "(default: frames).")]
 Poses = Annotated[Path | None, typer.Option("--poses", metavar="FILE", help="Tracked poses in a file of their own: "
                                             "TUM, KITTI, 4x4 matrices, or a folder with one file a frame.")]
+Anonymise = Annotated[bool, typer.Option("--anonymise", help="Let no name, date or path of the scan reach the "
+                                         "result, and black out what stands outside the field of view.")]
 Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="TUS-REC .h5, PLUS .igs.mha, 3D Slicer .seq.nrrd, "
                                             "DICOM, .mp4, .avi, .npy, a TIFF stack, a folder of pictures or of a DICOM "
                                             "series, a folder or a glob of scans.")]

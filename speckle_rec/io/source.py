@@ -130,6 +130,17 @@ class FilledFrames:
         return frames
 
 
+class MaskedFrames:
+    """Frames of another source, black where `mask` [rows, columns] is not true."""
+
+    def __init__(self, source: FrameSource, mask: NDArray[np.bool_]):
+        self._source, self._mask = source, mask
+        self.n_frames, self.shape = source.n_frames, source.shape
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        return self._source.read(start, stop) * self._mask
+
+
 def sampled(source: FrameSource, n: int = 24) -> NDArray[np.uint8]:
     """Up to `n` frames [n, rows, columns] spread evenly over a source."""
     picks = np.unique(np.linspace(0, source.n_frames - 1, min(n, source.n_frames)).round().astype(int))
