@@ -85,7 +85,7 @@ class Scan(ScanContent):
         return cls(**vars(content))
 
     @classmethod
-    def from_arrays(cls, frames: NDArray[Any], *, scale: Array | None = None, T_tool_image: Array | None = None,
+    def from_arrays(cls, frames: NDArray[Any] | Any, *, scale: Array | None = None, T_tool_image: Array | None = None,
                     T_world_tool: Array | None = None, landmarks: NDArray[Any] | None = None,
                     timestamps_s: Array | None = None, frame_rate_hz: float | None = None, name: str = "scan",
                     pixel_mm: float | Sequence[float] | None = None) -> "Scan":
@@ -93,7 +93,8 @@ class Scan(ScanContent):
 
         Parameters
         ----------
-        frames : [N, rows, columns], uint8 or numbers in 0..255 or 0..1.
+        frames : [N, rows, columns], uint8 or numbers in 0..255 or 0..1; an array, a memory map, or what can be sliced
+            like one (dask, zarr, HDF5), which is read by block.
         scale : [4, 4] pixel (from 1) -> image mm, np.diag([mm_x, mm_y, 1, 1]).
         pixel_mm : the size of a pixel, or its width and height, instead. Without either the built-in probe's is taken
             where the frames show its field of view, with a warning.
@@ -110,8 +111,11 @@ class Scan(ScanContent):
             transforms are not rigid.
         """
         name = _named(name)
+        lazy = isinstance(getattr(frames, "dtype", None), np.dtype) and hasattr(frames, "__getitem__") \
+            and isinstance(getattr(frames, "shape", None), tuple)
         try:
-            source = ArrayFrames(np.asarray(frames), f"{name}: frames")
+            source = ArrayFrames(frames if lazy else np.asarray(frames), f"{name}: frames")
+            source.read(0, 1)
         except checks.NOT_AN_ARRAY as error:
             raise InputError(f"{name}: frames: expected an array [N, rows, columns], found "
                              f"{checks.described(frames)}") from error

@@ -59,7 +59,7 @@ class ArrayFrames:
         self._data = data
         self._to_uint8, self.note = converter(data, what)
         self._reorient = reorient
-        self.n_frames = len(data)
+        self.n_frames = int(data.shape[0])
         like = np.empty((1, *data.shape[1:]), np.uint8)
         rows, columns = (like if reorient is None else reorient(like)).shape[1:]
         self.shape = (int(rows), int(columns))

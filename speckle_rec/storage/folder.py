@@ -184,6 +184,16 @@ def read(folder: Path) -> Stored:
     return Stored(folder=folder, shape=shape, summary=summary, outline_mm=outline, **data)
 
 
+def evidence(stored: Stored) -> dict[str, NDArray[Any]]:
+    """The arrays behind a result, see `Reconstruction`: those that are numbers."""
+    path = stored.folder / POSES
+    with open_h5(path) as file:
+        if "evidence" not in file:
+            return {}
+        group = file["evidence"]
+        return {name: read_array(group, name, path) for name in group if group[name].dtype.kind in "fiub"}
+
+
 def outline_mm(stored: Stored) -> Array:
     """Outline [m, 2] of the field of view in image mm; that of the image where the result does not tell."""
     if stored.outline_mm is not None:
