@@ -177,7 +177,6 @@ def state():
             "signals": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)], "errors": np.geterr(),
             "filters": list(warnings.filters), "backend": matplotlib.rcParams["backend"], "cwd": Path.cwd(),
             "locale": locale.setlocale(locale.LC_ALL), "random": np.random.get_state()[1].tolist(),  # noqa: NPY002
-           
             "tempdir": tempfile.tempdir, "paths": list(sys.path), "recursion": sys.getrecursionlimit()}
 
 

@@ -158,7 +158,8 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
           timestamps_s: Array, tracked: Tracked | None = None) -> None:
     """Write a sequence that 3D Slicer (Sequences, SlicerIGSIO), PLUS and pynrrd read, in bounded memory.
 
-    Four axes, columns, rows, one slice and time; poses as fields of each frame, as PLUS has them.
+    Four axes, columns, rows, one slice and time; poses as fields of each frame, as PLUS has them, from pixels (from 0):
+    the size of a pixel is in them, and then not in the spacing. Without poses the pixels lie in image mm.
 
     Parameters
     ----------
@@ -168,11 +169,13 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
     timestamps_s : [N].
     """
     n_frames, rows, columns = size
-    sx, sy = np.diag(scale)[:2]
+    sx, sy = np.diag(scale)[:2] if tracked is None else (1.0, 1.0)
+    x0, y0 = (scale @ (1, 1, 0, 1))[:2] if tracked is None else (0.0, 0.0)
     head = ["NRRD0005", "type: uint8", "dimension: 4", "space: left-posterior-superior",
             f"sizes: {columns} {rows} 1 {n_frames}",
             f"space directions: ({sx:.12g},0,0) (0,{sy:.12g},0) (0,0,1) none", "kinds: domain domain domain list",
-            'labels: "" "" "" "time"', 'units: "" "" "" "s"', "encoding: gzip", "space origin: (0,0,0)",
+            'labels: "" "" "" "time"', 'units: "" "" "" "s"', "encoding: gzip",
+            f"space origin: ({x0:.12g},{y0:.12g},0)",
             "measurement frame: (1,0,0) (0,1,0) (0,0,1)", "DataNodeClassName:=vtkMRMLScalarVolumeNode",
             "axis 3 index type:=numeric", "axis 3 index unit:=s",
             f"axis 3 index values:={' '.join(f'{time:.6f}' for time in timestamps_s)}",
