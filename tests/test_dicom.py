@@ -1,5 +1,7 @@
 """DICOM as pydicom writes it: cine loops and series, regions, times, colours, compression; damaged files."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from small_scans import speckle
@@ -183,6 +185,32 @@ def test_what_highdicom_writes(tmp_path):
     scan = Scan.open(tmp_path)
     np.testing.assert_array_equal(scan.frames(), FRAMES)
     assert tuple(np.diag(scan.scale)[:2]) == (0.12, 0.13)
+
+
+def files_of_pydicom():
+    return sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
+
+
+def test_a_cine_loop_of_a_machine():
+    """A loop of a SonoSite, JPEG in YBR_FULL_422, that comes with pydicom."""
+    path = next((p for p in files_of_pydicom() if p.name == "examples_ybr_color.dcm"), None)
+    if path is None:
+        pytest.skip("NOT RUN: this pydicom comes without its example files")
+    scan = Scan.open(path)
+    assert (scan.n_frames, *scan.shape) == (30, 209, 236) and scan.about["model"] == "Turbo"
+    assert "SequenceOfUltrasoundRegions" in scan.calibration_source and scan.timestamps_s is not None
+    whole = pydicom.dcmread(path).pixel_array[3, 31:, 84:]      # as pydicom decodes it: RGB by default
+    assert np.abs(scan.frames(3, 4)[0] - luma(whole)).max() <= 2
+
+
+@pytest.mark.parametrize("path", files_of_pydicom(), ids=lambda path: path.name)
+def test_files_of_pydicom_are_read_or_told_in_one_line(path, capfd):
+    try:
+        scan = Scan.open(path, pixel_mm=0.1)
+        assert scan.frames(0, 2).shape[1:] == scan.shape
+    except InputError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+    assert not capfd.readouterr().err
 
 
 # -- series

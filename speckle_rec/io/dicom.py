@@ -115,6 +115,13 @@ def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = No
         If pydicom is missing, a file is damaged or no image, frames do not belong together, or nothing tells the
         pixel size.
     """
+    with warnings.catch_warnings():      # of pydicom, where an element is looked at that breaks a rule of its kind
+        warnings.simplefilter("ignore")
+        return _opened(path, calib, landmarks, pixel_mm)
+
+
+def _opened(path: Path, calib: Path | None, landmarks: Path | None,
+            pixel_mm: float | Sequence[float] | None) -> ScanContent:
     name = check_name(path.name if path.is_dir() else re.sub(r"(?i)\.(dcm|dicom|ima)$", "", path.name), path)
     paths = files_in(path) if path.is_dir() else [path]
     if not paths:
@@ -175,7 +182,7 @@ def _image_head(path: Path) -> Any:
     if rows is None or columns is None:
         kind = str(getattr(head, "Modality", "") or "")
         raise InputError(f"{path}: expected a DICOM image or cine loop, found "
-                         f"{f'one of modality {kind[:16]} ' if kind.isprintable() and kind else ''}without pixels")
+                         f"one {f'of modality {kind[:16]} ' if kind.isprintable() and kind else ''}without pixels")
     check_shape((_frames(head, path), int(rows), int(columns)), str(path))
     return head
 
