@@ -1,5 +1,9 @@
 """Pictures and arrays, and poses beside them: as PIL, OpenCV, tifffile and SimpleITK write them."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import h5py
 import numpy as np
@@ -16,6 +20,7 @@ from speckle_rec.errors import InputError
 from speckle_rec.io import calib, kinds, trajectory
 from speckle_rec.scan import Scan
 
+ROOT = Path(__file__).resolve().parents[1]
 N = 12
 FRAMES = speckle(N)
 POSES = random_poses(N)
@@ -153,6 +158,16 @@ def test_subjects_as_the_archive_of_2024_unzips(tmp_path, capsys):
     assert [e.name for e in tusrec.entries(tmp_path)] == ["sub000__LH_Par_C_DtP", "sub001__LH_Par_C_DtP"]
     assert main(["check", str(tmp_path)]) == 0
     assert "2 scans usable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi", ".mov"])
+@pytest.mark.parametrize("content", [b"", bytes(3000), b"hello"])
+def test_films_without_pyav_are_told_in_one_line(tmp_path, ending, content):
+    (tmp_path / f"a{ending}").write_bytes(content)
+    code = ("import sys; sys.modules['av'] = None; from speckle_rec.__main__ import main; "
+            f"sys.argv[1:] = ['check', {str(tmp_path / f'a{ending}')!r}, '--pixel-mm', '.1']; sys.exit(main())")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 2 and run.stderr.count("\n") == 1 and "expected a film" in run.stderr, run.stderr
 
 
 # -- poses beside

@@ -1,6 +1,7 @@
 """``sr.evaluate``: every scan of a data set, reconstructed and scored."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def evaluate(dataset: str | PathLike[str], out: str | PathLike[str], *,
     made = calibration if isinstance(calibration, Calibration | None) else Calibration.load(
         as_verb.path(calibration, "evaluate: calibration"))
     if isinstance(config, Config):
-        config_file.load(None, device=device, seed=seed)
-        settings = config
+        settings = replace(config, device=config.device if device is None else device,
+                           seed=config.seed if seed is None else seed)
     else:
         settings = config_file.load(None if config is None else as_verb.path(config, "evaluate: config"),
                                     device=device, seed=seed)
