@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .compute import environment
+from .compute import environment, tuning
 
 STATUS = 130
 
@@ -20,6 +20,8 @@ STATUS = 130
 def main() -> int:
     """Run the command line of this process; its exit status."""
     environment.default("OPENBLAS_NUM_THREADS", "1")
+    environment.default("OPENCV_FFMPEG_LOGLEVEL", "-8")      # quiet: what is wrong with a film is told in one line
+    tuning.tune()
     with _ended_by_interrupt():
         from .cli import main as run
     status = run()

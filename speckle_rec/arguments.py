@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .config import DEVICES, Config, did_you_mean
 from .errors import InputError
+from .io import checks
 from .io.calib import check_scale
 from .io.checks import described
 from .scan import Scan
@@ -18,7 +20,33 @@ from .speckle.curves import Curves
 Progress = Callable[[str, int, int], None]
 
 
-def settled(scan: Any, calibration: Any, config: Any, device: Any, progress: Any) -> tuple[Config, str]:
+def as_scan(scan: Any, pixel_mm: Any = None, frame_rate_hz: Any = None) -> Scan:
+    """The scan that a caller hands over as such, as the path of one, or as frames [N, rows, columns].
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or nothing tells the size of a pixel.
+    """
+    if isinstance(scan, Scan):
+        if pixel_mm is not None or frame_rate_hz is not None:
+            raise InputError("reconstruct: pixel_mm and frame_rate_hz: expected with frames or a path; a Scan has its "
+                             "own, see Scan.open and Scan.from_arrays")
+        return scan
+    if isinstance(scan, str | PathLike):
+        opened = Scan.open(scan, pixel_mm=pixel_mm)
+        if frame_rate_hz is None:
+            return opened
+        rate = checks.number(frame_rate_hz, "reconstruct: frame_rate_hz", 1e-3, 1e6, " Hz")
+        return replace(opened, frame_rate_hz=rate, timestamps_s=None)
+    if isinstance(scan, list | tuple) or (hasattr(scan, "shape") and hasattr(scan, "dtype")
+                                          and not isinstance(scan, type)):
+        return Scan.from_arrays(scan, pixel_mm=pixel_mm, frame_rate_hz=frame_rate_hz)
+    raise InputError(f"reconstruct: expected a Scan, the path of one, or frames [N, rows, columns], found "
+                     f"{described(scan)}; Scan.open(path) and Scan.from_arrays(frames, pixel_mm=...) make a Scan")
+
+
+def settled(scan: Scan, calibration: Any, config: Any, device: Any, progress: Any) -> tuple[Config, str]:
     """The parameters of a run and its device: that of the parameters, where the argument says "auto".
 
     Raises
@@ -26,8 +54,6 @@ def settled(scan: Any, calibration: Any, config: Any, device: Any, progress: Any
     InputError
         If an argument of `pipeline.reconstruct` is not what it should be.
     """
-    if not isinstance(scan, Scan):
-        raise InputError(f"reconstruct: expected a Scan, found {described(scan)}; {_way_to_a_scan(scan)}")
     check_scale(np.asarray(scan.scale), f"{scan.name}: scale")
     _check_calibration(calibration)
     config = Config() if config is None else config
@@ -58,12 +84,6 @@ def with_settings(config: Any, settings: Mapping[str, Any]) -> Any:
     if not settings or not isinstance(config, Config | None):
         return config
     return replace(config or Config(), **settings)
-
-
-def _way_to_a_scan(value: Any) -> str:
-    if isinstance(value, str | Path):
-        return "open the file first: Scan.open(path)"
-    return "Scan.open(path) reads a file, Scan.from_arrays(frames, scale=...) takes frames [N, rows, columns]"
 
 
 def _likely(device: Any) -> str:

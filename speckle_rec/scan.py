@@ -1,5 +1,6 @@
 """A scan: frames read by block, pixel scale, and whatever is known of tracking and landmarks."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -12,12 +13,16 @@ from numpy.typing import NDArray
 from . import geometry
 from .errors import InputError
 from .io import calib as calib_files
-from .io import checks, pixels, plus, tusrec
-from .io.source import ArrayFrames, FilledFrames, KeptFrames, ScanContent, check_name
+from .io import checks, kinds, pixels, tusrec
+from .io.source import ArrayFrames, FilledFrames, KeptFrames, MaskedFrames, ScanContent, check_name, sampled
+from .probe import field
 
 Array = NDArray[np.float64]
 
 KEPT_BYTES = 1 << 29     # of frames: 1747 of 480 x 640
+UNSEEN = 12              # grey levels: darker shows nothing, and what changes less is drawn
+FEWEST_TO_TELL = 8       # frames
+MOST_DRAWN = 0.3         # share of the image; where more stands still, the probe does
 USUAL_RATE_HZ = 20.0     # of the challenges' scans
 
 
@@ -40,22 +45,28 @@ class Scan(ScanContent):
     frame_rate_hz : mean frame rate.
     landmarks : int64 [L, 3] or None: frame from 0, x and y pixel from 1.
     calibration_source : where scale and T_tool_image come from.
+    about : what the file says of probe and machine.
     warnings : what had to be assumed or left out, one line each.
     """
 
     @classmethod
     def open(cls, path: str | PathLike[str], calib: str | PathLike[str] | None = None,
              landmarks: str | PathLike[str] | None = None, *,
-             pixel_mm: float | Sequence[float] | None = None) -> "Scan":
-        """Open a TUS-REC ``.h5`` or a sequence of PLUS or 3D Slicer (``.igs.mha``, ``.seq.nrrd``, ...) by its head.
+             pixel_mm: float | Sequence[float] | None = None, dataset: str | None = None,
+             poses: str | PathLike[str] | None = None) -> "Scan":
+        """Open a scan of any kind of `io.kinds`: HDF5, PLUS and 3D Slicer sequences, DICOM, films, pictures, NumPy.
 
         Parameters
         ----------
+        path : a file, a folder of pictures or of a DICOM series, or a glob of pictures.
         calib : image calibration (``calib_matrix.csv``, a 4x4 of PLUS as text, a PLUS ``.xml``). Default:
             what the file says of itself; ``calib_matrix.csv`` beside the scan or up to three parents; the built-in
             probe's where the frames show its field of view (see `calibration_source` and `warnings`).
         landmarks : ``landmark_SSS.h5``; by default looked for beside the scan.
         pixel_mm : width and height of a pixel, or one number for both; wins over what is found.
+        dataset : the name of the frames in an HDF5 or ``.npz`` file that does not call them ``frames``.
+        poses : tracked poses in a file of their own: TUM and KITTI in metres, 4x4 matrices in mm, or a folder with one
+            file a frame. By default looked for beside films, pictures, DICOM and NumPy files.
 
         Raises
         ------
@@ -67,12 +78,14 @@ class Scan(ScanContent):
             raise InputError(f"{path}: hidden files are no scans (macOS puts ._ files beside the real ones); rename it")
         calib_path = None if calib is None else checks.file_path(calib, "Scan.open: calib")
         landmarks_path = None if landmarks is None else checks.file_path(landmarks, "Scan.open: landmarks")
-        reader = plus.open_scan if plus.is_sequence(path) else tusrec.open_scan
-        content = reader(path, calib_path, landmarks_path, pixel_mm)
+        poses_path = None if poses is None else checks.file_path(poses, "Scan.open: poses")
+        if dataset is not None and not isinstance(dataset, str):
+            raise InputError(f"Scan.open: dataset: expected a name, found {checks.described(dataset)}")
+        content = kinds.open_scan(path, calib_path, landmarks_path, pixel_mm, dataset=dataset, poses=poses_path)
         return cls(**vars(content))
 
     @classmethod
-    def from_arrays(cls, frames: NDArray[Any], *, scale: Array | None = None, T_tool_image: Array | None = None,
+    def from_arrays(cls, frames: NDArray[Any] | Any, *, scale: Array | None = None, T_tool_image: Array | None = None,
                     T_world_tool: Array | None = None, landmarks: NDArray[Any] | None = None,
                     timestamps_s: Array | None = None, frame_rate_hz: float | None = None, name: str = "scan",
                     pixel_mm: float | Sequence[float] | None = None) -> "Scan":
@@ -80,7 +93,8 @@ class Scan(ScanContent):
 
         Parameters
         ----------
-        frames : [N, rows, columns], uint8 or numbers in 0..255 or 0..1.
+        frames : [N, rows, columns], uint8 or numbers in 0..255 or 0..1; an array, a memory map, or what can be sliced
+            like one (dask, zarr, HDF5), which is read by block.
         scale : [4, 4] pixel (from 1) -> image mm, np.diag([mm_x, mm_y, 1, 1]).
         pixel_mm : the size of a pixel, or its width and height, instead. Without either the built-in probe's is taken
             where the frames show its field of view, with a warning.
@@ -97,8 +111,11 @@ class Scan(ScanContent):
             transforms are not rigid.
         """
         name = _named(name)
+        lazy = isinstance(getattr(frames, "dtype", None), np.dtype) and hasattr(frames, "__getitem__") \
+            and isinstance(getattr(frames, "shape", None), tuple)
         try:
-            source = ArrayFrames(np.asarray(frames), f"{name}: frames")
+            source = ArrayFrames(frames if lazy else np.asarray(frames), f"{name}: frames")
+            source.read(0, 1)
         except checks.NOT_AN_ARRAY as error:
             raise InputError(f"{name}: frames: expected an array [N, rows, columns], found "
                              f"{checks.described(frames)}") from error
@@ -150,6 +167,30 @@ class Scan(ScanContent):
         """This scan with frames that carry no valid image showing the one before: such repeats are not measured."""
         return self if self.image_ok is None else replace(self, source=FilledFrames(self.source, self.image_ok))
 
+    def anonymised(self) -> "Scan":
+        """This scan without what may tell who was scanned, where or when.
+
+        The name becomes one of the pixels' own, paths and times of day go, and what stands outside the field of view or
+        never changes, as names that machines write do, is black.
+        """
+        frames = sampled(self.filled().source)
+        warnings = [_without_places(text, self.path) for text in self.warnings]
+        found = field.find(frames, self.scale)
+        shown = found.geometry.field() if found.source == "frames" else np.ones(self.shape, bool)
+        bright = shown & (frames.max(0) > UNSEEN)
+        drawn = bright & (np.ptp(frames, axis=0) <= UNSEEN)
+        if len(frames) >= FEWEST_TO_TELL and drawn.sum() < MOST_DRAWN * bright.sum():
+            shown = shown & ~drawn
+        elif found.source != "frames":
+            warnings.append("the field of view is not told from what is around it, nor text from tissue: text in the "
+                            "images stays")
+        source = MaskedFrames(self.source, shown)
+        ends = np.concatenate([source.read(0, 1), source.read(self.n_frames - 1, self.n_frames)])
+        name = f"scan-{hashlib.sha256(f'{self.n_frames} {self.shape}'.encode() + ends.tobytes()).hexdigest()[:10]}"
+        times = None if self.timestamps_s is None else self.timestamps_s - self.timestamps_s[0]
+        return replace(self, name=name, path=None, source=source, timestamps_s=times, about={}, warnings=warnings,
+                       calibration_source=_without_places(self.calibration_source, self.path))
+
     def kept(self) -> "Scan":
         """This scan with its frames kept in memory once they are read, if that takes no more than `KEPT_BYTES`."""
         small = self.n_frames * self.shape[0] * self.shape[1] <= KEPT_BYTES
@@ -180,6 +221,17 @@ class Scan(ScanContent):
         if tracked is None:
             return None
         return np.asarray(T_first_frame[np.argmax(np.isfinite(tracked).all(axis=(1, 2)))] @ tracked)
+
+
+def _without_places(text: str, path: Path | None) -> str:
+    """A text without folders, and without the name of the scan's file."""
+    if path is not None:
+        for form in (path.absolute(), path):
+            text = text.replace(str(form), "the scan")
+        for parent in [form for way in (path.absolute(), path) for form in way.parents if form != form.parent]:
+            text = text.replace(f"{parent}/", "")
+        text = text.replace(path.name, "the scan")
+    return text
 
 
 def _named(name: Any) -> str:

@@ -15,11 +15,13 @@ except ModuleNotFoundError:     # a checkout where the package is not installed
     sys.path.insert(0, str(HERE.parent))
 
 from speckle_rec import ddf  # noqa: E402
+from speckle_rec.compute.tuning import tune  # noqa: E402
 from speckle_rec.config import Config  # noqa: E402
 from speckle_rec.evaluation.engines import Setup, engine  # noqa: E402
 from speckle_rec.io import calib  # noqa: E402
 from speckle_rec.scan import Scan  # noqa: E402
 
+tune()
 FALL_BACK = ("speckle", "inplane", "identity")
 
 

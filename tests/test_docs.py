@@ -51,6 +51,21 @@ def test_the_tutorial_runs_and_its_results_hold(tutorial, monkeypatch):
     assert "GPE" in printed and "warning:" in printed
 
 
+def test_a_cine_loop_becomes_a_volume_in_ten_lines(tmp_path, monkeypatch, capsys):
+    """DICOM-TO-VOLUME.md as it stands, in an empty folder."""
+    pytest.importorskip("pydicom", reason="NOT RUN: pydicom is not installed (extra [dicom])")
+    monkeypatch.chdir(tmp_path)
+    making, ten = blocks(ROOT / "docs" / "DICOM-TO-VOLUME.md", "python")
+    assert len([line for line in ten.splitlines() if line.strip()]) <= 10
+    names: dict = {}
+    for block in (making, ten):
+        exec(compile(block, "DICOM-TO-VOLUME.md", "exec"), names)
+    assert names["volume"].data.any() and (tmp_path / "motion.png").is_file() and names["again"].scan.name == "cine"
+    np.testing.assert_allclose(names["again"].T_first_frame, names["result"].T_first_frame, atol=1e-12)
+    assert "Reconstruction of cine: 24 frames" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "cine").iterdir()} >= {"poses.h5", "volume.nrrd", "report.html"}
+
+
 def test_the_five_lines_of_the_contract(tutorial, tmp_path, monkeypatch):
     """README's example, as it stands, on a scan called scan.h5; and what the contract promises of its values."""
     folder, names, _ = tutorial

@@ -12,9 +12,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "speckle_rec"
 # From low to high: a module may import from its own package and from what stands before it.
 LAYERS = ("errors", "kernels", "geometry", "compute", "products", "probe", "io", "config", "scan", "frames",
           "verdict", "result", "ddf", "volume", "scoring", "pairs", "speckle", "trajectory", "arguments", "pipeline",
-          "calibrating", "synth", "report", "storage", "evaluation", "cli", "__main__")
+          "calibrating", "synth", "report", "storage", "evaluation", "cli", "verbs", "__main__")
 # Imports within a function that may run upwards, as (module, what it imports): conveniences of what a user holds.
-UPWARDS: frozenset[tuple[str, str]] = frozenset()
+UPWARDS = frozenset({("result", "scoring.tracked"), ("result", "storage.folder"), ("result", "storage.outputs"),
+                     ("result", "volume"), ("result", "report.plots")})
 MOST_MODULES = 12
 
 

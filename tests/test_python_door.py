@@ -53,13 +53,25 @@ class Tensor:
 # -- reconstruct
 
 @pytest.mark.parametrize("value, way", [
-    ("scan.h5", "Scan.open(path)"), (Path("scan.h5"), "Scan.open(path)"),
-    (FRAMES, "Scan.from_arrays(frames, scale=...)"), (FRAMES.tolist(), "Scan.from_arrays"),
-    (None, "Scan.from_arrays"), (3, "Scan"), (b"scan.h5", "Scan"),
-    (sr.Scan, "Scan"), ([1, [2]], "Scan"), (Tensor(), "Scan.from_arrays"),
+    (None, "Scan.from_arrays"), (3, "Scan"), (b"scan.h5", "Scan"), (sr.Scan, "Scan"),
     (ScanContent("x", None, None, SCALE), "Scan"), ({"frames": FRAMES}, "Scan")])
 def test_what_is_no_scan(value, way):
     told(lambda: sr.reconstruct(value), "expected a Scan", way)
+
+
+@pytest.mark.parametrize("value, way", [
+    ("scan.h5", "no such file"), (Path("scan.h5"), "no such file"), (FRAMES, "pixel_mm="),
+    (FRAMES.tolist(), "pixel_mm="), ([1, [2]], "array [N, rows, columns]"), (Tensor(), "array [N, rows, columns]"),
+    (FRAMES[0], "[N, rows, columns]"), ("", "expected")])
+def test_paths_and_frames_that_will_not_do(value, way):
+    told(lambda: sr.reconstruct(value), way)
+
+
+@pytest.mark.parametrize("options", [{"pixel_mm": 0}, {"pixel_mm": "x"}, {"pixel_mm": (1, 2, 3)}, {"pixel_mm": NAN},
+                                     {"pixel_mm": 0.1, "frame_rate_hz": 0}, {"pixel_mm": 0.1, "frame_rate_hz": "x"}])
+def test_sizes_and_rates_of_frames(options):
+    told(lambda: sr.reconstruct(FRAMES, **options), list(options)[-1])
+    told(lambda: sr.reconstruct(scan(), **options), "a Scan has its own")
 
 
 @pytest.mark.parametrize("device, word", [("cuda", "'gpu'"), ("cuda:0", "'gpu'"), ("CPU", "'cpu'"), ("", "auto"),

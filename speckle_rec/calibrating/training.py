@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry as se3
-from ..compute.memory import keep_freed
 from ..errors import InputError
 from ..frames import lift_off, overlay
 from ..frames.texture import windows
@@ -106,7 +105,6 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     InputError
         If the scan has no usable poses or too few pairs of speckle.
     """
-    keep_freed()
     scan = scan.filled().kept()
     T_image = scan.T_first_frame_tracked
     if T_image is None or not np.isfinite(T_image[0]).all():

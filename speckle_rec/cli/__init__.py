@@ -37,6 +37,8 @@ VERBS = {
     "benchmark": "Run the same scans through several engines; accuracy and run time in one table and one figure.",
     "check": "Say what is in a scan or a data set, what is missing, and what a reconstruction will cost; writes "
              "nothing.",
+    "convert": "Write a scan of any kind as a PLUS sequence (.igs.mha), a TUS-REC file (.h5) or a 3D Slicer sequence "
+               "(.seq.nrrd).",
     "calibrate": "Curves and priors of a machine from tracked scans, for reconstruct --calibration.",
     "export": "Poses, frames or the volume of a result, in the format of other programs.",
     "compound": "Compound a scan into a volume with the poses of a file: an estimate, a tracker, anyone's.",

@@ -28,11 +28,15 @@ Calib = Annotated[Path | None, typer.Option("--calib", metavar="calib_matrix.csv
 PixelMm = Annotated[str | None, typer.Option("--pixel-mm", metavar="X [Y]", help="Width and height of a pixel in mm, "
                                              "one number if they are equal, where no file tells.")]
 Landmarks = Annotated[Path | None, typer.Option("--landmarks", metavar="FILE", help="landmark_SSS.h5 of the scan.")]
-Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="TUS-REC .h5, PLUS .igs.mha (.mhd, .nrrd), "
-                                            "3D Slicer .seq.nrrd, a folder or a glob.")]
-
-SUFFIXES = (".h5", ".hdf5", ".mha", ".mhd", ".igs.nrrd", ".seq.nrrd", ".igs.nhdr", ".seq.nhdr")
-NOT_SCANS = ("landmark_", "dataset_keys", "metrics", "poses.h5", "ddf.h5")
+Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="What an .h5 or .npz calls the frames "
+                                             "(default: frames).")]
+Poses = Annotated[Path | None, typer.Option("--poses", metavar="FILE", help="Tracked poses in a file of their own: "
+                                            "TUM, KITTI, 4x4 matrices, or a folder with one file a frame.")]
+Anonymise = Annotated[bool, typer.Option("--anonymise", help="Let no name, date or path of the scan reach the "
+                                         "result, and black out what stands outside the field of view.")]
+Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="TUS-REC .h5, PLUS .igs.mha, 3D Slicer .seq.nrrd, "
+                                            "DICOM, .mp4, .avi, .npy, a TIFF stack, a folder of pictures or of a DICOM "
+                                            "series, a folder or a glob of scans.")]
 
 
 def complain(text: str) -> None:
@@ -58,36 +62,20 @@ def find_scans(words: Iterable[str]) -> list[Path]:
     InputError
         If a word leads to no file.
     """
-    found: dict[Path, None] = {}
+    from ..io import kinds
+    found: list[Path] = []
     for word in words:
         path = Path(word)
         if path.is_dir():
-            paths = _in_folder(path)
+            found += kinds.in_folder(path)
         elif path.exists() or not glob.has_magic(word):
-            paths = [path]
+            found.append(path)
         else:
-            paths = [p for p in map(Path, sorted(glob.glob(word, recursive=True))) if _is_scan(p)]
+            paths = [p for p in map(Path, sorted(glob.glob(word, recursive=True))) if kinds.is_scan(p)]
             if not paths:
-                raise InputError(f"{word}: no scan ({', '.join(SUFFIXES[:6])}) matches")
-        found.update(dict.fromkeys(paths))
-    return list(found)
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    from ..io import tusrec
-    if tusrec.is_dataset(folder):
-        return [entry.path for entry in tusrec.entries(folder)]
-    for pattern in ("*", "*/*"):
-        paths = [p for p in sorted(folder.glob(pattern)) if _is_scan(p) and not p.name.startswith(NOT_SCANS)
-                 and not p.relative_to(folder).parts[0].startswith(".")]
-        if paths:
-            return paths
-    raise InputError(f"{folder}: expected a folder with scans ({', '.join(SUFFIXES[:6])}), found none")
-
-
-def _is_scan(path: Path) -> bool:
-    """By its name; macOS puts a ._ file beside each real one where the disk is another's."""
-    return path.is_file() and path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+                raise InputError(f"{word}: no scan matches; read are {kinds.READ}")
+            found += paths
+    return kinds.joined(dict.fromkeys(found))
 
 
 def pixel_size(text: str | None) -> tuple[float, float] | None:

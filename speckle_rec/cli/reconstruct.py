@@ -24,6 +24,8 @@ def reconstruct(
     calibration: Annotated[Path | None, typer.Option(
         "--calibration", metavar="FILE", help="Speckle calibration (default: the one shipped).")] = None,
     landmarks: common.Landmarks = None,
+    dataset: common.Dataset = None,
+    anonymise: common.Anonymise = False,
     ddf: Annotated[bool, typer.Option(
         "--ddf", help="Write dense displacement fields (12 GB for 1600 frames).")] = False,
     volume: Annotated[bool, typer.Option("--volume/--no-volume", help="Compound the frames into a volume.")] = True,
@@ -62,6 +64,7 @@ def reconstruct(
     speckle-rec reconstruct scan.h5 --calibration calibration.h5 --ddf
     speckle-rec reconstruct sweep.seq.nrrd --pixel-mm .12
     speckle-rec reconstruct sweep.igs.mha --motion sweep --swept away
+    speckle-rec reconstruct cine.dcm --anonymise
     speckle-rec reconstruct 'scans/*.h5' -o results -c config.toml
     """
     from ..io import naming
@@ -88,7 +91,10 @@ def reconstruct(
     failed: list[str] = []
     for path in paths:
         try:
-            scan = Scan.open(path, calib=calib, landmarks=landmarks, pixel_mm=size)
+            scan = Scan.open(path, calib=calib, landmarks=landmarks, pixel_mm=size, dataset=dataset)
+            if anonymise:
+                scan = scan.anonymised()
+                names[path] = scan.name
             folder = (out or DEFAULT_OUT / scan.name) if single else (out or DEFAULT_OUT) / names[path]
             finished = is_finished(folder) and not overwrite
             check_free(folder, overwrite or finished)

@@ -4,17 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .. import config as config_file
-from .. import geometry
 from ..compute.device import choose
 from ..errors import InputError
 from ..io.orientation import Orientation
-from ..result import Reconstruction
 from ..scan import Scan
-from ..scoring import score
+from ..scoring.tracked import score_of
 from ..speckle.calibration import Calibration
 from ..storage import adding, made_of
 from ..storage import folder as results
@@ -35,7 +30,7 @@ def run_scan(scan: Scan, folder: Path, settings: config_file.Config, *, calibrat
     from ..pipeline import reconstruct as estimate
     curves, calibration_hash = load_calibration(calibration)
     made = _made_of(scan, calibration, calibration_hash, settings, progress, orientation)
-    given = {} if orientation is None else {"orientation": orientation}
+    given: dict[str, Any] = {} if orientation is None else {"orientation": orientation}
     result = estimate(scan, calibration=curves, config=settings, device=settings.device, progress=progress, **given)
     if settings.mirrored:
         result.numbers["mirrored"] = True
@@ -85,37 +80,3 @@ def load_calibration(path: Path | None) -> tuple[Calibration | None, str]:
         raise InputError(f"{path}: no such calibration file")
     made = Calibration.load(path)
     return made, made.hash
-
-
-def score_of(scan: Scan, result: Reconstruction) -> dict[str, Any] | None:
-    """Errors against the tracked poses: of steps where both ends are tracked, of the scan over the frames that are."""
-    truth = scan.T_first_frame_tracked
-    if truth is None or scan.n_frames < 2:
-        return None
-    tracked = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
-    true_steps = geometry.steps(truth)
-    both = tracked & np.roll(tracked, 1)
-    out: dict[str, Any] = {}
-    if both[1:].any():
-        out["steps"] = vars(score.step_errors(result.T_prev_frame, true_steps, scan.scale, scan.shape, where=both))
-    if (n := int(tracked.sum())) < 2:
-        result.warnings.append(f"{n} of {scan.n_frames} frames have a tracked pose: the scan is not scored")
-        return out or None
-    if n < scan.n_frames:
-        result.warnings.append(f"{scan.n_frames - n} of {scan.n_frames} frames have no tracked pose: the score is that "
-                               f"of the others, from frame {np.argmax(tracked)} on")
-        out["frames_scored"] = n
-    poses = (*geometry.among(result.T_first_frame, result.T_prev_frame, tracked),
-             *geometry.among(truth, true_steps, tracked))
-    marks = _marks_among(scan.landmarks, tracked)
-    better, _ = score.with_mirror_given(*poses, scan.scale, scan.shape, marks)
-    decided = score.evaluate(*poses, scan.scale, scan.shape, marks)
-    return {**decided.as_dict(), "final_mirror_given": better.final, **out}
-
-
-def _marks_among(landmarks: NDArray[np.int64] | None, tracked: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-    """Landmarks [L, 3] on the tracked frames, counted among these."""
-    if landmarks is None:
-        return None
-    kept = landmarks[tracked[landmarks[:, 0]]]
-    return np.column_stack([np.cumsum(tracked)[kept[:, 0]] - 1, kept[:, 1:]]) if len(kept) else None

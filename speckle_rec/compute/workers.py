@@ -15,6 +15,7 @@ import cv2
 import numba
 
 from ..errors import InputError, SpeckleRecError
+from .memory import keep_freed
 
 Outcome = tuple[int, Any]       # index of the task; its result, or the exception that ended it
 
@@ -62,6 +63,7 @@ def _quiet(share: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     set_threads(share)
+    keep_freed()
 
 
 def _end_with_parent() -> None:

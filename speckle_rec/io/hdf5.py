@@ -1,5 +1,6 @@
 """HDF5 files that may be damaged: opened, looked into and read without following where they lead."""
 
+import contextlib
 import math
 import stat
 from pathlib import Path
@@ -65,9 +66,13 @@ def h5_dataset(file: h5py.Group, key: str, path: Path) -> h5py.Dataset:
         If it is missing, not a dataset, or stored in another file.
     """
     try:
+        for part in key.strip("/").split("/")[:-1]:
+            file = _group(file, part, path)
+        key = key.strip("/").rpartition("/")[2]
         names = list(file.keys())
         if key not in names:
-            raise InputError(f"{path}: expected a dataset '{key}', found {', '.join(names[:8]) or 'nothing'}")
+            raise InputError(f"{path}: expected a dataset '{key}', found {', '.join(names[:8]) or 'nothing'}"
+                             f"{way_to_frames(file) if key == 'frames' else ''}")
         link = file.get(key, getlink=True)
         if not isinstance(link, h5py.HardLink):
             raise InputError(f"{path}: dataset '{key}' is a link to another place; copy the data into the file")
@@ -79,6 +84,26 @@ def h5_dataset(file: h5py.Group, key: str, path: Path) -> h5py.Dataset:
         return data
     except H5_ERRORS as error:
         raise InputError(f"{path}: dataset '{key}' cannot be opened ({one_line(error)})") from error
+
+
+def way_to_frames(file: h5py.Group) -> str:
+    """Which datasets may hold frames, as the end of a message; nothing where none may."""
+    found: list[str] = []
+
+    def look(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim == 3 and min(item.shape) > 0 and len(found) < 4:
+            found.append(name)
+    with contextlib.suppress(*H5_ERRORS):
+        file.visititems(look)
+    return f"; --dataset {found[0]} takes its frames from {' or '.join(found)}" if found else ""
+
+
+def _group(file: h5py.Group, name: str, path: Path) -> h5py.Group:
+    """A group that lies in this very file."""
+    if name not in file or not isinstance(file.get(name, getlink=True), h5py.HardLink) \
+            or not isinstance(file[name], h5py.Group):
+        raise InputError(f"{path}: expected a group '{name}', found {', '.join(list(file.keys())[:8]) or 'nothing'}")
+    return file[name]
 
 
 def read_dataset(path: Path, key: str, max_bytes: int = 1 << 28) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from . import plus, tusrec
+from .kinds import scan_name
 
 LONGEST = 200
 
@@ -46,11 +46,6 @@ def distinct(paths: Sequence[Path]) -> dict[Path, str]:
             names[path] = f"{name}-{k}"
         used.add(_key(names[path]))
     return names
-
-
-def scan_name(path: Path) -> str:
-    """The name a scan goes by, from the name of its file."""
-    return plus.scan_name(path) if plus.is_sequence(path) else tusrec.scan_name(path)
 
 
 def _told_apart(group: list[Path]) -> dict[Path, str]:

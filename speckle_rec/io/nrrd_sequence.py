@@ -4,15 +4,21 @@ They say what those in MetaImage format say, in other words: the header comes ou
 """
 
 import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nrrd
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from .hdf5 import check_file, one_line
 from .mha import MAX_HEADER_BYTES, Header, beside, check_size, frames_of
+
+Array = NDArray[np.float64]
 
 BYTES = ("unsigned char", "uchar", "uint8", "uint8_t")
 FRAME_AXES = ("list", "time")
@@ -130,3 +136,71 @@ def _skipped(head: dict[str, Any], path: Path, data: Path, offset: int, n_bytes:
         raise InputError(f"{path}: expected pixels from the start of the data, found line skip {lines}, byte skip "
                          f"{skipped}; save the sequence as one .nrrd")
     return max(data.stat().st_size - n_bytes, 0) if skipped == -1 else offset + skipped
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Poses of a sequence: [N, 4, 4] of the tool in the world, where they are valid [N], and the image on the tool."""
+
+    T_world_tool: Array
+    T_tool_image: Array
+    ok: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, T_world_tool: Array | None, T_tool_image: Array, ok: NDArray[np.bool_] | None) -> "Tracked | None":
+        """Poses, or None where there are none."""
+        if T_world_tool is None:
+            return None
+        return cls(T_world_tool, T_tool_image, np.ones(len(T_world_tool), bool) if ok is None else ok)
+
+
+def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tuple[int, int, int], scale: Array,
+          timestamps_s: Array, tracked: Tracked | None = None) -> None:
+    """Write a sequence that 3D Slicer (Sequences, SlicerIGSIO), PLUS and pynrrd read, in bounded memory.
+
+    Four axes, columns, rows, one slice and time; poses as fields of each frame, as PLUS has them, from pixels (from 0):
+    the size of a pixel is in them, and then not in the spacing. Without poses the pixels lie in image mm.
+
+    Parameters
+    ----------
+    blocks : (start, frames uint8 [n, rows, columns]) in order.
+    size : (frames, rows, columns).
+    scale : [4, 4], pixel (from 1) -> image mm.
+    timestamps_s : [N].
+    """
+    n_frames, rows, columns = size
+    sx, sy = np.diag(scale)[:2] if tracked is None else (1.0, 1.0)
+    x0, y0 = (scale @ (1, 1, 0, 1))[:2] if tracked is None else (0.0, 0.0)
+    head = ["NRRD0005", "type: uint8", "dimension: 4", "space: left-posterior-superior",
+            f"sizes: {columns} {rows} 1 {n_frames}",
+            f"space directions: ({sx:.12g},0,0) (0,{sy:.12g},0) (0,0,1) none", "kinds: domain domain domain list",
+            'labels: "" "" "" "time"', 'units: "" "" "" "s"', "encoding: gzip",
+            f"space origin: ({x0:.12g},{y0:.12g},0)",
+            "measurement frame: (1,0,0) (0,1,0) (0,0,1)", "DataNodeClassName:=vtkMRMLScalarVolumeNode",
+            "axis 3 index type:=numeric", "axis 3 index unit:=s",
+            f"axis 3 index values:={' '.join(f'{time:.6f}' for time in timestamps_s)}",
+            "UltrasoundImageOrientation:=MF", "UltrasoundImageType:=BRIGHTNESS"]
+    one_based = np.eye(4)
+    one_based[:2, 3] = 1
+    if tracked is not None:
+        head.append(f"ImageToProbeTransform:={_row(tracked.T_tool_image @ scale @ one_based)}")
+    for i in range(n_frames):
+        frame = f"Seq_Frame{i:04d}"
+        head += [f"{frame}_Timestamp:={timestamps_s[i]:.6f}", f"{frame}_ImageStatus:=OK"]
+        if tracked is None:
+            continue
+        T = tracked.T_world_tool[i] if tracked.ok[i] else np.eye(4)
+        status = "OK" if tracked.ok[i] else "INVALID"
+        for name, M in (("ProbeToReference", T),
+                        ("ImageToReference", T @ tracked.T_tool_image @ scale @ one_based if tracked.ok[i] else T)):
+            head += [f"{frame}_{name}Transform:={_row(M)}", f"{frame}_{name}TransformStatus:={status}"]
+    pack = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    with open(path, "wb") as file:
+        file.write(("\n".join(head) + "\n\n").encode("ascii"))
+        for _, frames in blocks:
+            file.write(pack.compress(np.ascontiguousarray(frames, np.uint8).tobytes()))
+        file.write(pack.flush())
+
+
+def _row(T: Array) -> str:
+    return " ".join(f"{value:.12g}" for value in np.asarray(T).ravel())

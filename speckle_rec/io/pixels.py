@@ -146,6 +146,16 @@ def of_h5(path: Path, key: str = "frames") -> ImageCalibration | None:
     return None
 
 
+def is_name(name: str) -> bool:
+    """Whether programs call the size of a pixel so."""
+    return _plain(name) in NAMES
+
+
+def of_named(numbers: Array, name: str, what: str) -> ImageCalibration | None:
+    """What one to three numbers under a name tell of the size of a pixel; see `of_h5`."""
+    return _of_numbers(numbers, _plain(name), what)
+
+
 def _of_numbers(numbers: Array, name: str, what: str) -> ImageCalibration | None:
     """What one to three numbers under a name tell: x and y, but for DICOM's rows and columns."""
     if len(numbers) == 3 and len(set(numbers)) > 1:     # a stack: the odd one is the step between frames

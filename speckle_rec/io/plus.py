@@ -247,7 +247,7 @@ def _times(header: Header) -> Array:
 
 
 def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tuple[int, int, int],
-          T_reference_probe: Array, *, image_to_probe: Array | None = None, timestamps_s: Array | None = None,
+          T_reference_probe: Array | None, *, image_to_probe: Array | None = None, timestamps_s: Array | None = None,
           tracked_ok: NDArray[np.bool_] | None = None, image_ok: NDArray[np.bool_] | None = None,
           compress: bool = True) -> None:
     """Write a sequence that PLUS, 3D Slicer and SimpleITK read, in bounded memory.
@@ -256,7 +256,8 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
     ----------
     blocks : (start, frames uint8 [n, rows, columns]) in order, as `Scan.blocks` gives them.
     size : (frames, rows, columns).
-    T_reference_probe : [N, 4, 4] in mm, written as ``ProbeToReferenceTransform``.
+    T_reference_probe : [N, 4, 4] in mm, written as ``ProbeToReferenceTransform``; None for frames without poses, whose
+        pixel size is then written as the spacing.
     tracked_ok, image_ok : [N], for the status of the transforms and the images.
     image_to_probe : PLUS's M (pixels from 0), for the header; with it each frame carries ``ImageToReferenceTransform``
         too, which places it without a configuration file.
@@ -268,17 +269,20 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
     head = ["ObjectType = Image", "NDims = 3", "AnatomicalOrientation = RAI", "BinaryData = True",
             "BinaryDataByteOrderMSB = False", "CenterOfRotation = 0 0 0", f"CompressedData = {compress}"]
     tail = [f"DimSize = {columns} {rows} {n_frames}", "Kinds = domain domain list", "ElementNumberOfChannels = 1",
-            "ElementSpacing = 1 1 1", "ElementType = MET_UCHAR", "Offset = 0 0 0",
-            "TransformMatrix = 1 0 0 0 1 0 0 0 1", "UltrasoundImageOrientation = MF",
+            f"ElementSpacing = {_spacing_of(T_reference_probe, image_to_probe)}", "ElementType = MET_UCHAR",
+            "Offset = 0 0 0", "TransformMatrix = 1 0 0 0 1 0 0 0 1", "UltrasoundImageOrientation = MF",
             "UltrasoundImageType = BRIGHTNESS"]
+    if T_reference_probe is None:
+        image_to_probe = None
     if image_to_probe is not None:
         tail.append(f"ImageToProbeTransform = {_row(image_to_probe)}")
     for i in range(n_frames):
         frame = f"Seq_Frame{i:04d}"
+        tail += [f"{frame}_Timestamp = {times[i]:.6f}", f"{frame}_ImageStatus = {'OK' if images[i] else 'INVALID'}"]
+        if T_reference_probe is None:
+            continue
         tail += [f"{frame}_ProbeToReferenceTransform = {_row(T_reference_probe[i] if ok[i] else np.eye(4))}",
-                 f"{frame}_ProbeToReferenceTransformStatus = {'OK' if ok[i] else 'INVALID'}",
-                 f"{frame}_Timestamp = {times[i]:.6f}",
-                 f"{frame}_ImageStatus = {'OK' if images[i] else 'INVALID'}"]
+                 f"{frame}_ProbeToReferenceTransformStatus = {'OK' if ok[i] else 'INVALID'}"]
         if image_to_probe is not None:
             tail += [f"{frame}_ImageToReferenceTransform = "
                      f"{_row(T_reference_probe[i] @ image_to_probe if ok[i] else np.eye(4))}",
@@ -300,6 +304,12 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
             packed = file.tell() - start
             file.seek(size_at)
             file.write(f"CompressedDataSize = {packed:<20d}\n".encode())
+
+
+def _spacing_of(T_reference_probe: Array | None, image_to_probe: Array | None) -> str:
+    if T_reference_probe is not None or image_to_probe is None:
+        return "1 1 1"
+    return " ".join(f"{np.linalg.norm(image_to_probe[:3, k]):.9g}" for k in (0, 1)) + " 1"
 
 
 def _row(T: Array) -> str:

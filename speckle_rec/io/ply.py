@@ -30,16 +30,26 @@ end_header
 MOST_CORNERS = 32
 
 
-def write(path: Path, T_first_frame: Array, outline_mm: Array, confidence: NDArray[np.float32]) -> None:
-    """Write poses [N, 4, 4] of frames whose field of view has the outline [m, 2] (image mm, closed or not)."""
+def placed_outlines(T_first_frame: Array, outline_mm: Array) -> tuple[Array, Array]:
+    """Corners [N, m, 3] of the frames' outlines, thinned to `MOST_CORNERS`, and their middles [N, 3], in mm of frame 0.
+
+    The outline [m, 2] is in image mm, closed or not.
+    """
     outline = outline_mm[:-1] if np.array_equal(outline_mm[0], outline_mm[-1]) else outline_mm
     if len(outline) > MOST_CORNERS:
         outline = outline[np.unique(np.linspace(0, len(outline) - 1, MOST_CORNERS).round().astype(int))]
-    N, m = len(T_first_frame), len(outline)
+    m = len(outline)
     middle = (outline.min(0) + outline.max(0)) / 2
     points = np.column_stack([np.vstack([outline, middle]), np.zeros(m + 1)])
     placed = np.einsum("nij,pj->npi", T_first_frame[:, :3, :3], points) + T_first_frame[:, None, :3, 3]
-    xyz = np.concatenate([placed[:, :m].reshape(-1, 3), placed[:, m]])
+    return placed[:, :m], placed[:, m]
+
+
+def write(path: Path, T_first_frame: Array, outline_mm: Array, confidence: NDArray[np.float32]) -> None:
+    """Write poses [N, 4, 4] of frames whose field of view has the outline [m, 2] (image mm, closed or not)."""
+    outlines, middles = placed_outlines(T_first_frame, outline_mm)
+    N, m = outlines.shape[:2]
+    xyz = np.concatenate([outlines.reshape(-1, 3), middles])
     frame = np.concatenate([np.repeat(np.arange(N), m), np.arange(N)])
     sure = np.asarray(confidence, np.float64)[frame]
     grey = np.round(60 + 170 * (1 - np.clip(np.nan_to_num(sure), 0, 1)))

@@ -46,6 +46,7 @@ class ScanContent:
     frame_rate_hz: float = 20.0
     landmarks: NDArray[np.int64] | None = None
     calibration_source: str = ""
+    about: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -58,7 +59,7 @@ class ArrayFrames:
         self._data = data
         self._to_uint8, self.note = converter(data, what)
         self._reorient = reorient
-        self.n_frames = len(data)
+        self.n_frames = int(data.shape[0])
         like = np.empty((1, *data.shape[1:]), np.uint8)
         rows, columns = (like if reorient is None else reorient(like)).shape[1:]
         self.shape = (int(rows), int(columns))
@@ -127,6 +128,17 @@ class FilledFrames:
             if shown != k:
                 frames[k - start] = self._source.read(shown, shown + 1)[0]
         return frames
+
+
+class MaskedFrames:
+    """Frames of another source, black where `mask` [rows, columns] is not true."""
+
+    def __init__(self, source: FrameSource, mask: NDArray[np.bool_]):
+        self._source, self._mask = source, mask
+        self.n_frames, self.shape = source.n_frames, source.shape
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        return self._source.read(start, stop) * self._mask
 
 
 def sampled(source: FrameSource, n: int = 24) -> NDArray[np.uint8]:

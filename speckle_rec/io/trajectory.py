@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
-from ..geometry import FARTHEST_MM, check_rigid, pixel_points
+from ..geometry import FARTHEST_MM, check_rigid, inverse, pixel_points
 from .hdf5 import check_file, one_line, read_dataset
 
 Array = NDArray[np.float64]
@@ -23,11 +23,21 @@ FARTHEST_S = 1e11     # seconds since 1970 are 1.8e9, milliseconds 1.8e12
 H5 = (".h5", ".hdf5")
 
 
-def write_tum(path: Path, T_first_frame: Array, timestamps_s: Array) -> None:
-    """Write poses [N, 4, 4] (mm) with their times (s) as a TUM trajectory (metres)."""
+def about(T_first_frame: Array, point_mm: Array) -> Array:
+    """Poses [N, 4, 4] of a point of the image (mm) instead of its origin: frame i -> frame 0, the point their origin.
+
+    The image's corner swings about where a hand turns the probe: its path is not that of the probe face.
+    """
+    to_point = np.eye(4)
+    to_point[:3, 3] = point_mm
+    return inverse(to_point) @ T_first_frame @ to_point
+
+
+def write_tum(path: Path, T_first_frame: Array, timestamps_s: Array, of: str = "") -> None:
+    """Write poses [N, 4, 4] (mm) with their times (s) as a TUM trajectory (metres); `of` says of what, in a comment."""
     quaternions = Rotation.from_matrix(T_first_frame[:, :3, :3]).as_quat(canonical=True)
     rows = np.column_stack([timestamps_s, T_first_frame[:, :3, 3] / MM, quaternions])
-    np.savetxt(path, rows, fmt=["%.6f"] + ["%.12g"] * 7)
+    np.savetxt(path, rows, fmt=["%.6f"] + ["%.12g"] * 7, header=of)
 
 
 def read_tum(path: Path) -> tuple[Array, Array]:

@@ -1,8 +1,9 @@
 """Scans and data sets in the layouts of TUS-REC2024 and TUS-REC2025.
 
-Training: ``frames_transfs/SSS/NAME.h5`` with datasets ``frames`` and ``tforms``. Validation and test:
-``frames/SSS/NAME.h5`` and ``transfs/SSS/NAME.h5``. Beside them ``landmarks/landmark_SSS.h5`` (a dataset for
-each NAME), ``calib_matrix.csv`` and ``dataset_keys.h5``, whose keys are ``subSSS__NAME``.
+Training: ``frames_transfs/SSS/NAME.h5`` (as the archive of 2024 unzips: ``SSS/NAME.h5``) with datasets ``frames`` and
+``tforms``. Validation and test: ``frames/SSS/NAME.h5`` and ``transfs/SSS/NAME.h5``. Beside them
+``landmarks/landmark_SSS.h5`` (a dataset for each NAME), ``calib_matrix.csv`` and ``dataset_keys.h5``, whose keys are
+``subSSS__NAME``.
 """
 
 import re
@@ -55,17 +56,27 @@ def entries(root: Path) -> list[Entry]:
                  if not path.name.startswith(".") and not path.parent.name.startswith(".")]
         if paths:
             return [Entry(scan_name(path), path) for path in paths]
-    raise InputError(f"{root}: expected frames_transfs/SSS/NAME.h5 or frames/SSS/NAME.h5, found neither")
+    if paths := _unwrapped(root):
+        return [Entry(scan_name(path), path) for path in paths]
+    raise InputError(f"{root}: expected frames_transfs/SSS/NAME.h5, frames/SSS/NAME.h5 or SSS/NAME.h5, found none")
+
+
+def _unwrapped(root: Path) -> list[Path]:
+    """Scans of subjects' folders without one around them, as the archive of TUS-REC2024 unzips."""
+    return [path for path in sorted(root.glob("*/*.h5")) if re.fullmatch(r"\d{3,}", path.parent.name)
+            and not path.name.startswith((".", "landmark_"))]
 
 
 def is_dataset(root: Path) -> bool:
     """Whether a folder is laid out as a data set of the challenge."""
-    return any((root / folder).is_dir() for folder in ("frames_transfs", "frames"))
+    return any((root / folder).is_dir() for folder in ("frames_transfs", "frames")) or bool(_unwrapped(root))
 
 
 def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = None,
-              pixel_mm: float | Sequence[float] | None = None) -> ScanContent:
+              pixel_mm: float | Sequence[float] | None = None, dataset: str | None = None) -> ScanContent:
     """Read what surrounds the frames of a TUS-REC scan; the frames stay in the file.
+
+    `dataset` names the frames where they are not called so (groups with / between).
 
     Raises
     ------
@@ -74,13 +85,15 @@ def open_scan(path: Path, calib: Path | None = None, landmarks: Path | None = No
         file is damaged.
     """
     name = check_name(scan_name(path), path)
-    _refuse_pose_file(path)
-    stored = H5Frames(path)
+    if dataset is None:
+        _refuse_pose_file(path)
+    key = dataset or "frames"
+    stored = H5Frames(path, key)
     warnings = [] if stored.note is None else [stored.note]
     source, turned = axes.upright(path, stored, n_poses(path))
     calibration = pixels.settled(
         str(path), source, pixel_mm=pixel_mm, given=None if calib is None else calib_files.read(calib, source.shape),
-        found=(lambda: pixels.of_h5(path), lambda: beside(path, source.shape)))
+        found=(lambda: pixels.of_h5(path, key), lambda: beside(path, source.shape)))
     warnings += [*turned, *calibration.warnings]
     T_world_tool, tracked_ok, notes = _tracked(path, source.n_frames)
     points, more = find_landmarks(path, source.n_frames, source.shape, landmarks)
@@ -193,8 +206,12 @@ def _tracked(path: Path, n_frames: int) -> tuple[NDArray[np.float64] | None, NDA
     found = pose_file(path)
     if found is None:
         return None, None, []
-    tforms = read_dataset(found, "tforms")
-    what = f"{found}: dataset 'tforms'"
+    return fitted_poses(read_dataset(found, "tforms"), n_frames, f"{found}: dataset 'tforms'")
+
+
+def fitted_poses(tforms: NDArray, n_frames: int, what: str
+                 ) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_] | None, list[str]]:
+    """Poses [N, 4, 4], which are usable [N], and warnings, of an array that may have more, fewer, or other axes."""
     wanted = f"{what}: expected numbers [{n_frames}, 4, 4], one pose a frame, found {tforms.dtype} {tforms.shape}"
     notes = []
     if tforms.ndim == 3 and tforms.shape[:2] == (4, 4) and tforms.shape[2] != 4:

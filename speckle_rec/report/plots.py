@@ -33,7 +33,16 @@ def trajectory(path: Target, T_first_frame: Array, T_first_frame_tracked: Array 
                confidence: NDArray[np.float32] | None = None, *, geometry: ProbeGeometry | None = None,
                covariance: Array | None = None, timestamps_s: Array | None = None,
                evidence: Mapping[str, NDArray[Any]] | None = None) -> None:
-    """Write a PNG of the path, the six motion components over time, the confidence, and what was seen again.
+    """Write a PNG of `trajectory_figure`."""
+    trajectory_figure(T_first_frame, T_first_frame_tracked, confidence, geometry=geometry, covariance=covariance,
+                      timestamps_s=timestamps_s, evidence=evidence).savefig(path, dpi=110, format="png")
+
+
+def trajectory_figure(T_first_frame: Array, T_first_frame_tracked: Array | None = None,
+                      confidence: NDArray[np.float32] | None = None, *, geometry: ProbeGeometry | None = None,
+                      covariance: Array | None = None, timestamps_s: Array | None = None,
+                      evidence: Mapping[str, NDArray[Any]] | None = None) -> "Figure":
+    """A figure of the path, the six motion components over time, the confidence, and what was seen again.
 
     Parameters
     ----------
@@ -93,7 +102,7 @@ def trajectory(path: Target, T_first_frame: Array, T_first_frame_tracked: Array 
         axes.set(ylabel="seen before at", xlabel="frame" if timestamps_s is None else "time (s)", xlim=(t[0], t[-1]),
                  ylim=(t[0], t[-1]))
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110, format="png")
+    return figure
 
 
 def slices(path: Target, *volumes: tuple[str, Volume]) -> None:

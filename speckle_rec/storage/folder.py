@@ -28,6 +28,7 @@ Progress = Callable[[str, int, int], None]
 
 CONFIG = "config.toml"
 FIELD = "field_of_view"
+TRACKED = "T_first_frame_tracked"
 CONVENTION = ("T_first_frame maps image mm of frame i to image mm of frame 0, T_prev_frame to frame i-1; image mm: "
               "x right, y down, z = x cross y; pixel (x, y), both from 1, lies at scale @ (x, y, 0, 1)")
 COVARIANCE_ORDER = "tx, ty, tz, rx, ry, rz"
@@ -117,8 +118,8 @@ def write_poses(path: Path, scan: Scan, result: Reconstruction, calibration_hash
                            radius_mm=geometry.radius_mm, depth_mm=geometry.depth_mm)
         if geometry.static is not None:
             field.create_dataset("static", data=geometry.static, compression="gzip")
-        if (tracked := scan.tracked_beside(result.T_first_frame)) is not None:
-            file["T_first_frame_tracked"] = tracked
+        if (known := scan.tracked_beside(result.T_first_frame)) is not None:
+            file[TRACKED] = known
         for name, values in result.evidence.items():
             file[f"evidence/{name}"] = values.astype(bytes) if values.dtype.kind == "U" else values
         file["covariance"].attrs.update(order=COVARIANCE_ORDER, units="mm and rad", about=COVARIANCE_ABOUT,
@@ -182,6 +183,35 @@ def read(folder: Path) -> Stored:
     if outline is not None and (outline.ndim != 2 or outline.shape[1] != 2 or not np.isfinite(outline).all()):
         raise InputError(f"{poses}: dataset 'outline_mm': expected finite [m, 2], found {outline.shape}")
     return Stored(folder=folder, shape=shape, summary=summary, outline_mm=outline, **data)
+
+
+def tracked(stored: Stored) -> Array:
+    """The tracked poses [N, 4, 4] that a result was judged by, as `T_first_frame`; NaN where there are none.
+
+    Raises
+    ------
+    InputError
+        If the scan had none.
+    """
+    path = stored.folder / POSES
+    with open_h5(path) as file:
+        if TRACKED not in file:
+            raise InputError(f"{stored.folder}: expected tracked poses, found none: the scan had none, or nothing told "
+                             "how the image lies on the tracked tool")
+        T = read_array(file, TRACKED, path).astype(np.float64)
+    if T.shape != stored.T_first_frame.shape:
+        raise InputError(f"{path}: dataset '{TRACKED}': expected {stored.T_first_frame.shape}, found {T.shape}")
+    return T
+
+
+def evidence(stored: Stored) -> dict[str, NDArray[Any]]:
+    """The arrays behind a result, see `Reconstruction`: those that are numbers."""
+    path = stored.folder / POSES
+    with open_h5(path) as file:
+        if "evidence" not in file:
+            return {}
+        group = file["evidence"]
+        return {name: read_array(group, name, path) for name in group if group[name].dtype.kind in "fiub"}
 
 
 def outline_mm(stored: Stored) -> Array:

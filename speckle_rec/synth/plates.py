@@ -6,6 +6,7 @@ depends on the seed and its place alone, so that the scatterers of a place do no
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Plates:
     def points(self, seed: int, blocks: NDArray) -> NDArray[np.float32]:
         """Scatterers float32 [M, 3] (world mm) of the plates in some blocks [B, 3]."""
         count = np.round(BLOCK_MM / STEPS_MM).astype(int)
-        cell = (blocks[:, None] * count + np.moveaxis(np.indices(count), 0, -1).reshape(-1, 3)).reshape(-1, 3)
+        cell = (blocks[:, None] * count + np.moveaxis(np.indices(tuple(count.tolist())), 0, -1).reshape(-1, 3)).reshape(-1, 3)
         x, layer, z = cell.T.astype(np.int64)
         strip = z if self.across_mm < STEPS_MM[2] else np.floor(
             z * STEPS_MM[2] / self.across_mm + _uniform(seed, 1, layer)).astype(np.int64)
@@ -71,11 +72,11 @@ class Plates:
 
 def _uniform(seed: int, *keys) -> NDArray[np.float64]:
     """Numbers from 0 to 1 that look random and depend on whole numbers alone (the mixer of splitmix64)."""
-    state = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
+    state: Any = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
     with np.errstate(over="ignore"):
         for key in keys:
             state = (state ^ np.asarray(key, np.int64).astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
             state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             state = state ^ (state >> np.uint64(31))
-    return (state >> np.uint64(11)) * 2.0**-53
+    return np.asarray((state >> np.uint64(11)) * 2.0**-53)
