@@ -18,7 +18,7 @@ from ..probe.field import Cells, ProbeGeometry
 Array = NDArray[np.float64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
-FILTERED_LAGS = 32                  # longest lag of neighbours, at which a filter over time still makes a difference
+FILTERED_LAGS = 8                   # longest lag of neighbours, at which a filter over time still makes a difference
 TOLD_BY_NOISE = 0.35                # correlation of noise by a filter, above which it hides how cells differ
 RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
 USUAL_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)

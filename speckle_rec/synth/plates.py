@@ -60,7 +60,8 @@ class Plates:
     def points(self, seed: int, blocks: NDArray) -> NDArray[np.float32]:
         """Scatterers float32 [M, 3] (world mm) of the plates in some blocks [B, 3]."""
         count = np.round(BLOCK_MM / STEPS_MM).astype(int)
-        cell = (blocks[:, None] * count + np.moveaxis(np.indices(tuple(count.tolist())), 0, -1).reshape(-1, 3)).reshape(-1, 3)
+        within = np.moveaxis(np.indices(tuple(count.tolist())), 0, -1).reshape(-1, 3)
+        cell = (blocks[:, None] * count + within).reshape(-1, 3)
         x, layer, z = cell.T.astype(np.int64)
         strip = z if self.across_mm < STEPS_MM[2] else np.floor(
             z * STEPS_MM[2] / self.across_mm + _uniform(seed, 1, layer)).astype(np.int64)
