@@ -1,6 +1,6 @@
 """What each step of the estimate gives: the same measurements of a scan, estimated without one step at a time.
 
-    python cli.py simulate bench/rotations --subjects 5 --seed 4242
+    python cli.py simulate bench/rotations --subjects 5 --seed 4242 --world benchmarks/gaussian.toml
     python benchmarks/ablation.py bench/rotations
 
 The steps are those of `speckle_rec.estimate.STEPS`, by name. Scores have the mirror bit given and are of points on a

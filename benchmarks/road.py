@@ -1,6 +1,6 @@
 """The road in figures: simulated rotation scans and real sequences through `reconstruct`, scored.
 
-    python cli.py simulate bench/road --subjects 1 --frames 1600 --seed 101 --scans RH_rotation
+    python cli.py simulate bench/road --subjects 1 --seed 101 --world benchmarks/gaussian.toml --scans RH_rotation
     python benchmarks/road.py bench/road
     python benchmarks/road.py ../shared/data/plus/*.igs.mha
 """

@@ -16,7 +16,7 @@ USUAL = Curves.usual("curvilinear")
 
 
 def fall(q):
-    table = usual_fall(USUAL)
+    table = usual_fall(USUAL)[0]
     return np.interp(np.sqrt(q) * TABLE_PER_UNIT, np.arange(len(table)), table)
 
 
