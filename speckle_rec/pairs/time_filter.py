@@ -25,6 +25,8 @@ LIT, UNCLIPPED = 0.6, 0.7       # share of a block inside the field, and of its 
 DARK, QUIET = 0.5, 0.05          # share of the blocks that are darkest, and of these the least alike
 FEWEST = 8                      # blocks that tell
 LEAST = 0.06                    # correlation of noise in neighbours, below which there is no filter
+DARKER = 0.85                   # grey level of quiet blocks over that of bright ones, above which they are no noise
+TIGHT = 0.06                    # most by which noise differs from block to block
 MISFIT = 0.045                  # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter
 SPEEDS = np.geomspace(1e-4, 300, 200)   # Q of one step: C(n) = 1 / (1 + n^2 Q), as real tissue falls
 SPECKLE = 0.5                   # of what a match rests on: noise is sharper, and tells more than its energy
@@ -43,19 +45,24 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
 
     Noise of a filter correlates by R(lag), echoes by s(lag), blocks that hold both by (1 - a) R + a s. The least alike
     of the dark blocks hold least echoes; s is that of the bright ones, and a what is left at the far lags, where no
-    filter reaches. Without a filter R is 0, and dark blocks fall as a share of the bright ones'.     METHOD.md (2.7)
+    filter reaches. Without a filter R is 0, and dark blocks fall as a share of the bright ones'; where all blocks are
+    noise, they are alike alike. Blocks as bright as the others hold speckle, and tell nothing.       METHOD.md (2.7)
     """
     if len(grey) < 2 * FEWEST:
         return NO_FILTER
     dark = np.flatnonzero(grey <= np.quantile(grey, DARK))
-    quiet = dark[np.argsort(alike[dark, :2].sum(1))[:max(FEWEST, round(QUIET * len(dark)))]]
+    order, few = dark[np.argsort(alike[dark, :2].sum(1))], max(FEWEST, round(QUIET * len(dark)))
+    quiet, following = order[:few], order[3 * few:4 * few]
     seen, echoes = np.median(alike[quiet], axis=0), np.median(alike[grey > np.quantile(grey, DARK)], axis=0)
     spread = 1.48 * float(np.median(np.abs(alike[quiet, 0] - seen[0])))
     share = float(np.clip(seen @ echoes / max(float(echoes @ echoes), 1e-9), 0, 1))
     far = slice(LAGS // 2, None)
     leak = float(np.clip(seen[far].sum() / max(echoes[far].sum(), 0.1), 0, 0.9))
     response = (seen - leak * echoes) / (1 - leak)
-    if response[0] < LEAST or np.sqrt(np.mean((seen - share * echoes) ** 2)) < MISFIT:
+    differs = np.sqrt(np.mean((seen - share * echoes) ** 2)) > MISFIT
+    tight = len(following) > 0 and np.median(alike[following, 0]) - seen[0] < TIGHT
+    darker = np.median(grey[quiet]) < DARKER * np.median(grey[grey > np.quantile(grey, DARK)])
+    if response[0] < LEAST or not darker or not (differs or tight):
         return NO_FILTER
     response = np.minimum.accumulate(response)
     ends = int(np.argmax(np.append(response, 0.0) < ENDS))
