@@ -22,7 +22,7 @@ def crossed(similarity, gain=1.0):
 @pytest.fixture
 def chosen(monkeypatch):
     """The model that is taken, and how many were tried, of a scan whose crossing planes show so much by each."""
-    def run(default, bare, calibration=None, kind="curvilinear"):
+    def run(default, bare, calibration=None, kind="curvilinear", rocks=False):
         tried = []
 
         def estimated(given, view, measurements, config, clock):
@@ -35,7 +35,9 @@ def chosen(monkeypatch):
 
         monkeypatch.setattr(model_choice, "_estimated", estimated)
         view = SimpleNamespace(found=SimpleNamespace(geometry=SimpleNamespace(kind=kind)))
-        _, model, seen = model_choice.estimate_with(calibration, view, None, Config(), None)
+        monkeypatch.setattr(model_choice, "two_rocks", lambda roll: ((0, 9), (50, 60)) if rocks else None)
+        measured = SimpleNamespace(planar_step=np.zeros((99, 3)))
+        _, model, seen = model_choice.estimate_with(calibration, view, measured, Config(), None)
         return model.name, len(tried), bool(seen.warnings)
     return run
 
@@ -47,6 +49,13 @@ def test_what_agrees_is_not_tried_again(chosen):
 def test_where_nothing_crosses_nothing_can_be_chosen(chosen):
     assert chosen(None, crossed(0.7)) == ("default", 1, False)
     assert chosen(Calibrated(np.eye(4)[None], turned=False), crossed(0.7)) == ("default", 1, False)
+
+
+def test_a_turn_that_the_default_missed_is_looked_for_where_the_probe_rocked_twice(chosen):
+    missed = Calibrated(np.eye(4)[None], turned=False)
+    assert chosen(missed, crossed(0.7), rocks=True) == ("bare", 2, True)
+    assert chosen(missed, crossed(0.2), rocks=True) == ("default", 2, False)
+    assert chosen(missed, missed, rocks=True) == ("default", 2, False)
 
 
 @pytest.mark.parametrize("default, bare", [(crossed(0.02), crossed(0.6)), (NONE, crossed(0.5)),

@@ -18,6 +18,7 @@ from ..speckle.curves import Curves
 from ..speckle.model import model
 from ..verdict import ALIKE
 from .estimate import estimate
+from .phases import two_rocks
 
 Estimated = tuple[Trajectory, SpeckleModel, Measurements]
 
@@ -37,10 +38,11 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     found = _estimated(calibration, view, measurements, config, clock)
     t, speckle, _ = found
     bare = Calibration.bare(view.found.geometry.kind)
-    if calibration is not None or speckle.calibration.hash == bare.hash or not planes_may_cross(t) or bears_out(t):
+    given = calibration is not None or speckle.calibration.hash == bare.hash
+    if given or not planes_may_cross(t, measurements) or bears_out(t):
         return found
     other, model_of_it, seen = _estimated(bare, view, measurements, config, clock)
-    if agreement(other) <= agreement(t):
+    if agreement(other) <= agreement(t) or not (turned(t) or agreement(other)[0]):
         return found
     return other, model_of_it, replace(seen, warnings=(*seen.warnings, TOLD))
 
@@ -52,8 +54,14 @@ def _estimated(calibration: Calibration | Curves | None, view: View, measurement
     return estimate(view, seen, speckle, config, clock), speckle, seen
 
 
-def planes_may_cross(t: Trajectory) -> bool:
-    """Whether a trajectory has a turn, and places seen again, by which the anatomy could tell."""
+def planes_may_cross(t: Trajectory, measurements: Measurements) -> bool:
+    """Whether anatomy could tell: places are seen again, and the trajectory has a turn, or the two rocks between which
+    the protocol turns the probe: curves that are far off can miss a turn."""
+    return t.crossed is not None and (t.crossed.turned or two_rocks(measurements.planar_step[:, 2]) is not None)
+
+
+def turned(t: Trajectory) -> bool:
+    """Whether a trajectory has a turn that planes may cross after."""
     return t.crossed is not None and t.crossed.turned
 
 
