@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.cells import LOSS
+from ..products.stages import noise_at
 from ..speckle.cell_regression import design, parts, sigmoid
 from ..speckle.curves import RATES, Curves, forms_of
 
@@ -120,15 +121,9 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
     floor, slow, stretch = parts(coefficients, sample.signs)
     q = unit_q(curves, sample) * stretch**2
     level = floor * curves.kept(sample.between)
-    curves = replace(curves, response=sample.response)
+    curves = curves.through(sample.response)
     (fast_k, _), (slow_k, _) = curves.seen(q, sample.lag), curves.seen(curves.kappa * q, sample.lag)
-    return level * ((1 - slow) * fast_k + slow * slow_k) + (1 - floor) * noise(sample)
-
-
-def noise(sample: Sample) -> Array:
-    """Correlation of noise [n] by the filter over time."""
-    within = np.where(sample.lag > len(sample.response), 0, sample.lag).astype(int)
-    return np.append(np.zeros(1), sample.response)[within]
+    return level * ((1 - slow) * fast_k + slow * slow_k) + (1 - floor) * noise_at(sample.response, sample.lag)
 
 
 def variance(f: Array) -> Array:
@@ -234,21 +229,21 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
 
 
 def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:
-    curves = replace(to_curves(v[:G], like), response=s.response)
+    curves = to_curves(v[:G], like).through(s.response)
     l0, lw, ls = (A @ v[G:].reshape(3, -1).T).T
     floor, slow, stretch = sigmoid(l0), sigmoid(lw), np.exp(np.clip(ls, -0.7, 0.7))
     unit = unit_q(curves, s)
     q = unit * stretch**2
     (fast_k, _), (slow_k, _) = curves.seen(q, s.lag), curves.seen(curves.kappa * q, s.lag)
     level = floor * curves.kept(s.between)
-    f = level * ((1 - slow) * fast_k + slow * slow_k) + (1 - floor) * noise(s)
+    f = level * ((1 - slow) * fast_k + slow * slow_k) + (1 - floor) * noise_at(s.response, s.lag)
     return f, level, floor, slow, stretch, q, fast_k, slow_k, unit
 
 
 def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.bool_]) -> tuple[Array, Array]:
     f, level, floor, slow, stretch, q, fast_k, slow_k, unit = _expected(v, s, A, like)
-    curves = replace(to_curves(v[:G], like), response=s.response)
-    slow_q, floor_k = curves.kappa * q, (1 - floor) * noise(s)
+    curves = to_curves(v[:G], like).through(s.response)
+    slow_q, floor_k = curves.kappa * q, (1 - floor) * noise_at(s.response, s.lag)
     by_log_q = level * ((1 - slow) * q * curves.seen(q, s.lag)[1] + slow * slow_q * curves.seen(slow_q, s.lag)[1])
     columns = []
     for k in range(G):
@@ -257,7 +252,7 @@ def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.boo
             h = 1e-3 if k == 1 else 1e-4
             trial = v[:G].copy()
             trial[k] += h
-            c = replace(to_curves(trial, like), response=s.response)
+            c = to_curves(trial, like).through(s.response)
             q2 = (unit_q(c, s) if GLOBALS[k] in ("waist_mm", "focus_mm", "steering") else unit) * stretch**2
             there = floor * c.kept(s.between)
             kept = (1 - slow) * c.seen(q2, s.lag)[0] + slow * c.seen(c.kappa * q2, s.lag)[0]

@@ -1,6 +1,6 @@
 """Curves judged by what they are for: motion of single frame pairs, estimated and compared with the tracked one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..kernels.cells import LOSS, Pairs, at_lag, cell_fit, cell_weights, of_window
 from ..pairs.correlation import between_rows
+from ..products.stages import noise_at
 from ..speckle.cell_regression import parts
 from ..speckle.curves import Curves, forms_of
 from ..speckle.strengths import WORST_CELL, CellStrengths, cell_model
@@ -114,7 +115,7 @@ def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErro
     strengths = CellStrengths((1 - slow) * floor, slow * floor, window, stretch)
     pairs = Pairs(record.i[m].astype(np.int64), record.j[m].astype(np.int64), resampled(curves, record)[m],
                   rest_of(curves, record)[m], np.full(len(m), TEMPER))
-    filtered = replace(curves, response=tuple(record.response.tolist()))
+    filtered = curves.through(record.response)
     fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, pairs,
               cell_model(forms_of(curves, record.lines), strengths, filtered), LOSS, out)
     to = np.array([[1, curves.focus_mm, 0], [0, 0, 1], [0, 1, 0]])
@@ -140,9 +141,9 @@ def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple
     U = forms_of(curves, record.lines)
     w = record.window
     q = (np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) + rest_of(curves, record)) * stretch[w] ** 2
-    curves = replace(curves, response=tuple(record.response.tolist()))
+    curves = curves.through(record.response)
     fast_k, slow_k = (curves.seen(scaled * q, lag[:, None].astype(float))[0] for scaled in (1.0, curves.kappa))
-    noise = np.append(np.zeros(1), record.response)[np.where(lag > len(record.response), 0, lag)][:, None]
+    noise = noise_at(record.response, lag)[:, None]
     f = floor[w] * ((1 - slow[w]) * fast_k + slow[w] * slow_k) + (1 - floor[w]) * noise
     e = np.where(floor[w] < WORST_CELL, np.nan, resampled(curves, record) - f)
     means = []

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from . import sequence_fields
 from .hdf5 import check_file, one_line
 from .mha import MAX_HEADER_BYTES, Header, beside, check_size, frames_of
 
@@ -182,25 +183,13 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
             "UltrasoundImageOrientation:=MF", "UltrasoundImageType:=BRIGHTNESS"]
     one_based = np.eye(4)
     one_based[:2, 3] = 1
-    if tracked is not None:
-        head.append(f"ImageToProbeTransform:={_row(tracked.T_tool_image @ scale @ one_based)}")
-    for i in range(n_frames):
-        frame = f"Seq_Frame{i:04d}"
-        head += [f"{frame}_Timestamp:={timestamps_s[i]:.6f}", f"{frame}_ImageStatus:=OK"]
-        if tracked is None:
-            continue
-        T = tracked.T_world_tool[i] if tracked.ok[i] else np.eye(4)
-        status = "OK" if tracked.ok[i] else "INVALID"
-        for name, M in (("ProbeToReference", T),
-                        ("ImageToReference", T @ tracked.T_tool_image @ scale @ one_based if tracked.ok[i] else T)):
-            head += [f"{frame}_{name}Transform:={_row(M)}", f"{frame}_{name}TransformStatus:={status}"]
+    poses = None if tracked is None else (tracked.T_world_tool, tracked.ok)
+    image_to_probe = None if tracked is None else tracked.T_tool_image @ scale @ one_based
+    head += [f"{name}:={value}" for name, value in sequence_fields.of_frames(
+        timestamps_s, np.ones(n_frames, bool), poses, image_to_probe)]
     pack = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     with open(path, "wb") as file:
         file.write(("\n".join(head) + "\n\n").encode("ascii"))
         for _, frames in blocks:
             file.write(pack.compress(np.ascontiguousarray(frames, np.uint8).tobytes()))
         file.write(pack.flush())
-
-
-def _row(T: Array) -> str:
-    return " ".join(f"{value:.12g}" for value in np.asarray(T).ravel())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import inverse
 from . import calib as calib_files
-from . import nrrd_sequence, pixels, timestamps, tusrec
+from . import nrrd_sequence, pixels, sequence_fields, timestamps, tusrec
 from .calib import ImageCalibration
 from .hdf5 import one_line
 from .mha import Header, SequenceFrames, read_header
@@ -272,21 +272,8 @@ def write(path: Path, blocks: Iterator[tuple[int, NDArray[np.uint8]]], size: tup
             f"ElementSpacing = {_spacing_of(T_reference_probe, image_to_probe)}", "ElementType = MET_UCHAR",
             "Offset = 0 0 0", "TransformMatrix = 1 0 0 0 1 0 0 0 1", "UltrasoundImageOrientation = MF",
             "UltrasoundImageType = BRIGHTNESS"]
-    if T_reference_probe is None:
-        image_to_probe = None
-    if image_to_probe is not None:
-        tail.append(f"ImageToProbeTransform = {_row(image_to_probe)}")
-    for i in range(n_frames):
-        frame = f"Seq_Frame{i:04d}"
-        tail += [f"{frame}_Timestamp = {times[i]:.6f}", f"{frame}_ImageStatus = {'OK' if images[i] else 'INVALID'}"]
-        if T_reference_probe is None:
-            continue
-        tail += [f"{frame}_ProbeToReferenceTransform = {_row(T_reference_probe[i] if ok[i] else np.eye(4))}",
-                 f"{frame}_ProbeToReferenceTransformStatus = {'OK' if ok[i] else 'INVALID'}"]
-        if image_to_probe is not None:
-            tail += [f"{frame}_ImageToReferenceTransform = "
-                     f"{_row(T_reference_probe[i] @ image_to_probe if ok[i] else np.eye(4))}",
-                     f"{frame}_ImageToReferenceTransformStatus = {'OK' if ok[i] else 'INVALID'}"]
+    poses = None if T_reference_probe is None else (T_reference_probe, ok)
+    tail += [f"{name} = {value}" for name, value in sequence_fields.of_frames(times, images, poses, image_to_probe)]
     tail.append("ElementDataFile = LOCAL")
     with open(path, "wb") as file:
         file.write(("\n".join(head) + "\n").encode())
@@ -310,7 +297,3 @@ def _spacing_of(T_reference_probe: Array | None, image_to_probe: Array | None) -
     if T_reference_probe is not None or image_to_probe is None:
         return "1 1 1"
     return " ".join(f"{np.linalg.norm(image_to_probe[:3, k]):.9g}" for k in (0, 1)) + " 1"
-
-
-def _row(T: Array) -> str:
-    return " ".join(f"{value:.12g}" for value in np.asarray(T).ravel())

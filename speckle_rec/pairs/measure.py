@@ -21,8 +21,8 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
     """
     images = view.images
     pairs = backend_of(images, device, config.jobs)
-    filtered = time_filter.find(images) if config.time_filter == "auto" else NO_FILTER
     with clock.stage("in-plane motion") as report:
+        filtered = time_filter.find(images) if config.time_filter == "auto" else NO_FILTER
         planar, duplicate = pairs.planar_motion(progress=report)
         planar = time_filter.unpulled(planar, filtered)
         step, covariance = planar_chain(planar, view.scan.n_frames)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..frames.features import GREY_PER_NEPER, AmplitudeFeatures
 from ..frames.working_images import WorkingImages
 from ..probe.field import ProbeGeometry
-from ..products.stages import NO_FILTER, TimeFilter
+from ..products.stages import NO_FILTER, TimeFilter, both_ways, noise_at
 from .block_matching import PlanarMotion
 
 Array = NDArray[np.float64]
@@ -50,10 +50,11 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
     """
     if len(grey) < 2 * FEWEST:
         return NO_FILTER
-    dark = np.flatnonzero(grey <= np.quantile(grey, DARK))
+    bright = grey > np.quantile(grey, DARK)
+    dark = np.flatnonzero(~bright)
     order, few = dark[np.argsort(alike[dark, :2].sum(1))], max(FEWEST, round(QUIET * len(dark)))
     quiet, following = order[:few], order[3 * few:4 * few]
-    seen, echoes = np.median(alike[quiet], axis=0), np.median(alike[grey > np.quantile(grey, DARK)], axis=0)
+    seen, echoes = np.median(alike[quiet], axis=0), np.median(alike[bright], axis=0)
     spread = 1.48 * float(np.median(np.abs(alike[quiet, 0] - seen[0])))
     share = float(np.clip(seen @ echoes / max(float(echoes @ echoes), 1e-9), 0, 1))
     far = slice(LAGS // 2, None)
@@ -61,7 +62,7 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
     response = (seen - leak * echoes) / (1 - leak)
     differs = np.sqrt(np.mean((seen - share * echoes) ** 2)) > MISFIT
     tight = len(following) > 0 and np.median(alike[following, 0]) - seen[0] < TIGHT
-    darker = np.median(grey[quiet]) < DARKER * np.median(grey[grey > np.quantile(grey, DARK)])
+    darker = np.median(grey[quiet]) < DARKER * np.median(grey[bright])
     if response[0] < LEAST or not darker or not (differs or tight):
         return NO_FILTER
     response = np.minimum.accumulate(response)
@@ -137,14 +138,12 @@ def unpulled(motion: PlanarMotion, found: TimeFilter) -> PlanarMotion:
 def pull_of(response: tuple[float, ...], lag: int) -> tuple[Array, Array]:
     """Correlation of blocks, falling, and the share of a steady motion that matches at a lag see, at `SPEEDS`."""
     mean, held, own = np.zeros((3, len(SPEEDS)))
-    for d in range(-len(response), len(response) + 1):
-        weight = response[abs(d) - 1] if d else 1.0
+    for d, weight in both_ways(response):
         there = weight / (1 + (lag - d) ** 2 * SPEEDS)
         mean += there * (1 - d / lag)
         held += there
         own += weight / (1 + d**2 * SPEEDS)
-    noise = response[lag - 1] if lag <= len(response) else 0.0
-    alike = SPECKLE * held / own + (1 - SPECKLE) * noise
+    alike = SPECKLE * held / own + (1 - SPECKLE) * noise_at(response, lag)
     return alike, np.clip(SPECKLE * mean / own / alike, LEAST_SEEN, 1)
 
 

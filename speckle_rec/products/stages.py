@@ -6,9 +6,9 @@ N frames, P cells, M pairs of frames. Poses are float64 [N, 4, 4] in mm about th
 frame 0 the identity. Twists are (x, y, z, tilt, yaw, roll), the first three in mm, the others in rad.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,17 @@ class TimeFilter:
 
 
 NO_FILTER = TimeFilter()
+
+
+def noise_at(response: Sequence[float] | Array, lag: Any) -> Any:
+    """Correlation [...] of noise at lags [...] from 1 on, 0 beyond the response."""
+    return np.append(np.zeros(1), response)[np.where(np.asarray(lag) > len(response), 0, lag).astype(int)]
+
+
+def both_ways(response: Sequence[float]) -> list[tuple[int, float]]:
+    """(d, R(d)) of a response, from its longest lag before to its longest after."""
+    after = list(enumerate(response, 1))
+    return [(-d, weight) for d, weight in reversed(after)] + [(0, 1.0), *after]
 
 
 @dataclass(frozen=True)

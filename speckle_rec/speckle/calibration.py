@@ -47,7 +47,7 @@ def signs_of(speckle: Correlations, images: WorkingImages, cells: Cells, jobs: i
     what stays are taken relative to the other cells of the window, so that they do not tell how fast the probe moved:
     a regression on that would pull all motion towards the usual one (METHOD.md (7.4)).
     """
-    n_frames, usual = images.scan.n_frames, replace(Curves.usual(images.geometry.kind), response=response)
+    n_frames, usual = images.scan.n_frames, Curves.usual(images.geometry.kind).through(response)
     strength, rate = strengths_at_rest(speckle, n_frames, usual)
     far, count = outlasting(speckle, strength, rate, n_frames, usual)
     static = 3 * (far - np.median(far, axis=1, keepdims=True)) * (count[:, None] > 0)
@@ -103,7 +103,7 @@ class Calibration:
 
     def seen_through(self, response: tuple[float, ...]) -> "Calibration":
         """This calibration for a scan whose scanner has a filter over time, see `Curves.response`."""
-        return replace(self, curves=replace(self.curves, response=response))
+        return replace(self, curves=self.curves.through(response))
 
     def strengths(self, signs: Array, n_frames: int) -> CellStrengths:
         """Floor, slow share and stretch of every cell, predicted from its signs [W, P, F] (METHOD.md (7.2))."""

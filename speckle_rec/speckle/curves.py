@@ -3,6 +3,7 @@
 METHOD.md, section 3, has the equations.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from ..kernels.cells import Pairs
 from ..pairs.correlation import AT_ONCE, Correlations
 from ..probe.beam_lines import lines_of
 from ..probe.field import Cells, ProbeGeometry
+from ..products.stages import both_ways, noise_at
 
 Array = NDArray[np.float64]
 
@@ -153,6 +155,10 @@ class Curves:
             return -(np.exp(-q[..., None] * RATES) @ (RATES * np.array(self.mix)))
         return -self.kernel(q) * (1 + q / self.tail_b) ** (self.tail_beta - 1)
 
+    def through(self, response: Sequence[float] | Array) -> "Curves":
+        """These curves for a scan whose scanner has a filter over time."""
+        return replace(self, response=tuple(float(r) for r in response))
+
     def seen(self, q: Array, lag: Array | int) -> tuple[Array, Array]:
         """K_n(Q) and its slope by Q [...] as the filter over time shows them of pairs `lag` [...] frames apart.
 
@@ -162,8 +168,7 @@ class Curves:
         if not self.response:
             return self.kernel(q), self.slope(q)
         top, top_slope, base, base_slope = np.zeros((4, *np.shape(q)))
-        for d in range(-len(self.response), len(self.response) + 1):
-            weight = self.response[abs(d) - 1] if d else 1.0
+        for d, weight in both_ways(self.response):
             ahead, behind = np.square(1 - d / lag), np.square(d / lag)
             top += weight * self.kernel(ahead * q)
             top_slope += weight * ahead * self.slope(ahead * q)
@@ -180,14 +185,10 @@ class Curves:
 
     def noise(self) -> Array:
         """Correlation of noise [L] at lags, in the order of `tables`."""
-        out = np.zeros(FILTERED_LAGS + 1 if self.response else 1)
-        out[1:len(self.response) + 1] = self.response
-        return out
+        return np.asarray(noise_at(self.response, np.arange(FILTERED_LAGS + 1 if self.response else 1)))
 
     def tables(self) -> Array:
-        """`table` [L, n, 4] at lags 1 to L - 1, as the filter over time makes it; the first for lags from L on.
-
-        """
+        """`table` [L, n, 4] at lags 1 to L - 1, as the filter over time makes it; the first for lags from L on."""
         return _tables(replace(self, source="")) if self.response else self.table()[None]
 
     def table(self) -> Array:

@@ -54,17 +54,9 @@ MOTIONS = ("rotation", "L", "C", "S", *dict.fromkeys(name[3:] for name in SWEEPS
 
 
 @dataclass(frozen=True)
-class ScanSettings:
-    """All that decides a scan; the same settings give the same file, bit for bit.
+class Conditions:
+    """What is scanned, by which machine and hand; see the parts."""
 
-    `name` is that of the challenge: ``RH_rotation``, or a sweep such as ``LH_Per_S_DtP``. `subject` and the
-    hand in the name choose the arm, `seed` the population.
-    """
-
-    name: str = "RH_rotation"
-    subject: int = 0
-    seed: int = 0
-    n_frames: int = 1600
     tissue: str = "forearm"
     density_per_mm3: float = STANDARD_DENSITY
     beam: Beam = field(default_factory=Beam)
@@ -76,6 +68,20 @@ class ScanSettings:
     tissue_model: TissueModel = field(default_factory=TissueModel)
     clutter: Clutter = field(default_factory=Clutter)
     body: Body = field(default_factory=Body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSettings(Conditions):
+    """All that decides a scan; the same settings give the same file, bit for bit.
+
+    `name` is that of the challenge: ``RH_rotation``, or a sweep such as ``LH_Per_S_DtP``. `subject` and the
+    hand in the name choose the arm, `seed` the population.
+    """
+
+    name: str = "RH_rotation"
+    subject: int = 0
+    seed: int = 0
+    n_frames: int = 1600
 
     def __post_init__(self):
         if self.name not in ("RH_rotation", "LH_rotation", *SWEEPS):

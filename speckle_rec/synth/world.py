@@ -4,26 +4,21 @@ A world is a TOML file that names every setting; it lies beside the scans that w
 """
 
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..errors import InputError
-from .beam import Beam
-from .machine import Machine
-from .picture import Picture
-from .scan import MOTIONS, ScanSettings, scan_names
-from .scatterers import STANDARD_DENSITY
-from .settings import Body, Clutter, TissueModel
+from .scan import MOTIONS, Conditions, ScanSettings, scan_names
 from .tables import from_table, table_of, toml
-from .trajectory import SWEEPING_HAND, Hand, RotationProtocol, SweepProtocol
+from .trajectory import SWEEPING_HAND, Hand
 
 FILE_NAME = "world.toml"
 MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class World:
-    """What scans share; see `ScanSettings` for the parts.
+class World(Conditions):
+    """What scans share.
 
     Attributes
     ----------
@@ -32,17 +27,6 @@ class World:
     """
 
     motion: str = "rotation"
-    tissue: str = "forearm"
-    density_per_mm3: float = STANDARD_DENSITY
-    beam: Beam = field(default_factory=Beam)
-    picture: Picture = field(default_factory=Picture)
-    machine: Machine = field(default_factory=Machine)
-    hand: Hand | None = None
-    protocol: RotationProtocol = field(default_factory=RotationProtocol)
-    sweep: SweepProtocol = field(default_factory=SweepProtocol)
-    tissue_model: TissueModel = field(default_factory=TissueModel)
-    clutter: Clutter = field(default_factory=Clutter)
-    body: Body = field(default_factory=Body)
 
     def __post_init__(self):
         if self.motion not in MOTIONS:
@@ -57,13 +41,13 @@ class World:
     def settings(self, *, subject: int = 0, seed: int = 0, n_frames: int = 1600, name: str | None = None
                  ) -> ScanSettings:
         """A scan of this world; `name` is the first of its motion unless given."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "motion"}
+        parts = {f.name: getattr(self, f.name) for f in fields(Conditions)}
         return ScanSettings(name=name or scan_names(self.motion)[0], subject=subject, seed=seed, n_frames=n_frames,
                             **parts)
 
     def text(self) -> str:
         """The world as TOML, complete."""
-        return f"# {self.summary}\n" + toml(table_of(self))
+        return f"# {self.summary}\n" + toml({"motion": self.motion} | table_of(self))
 
     @property
     def summary(self) -> str:
@@ -85,7 +69,7 @@ class World:
 
 def of_settings(settings: ScanSettings, motion: str = "rotation") -> World:
     """The world of a scan."""
-    parts = {f.name: getattr(settings, f.name) for f in fields(World) if f.name not in ("motion", "hand")}
+    parts = {f.name: getattr(settings, f.name) for f in fields(Conditions) if f.name != "hand"}
     return World(motion=motion, hand=settings.steadiness, **parts)
 
 

@@ -42,7 +42,8 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     if given or not planes_may_cross(t, measurements) or bears_out(t):
         return found
     other, model_of_it, seen = _estimated(bare, view, measurements, config, clock)
-    if agreement(other) <= agreement(t) or not (turned(t) or agreement(other)[0]):
+    alike, _ = borne_out = agreement(other)
+    if borne_out <= agreement(t) or not (alike or turned(t)):
         return found
     return other, model_of_it, replace(seen, warnings=(*seen.warnings, TOLD))
 
@@ -57,7 +58,7 @@ def _estimated(calibration: Calibration | Curves | None, view: View, measurement
 def planes_may_cross(t: Trajectory, measurements: Measurements) -> bool:
     """Whether anatomy could tell: places are seen again, and the trajectory has a turn, or the two rocks between which
     the protocol turns the probe: curves that are far off can miss a turn."""
-    return t.crossed is not None and (t.crossed.turned or two_rocks(measurements.planar_step[:, 2]) is not None)
+    return t.crossed is not None and (turned(t) or two_rocks(measurements.planar_step[:, 2]) is not None)
 
 
 def turned(t: Trajectory) -> bool:
