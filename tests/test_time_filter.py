@@ -68,6 +68,27 @@ def test_none_is_found_where_there_is_none(noisy):
         assert found(world(seed, noisy=noisy)) == NO_FILTER
 
 
+def test_speckle_that_fades_faster_than_the_rest_is_no_filter():
+    """As bright as the rest, it is no noise: a near field, or the far side of a fan."""
+    rng = np.random.default_rng(3)
+    rows, columns = scenes.SECTOR.shape
+    memory = np.where(np.arange(rows) < rows // 2, 0.95, 0.7)[:, None]
+    pattern, frames = rng.normal(size=(rows, columns)), []
+    for _ in range(48):
+        pattern = memory * pattern + np.sqrt(1 - memory**2) * rng.normal(size=pattern.shape)
+        frames.append(110 + 25 * pattern)
+    assert found(np.stack(frames)) == NO_FILTER
+
+
+def test_a_filter_is_found_where_all_is_noise():
+    """Darker below, and nowhere an echo to compare with."""
+    rng = np.random.default_rng(4)
+    rows, columns = scenes.SECTOR.shape
+    level = np.linspace(110, 50, rows)[:, None]
+    response = found(averaged(level + 14 * rng.normal(size=(48, rows, columns)), 2)).response
+    assert response[0] == pytest.approx(0.5, abs=0.06)
+
+
 def test_what_never_moves_is_no_filter():
     frames = world(5)
     frames[:, frames.shape[1] // 2:] += 60 * np.random.default_rng(1).random(frames.shape[1:])[frames.shape[1] // 2:]
