@@ -245,6 +245,27 @@ def test_a_cluster_that_has_lost_all_its_machines(tmp_path, two_machines, monkey
         evaluate_dataset(root, tmp_path / "far", engine="speckle", scheduler=address, progress=lose_both)
 
 
+@pytest.mark.timeout(120)
+def test_results_that_are_lost_with_their_machines_are_not_waited_for(two_machines, monkeypatch):
+    import distributed
+    address, machines = two_machines
+    monkeypatch.setattr(workers, "POLL_S", 1)
+    monkeypatch.setattr(workers, "WORKERS_BACK_S", 3)
+    wait = distributed.wait
+
+    def wait_for_all(futures, timeout, return_when):
+        return wait(futures, timeout=timeout, return_when="ALL_COMPLETED" if len(futures) == 4 else return_when)
+
+    monkeypatch.setattr(distributed, "wait", wait_for_all)
+    ended = workers.run_all(abs, [-1, -2, -3, -4], scheduler=address)
+    _, first = next(ended)
+    assert first in (1, 2, 3, 4)
+    for machine in machines:
+        machine.kill()
+    with pytest.raises(SpeckleRecError, match=r"no workers for \d+ s, 3 of 4 tasks are not done"):
+        list(ended)
+
+
 CARELESS = """
 import os, sys, time
 from speckle_rec.compute.workers import run_all

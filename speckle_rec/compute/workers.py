@@ -159,6 +159,12 @@ def _on_cluster(work: Callable[[Any], Any], tasks: Sequence[Any], scheduler: str
                 continue
             alone_s = 0.0
             for future in ended:
-                lost = future.exception()
-                yield futures.pop(future), future.result() if lost is None else lost
-                future.release()
+                while future.done():
+                    try:
+                        lost = future.exception(timeout=POLL_S)
+                        outcome = future.result(timeout=POLL_S) if lost is None else lost
+                    except TimeoutError:        # underway; or gone with its machine, and then to be done again
+                        continue
+                    yield futures.pop(future), outcome
+                    future.release()
+                    break
