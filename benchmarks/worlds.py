@@ -1,4 +1,4 @@
-"""The engine in worlds that it was not made for: one scan of 600 frames in each world of a group, scored.
+"""The engine in worlds that it was not made for: one scan of up to 600 frames in each world of a group.
 
     python benchmarks/worlds.py --group judge -o bench/judge
     python benchmarks/worlds.py --group choose --calibrated -j 2 -o bench/choose
@@ -33,6 +33,7 @@ from speckle_rec.synth.dataset import ScanFiles, scans_of, simulate_dataset
 from speckle_rec.synth.world import World
 
 PACKAGE = Path(__file__).resolve().parents[1] / "speckle_rec"
+SWEPT_MM, SHORTEST_SWEEP = 150.0, 100     # a fast sweep has fewer frames: an arm is not longer
 HANDS = ("RH", "LH", "RH")      # of the scan that is scored and of the two that are calibrated on
 DEFAULT, CALIBRATED = "default", "calibrated"
 # Column, its name in a result, format, and what the worst of all is.
@@ -65,6 +66,13 @@ class Job:
 
     def result(self, variant: str) -> Path:
         return self.out / "results" / f"{self.key}-{variant}.json"
+
+
+def frames_in(world: World, most: int) -> int:
+    """Frames of a scan in a world: `most`, or fewer where a sweep is fast."""
+    if world.motion == "rotation":
+        return most
+    return min(most, max(SHORTEST_SWEEP, round(SWEPT_MM / world.sweep.step_mm)))
 
 
 def simulator() -> str:
@@ -228,8 +236,9 @@ def main() -> None:
     o = parser.parse_args()
     names = o.worlds.split(",") if o.worlds else list(shipped.group(o.group))
     variants = () if o.simulate_only else (DEFAULT, CALIBRATED) if o.calibrated else (DEFAULT,)
-    jobs = [Job(Path(name).stem, shipped.chosen(name, o.seed), o.data, o.out, o.frames, o.seed, variants, o.threads,
-                o.overwrite) for name in names]
+    worlds = {Path(name).stem: shipped.chosen(name, o.seed) for name in names}
+    jobs = [Job(name, world, o.data, o.out, frames_in(world, o.frames), o.seed, variants, o.threads, o.overwrite)
+            for name, world in worlds.items()]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(o.jobs, context) as pool:
         running = {pool.submit(work, job): job for job in jobs}
