@@ -186,7 +186,7 @@ def test_a_data_set_goes_on_in_its_world(tmp_path, capsys):
         assert (a["frames"][3] != b["frames"][3]).any() and (a["frames"][3] != c["frames"][3]).any()
     # Another world does not go into the same folder.
     capsys.readouterr()
-    assert main(["simulate", str(one), "--world", "fit-01", "--frames", "11"]) == 2
+    assert main(["simulate", str(one), "--world", "fit-01", "--frames", "11", "--scans", "RH*"]) == 2
     assert "another world" in capsys.readouterr().err
 
 
