@@ -1,6 +1,7 @@
 """Calibration: known curves given back, merged shards equal to one run, the file and its errors."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -14,7 +15,7 @@ from speckle_rec.calibrating import machine, training
 from speckle_rec.calibrating.curve_fit import LENS, Sample, fit, predict
 from speckle_rec.calibrating.held_out import judge_pairs
 from speckle_rec.errors import InputError
-from speckle_rec.pairs.correlation import between_rows
+from speckle_rec.pairs.correlation import Correlations, between_rows
 from speckle_rec.probe.beam_lines import lines_of
 from speckle_rec.probe.field import cells
 from speckle_rec.report import calibration as plots
@@ -264,4 +265,13 @@ def test_bare_curves_are_a_calibration_that_changes_nothing():
     assert bare.hash == "physical" and bare.curves is TRUTH
     np.testing.assert_array_equal(bare.forms(SECTOR, GRID), TRUTH.forms(SECTOR, GRID))
     assert Calibration.default("curvilinear") is Calibration.shipped()
-    assert Calibration.default("linear").curves == Curves.default("linear")
+    assert Calibration.default("linear").curves == Curves.usual("linear")
+
+
+def test_a_gain_stretches_bare_curves_too():
+    images, i = SimpleNamespace(scan=SimpleNamespace(n_frames=48)), np.arange(47)
+    correlations = Correlations(i, i + 1, np.full((47, len(GRID)), 0.8, np.float32))
+    whole, half = (dataclasses.replace(Uncalibrated.of(TRUTH), gain=gain).judge(correlations, images, GRID)(None)
+                   for gain in (1.0, 0.5))
+    np.testing.assert_allclose(half.stretch, whole.stretch / 2)
+    np.testing.assert_array_equal(half.fast, whole.fast)

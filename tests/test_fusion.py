@@ -365,7 +365,25 @@ def test_each_phase_holds_what_it_does_not_mean():
     T = trajectory(tilt_rad=0.008 * fan, yaw_rad=0.008 * turn, roll_rad=0.006 * rock)
     fan, turn, rock = (phase_precision(T, PIVOTED)[k] > 0 for k in (30, 90, 150))
     assert fan.tolist() == [False, True] and turn.tolist() == [True, False] and rock.tolist() == [True, True]
-    assert phase_precision(T, SWEPT) is None
+
+
+def test_a_sweep_yaws_slowly_unless_it_ends_in_a_turn():
+    t = np.arange(180.0)
+    held = phase_precision(trajectory(shift_mm=0.3 * t, yaw_rad=0.004 * t), SWEPT)
+    assert (held[:, 0] == 0).all() and (held[:, 1] > 0).all()
+    assert phase_precision(trajectory(shift_mm=0.3 * t, yaw_rad=0.009 * t), SWEPT) is None
+
+
+def test_the_yaw_of_a_sweep_is_held():
+    """Yaw that a few noisy cells read at random is held; the shift is not."""
+    t = np.arange(40.0)
+    true = trajectory(shift_mm=0.2 * t)
+    start = trajectory(shift_mm=0.2 * t, yaw_rad=0.02 * np.sin(t / 3))
+    free = factors_of(model_scan(true, 4), SWEPT)
+    free = dataclasses.replace(free, pairs=free.pairs._replace(temper=free.pairs.temper * 1e-3))
+    held = dataclasses.replace(free, phase_precision=phase_precision(start, SWEPT))
+    yaw = [np.sqrt(np.square(solve(start, f, 60)[:, 0, 2]).mean()) for f in (free, held)]
+    assert yaw[1] < 0.6 * yaw[0]
 
 
 def test_a_probe_on_the_skin_tells_a_sweep_from_a_lean():

@@ -245,11 +245,15 @@ def test_the_kind_of_motion_is_what_was_told_or_what_speaks_for_it():
 
 def test_small_odds_are_told():
     near = trajectory(shift_mm=0.8 * SWEPT_MM * T60)
-    lying = trajectory(tilt_rad=1.5 * T60)
-    for sweep, fan in ((near, TILTED), (trajectory(shift_mm=T60), lying)):
-        told = by_trajectories((sweep, 10.0), (fan, 12.0), False)
-        assert len(told.warnings) == 1 and "odds are small" in told.warnings[0] and "--motion sweep" in told.warnings[0]
-        assert {"motion", "motion_decided", "motion_carried_mm", "motion_cost_fan"} <= set(told.numbers)
+    told = by_trajectories((near, 10.0), (TILTED, 12.0), False)
+    assert len(told.warnings) == 1 and "odds are small" in told.warnings[0] and "--motion sweep" in told.warnings[0]
+    assert {"motion", "motion_decided", "motion_carried_mm", "motion_cost_fan"} <= set(told.numbers)
+
+
+def test_a_probe_that_would_have_lain_down_was_carried_along():
+    lying, carried = trajectory(tilt_rad=1.5 * T60), trajectory(shift_mm=0.8 * SWEPT_MM * T60)
+    told = by_trajectories((carried, 10.0), (lying, 12.0), False)
+    assert told.swept and "leaned by 86 deg" in told.decided
 
 
 @pytest.mark.parametrize("motion, told", [("fan", FAN), ("sweep", SWEEP)])

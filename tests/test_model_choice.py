@@ -22,7 +22,7 @@ def crossed(similarity, gain=1.0):
 @pytest.fixture
 def chosen(monkeypatch):
     """The model that is taken, and how many were tried, of a scan whose crossing planes show so much by each."""
-    def run(default, bare, calibration=None, kind="curvilinear", rocks=False):
+    def run(default, bare, calibration=None, kind="curvilinear", rocks=True):
         tried = []
 
         def estimated(given, view, measurements, config, clock):
@@ -48,14 +48,19 @@ def test_what_agrees_is_not_tried_again(chosen):
 
 def test_where_nothing_crosses_nothing_can_be_chosen(chosen):
     assert chosen(None, crossed(0.7)) == ("default", 1, False)
-    assert chosen(Calibrated(np.eye(4)[None], turned=False), crossed(0.7)) == ("default", 1, False)
 
 
-def test_a_turn_that_the_default_missed_is_looked_for_where_the_probe_rocked_twice(chosen):
+def test_without_the_rocks_of_the_protocol_bare_curves_are_taken(chosen):
+    assert chosen(crossed(0.6), crossed(0.7), rocks=False) == ("bare", 1, False)
+    given = Calibration.shipped()
+    assert chosen(crossed(0.6), crossed(0.7), calibration=given, rocks=False) == ("default", 1, False)
+
+
+def test_a_turn_that_the_default_missed_is_looked_for_with_bare_curves(chosen):
     missed = Calibrated(np.eye(4)[None], turned=False)
-    assert chosen(missed, crossed(0.7), rocks=True) == ("bare", 2, True)
-    assert chosen(missed, crossed(0.2), rocks=True) == ("default", 2, False)
-    assert chosen(missed, missed, rocks=True) == ("default", 2, False)
+    assert chosen(missed, crossed(0.7)) == ("bare", 2, True)
+    assert chosen(missed, crossed(0.2)) == ("default", 2, False)
+    assert chosen(missed, missed) == ("default", 2, False)
 
 
 @pytest.mark.parametrize("default, bare", [(crossed(0.02), crossed(0.6)), (NONE, crossed(0.5)),

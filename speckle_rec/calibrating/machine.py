@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..io.wording import counted
 from ..speckle.calibration import Calibration
 from ..speckle.cell_regression import parts
-from ..speckle.curves import USUAL_LENSES, Curves
+from ..speckle.curves import Curves
 from ..trajectory import phases
 from .curve_fit import KERNEL, LENS, CurveFit, Priors, Sample, fit, predict, robust_cost
 from .held_out import NAMES, PairErrors, judge_pairs, lag_one_excess
@@ -22,8 +22,7 @@ Array = NDArray[np.float64]
 Report = Callable[[str, int, int], None]
 
 LENS_SHARE = 0.03           # relative uncertainty of a lens that is known
-LENSES = {"curvilinear": Priors(*USUAL_LENSES["curvilinear"], LENS_SHARE, LENS_SHARE),
-          "linear": Priors(*USUAL_LENSES["linear"], 0.15, 0.15)}
+LENS_SHARES = {"curvilinear": LENS_SHARE, "linear": 0.15}       # linear probes differ more
 MAX_FOLDS = 6
 LEAST_UNCERTAINTY, UNJUDGED_UNCERTAINTY = 0.04, 0.15
 
@@ -45,8 +44,14 @@ FORMS: dict[str, dict[str, Any]] = {
 
 def start_curves(kind: str, lens: Priors | None = None) -> Curves:
     """Where a fit starts; lens : that of the kind of probe if None."""
-    lens = lens or LENSES[kind]
+    lens = lens or usual_lens(kind)
     return replace(Curves.usual(kind), waist_mm=lens.waist_mm, focus_mm=lens.focus_mm)
+
+
+def usual_lens(kind: str) -> Priors:
+    """What is known of the lens of a kind of probe where nobody tells."""
+    usual = Curves.usual(kind)
+    return Priors(usual.waist_mm, usual.focus_mm, LENS_SHARES[kind], LENS_SHARES[kind])
 
 
 def lens_prior(kind: str, lens: tuple[float, float]) -> Priors:
@@ -60,14 +65,14 @@ def lens_prior(kind: str, lens: tuple[float, float]) -> Priors:
     if not (np.isfinite(lens).all() and min(lens) > 0):
         raise InputError(f"lens: expected aperture and focus in mm above 0, found {lens[0]:g} and {lens[1]:g}")
     speed = 1540.0
-    beam = Curves.of_lens(speed * 1e3 / Curves.default(kind).wavelength_mm, *lens, speed)
+    beam = Curves.of_lens(speed * 1e3 / Curves.usual(kind).wavelength_mm, *lens, speed)
     return Priors(beam.waist_mm, beam.focus_mm, LENS_SHARE, LENS_SHARE)
 
 
 def fit_form(samples: Sequence[Sample], kind: str, *, lens: Priors | None = None, kernel: str = "mixture",
              free_lens: bool = False, rows: float = 0.03, **options: Any) -> CurveFit:
     """Fit one of `FORMS`; `rows` is the start of `Curves.rows`."""
-    start, priors = replace(start_curves(kind, lens), rows=rows), lens or LENSES[kind]
+    start, priors = replace(start_curves(kind, lens), rows=rows), lens or usual_lens(kind)
     if kernel == "tail":
         start = replace(start, mix=())
     elif kernel == "exponential":

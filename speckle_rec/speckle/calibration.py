@@ -36,6 +36,8 @@ VERSION = 5
 PHYSICAL = "physical"       # stands for the hash of bare curves
 FORMAT = "speckle_rec calibration"
 DEFAULT_FILE = Path(__file__).parents[1] / "data" / "default_calibration.h5"
+# Share of a motion that bare curves find in simulated worlds and limbs: tissue outlasts the beam (docs/notes/scale.md).
+BARE_GAINS = {"curvilinear": 1.0, "linear": 0.7}
 SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's curve; all about 0 +- 1
 
 
@@ -202,13 +204,13 @@ class Calibration:
 
     @classmethod
     def default(cls, kind: str) -> "Calibration":
-        """What is used where none is given: the shipped one, or physical curves for a linear probe."""
-        return cls.shipped() if kind == "curvilinear" else Uncalibrated.of(Curves.default(kind))
+        """What is used where none is given: the shipped one, or bare curves for a linear probe."""
+        return cls.shipped() if kind == "curvilinear" else cls.bare(kind)
 
     @classmethod
     def bare(cls, kind: str) -> "Calibration":
-        """Physical curves of a usual lens and ideal speckle, without a look at what the images show of each cell."""
-        return Uncalibrated.of(Curves.usual(kind))
+        """Physical curves of a usual lens, without a look at what the images show of each cell."""
+        return replace(Uncalibrated.of(Curves.usual(kind)), gain=BARE_GAINS[kind])
 
 
 class Uncalibrated(Calibration):
@@ -222,7 +224,8 @@ class Uncalibrated(Calibration):
     def judge(self, speckle: Correlations, images: WorkingImages, cells: Cells,
               jobs: int = 0) -> Callable[[Array | None], CellStrengths]:
         """Strengths of a scan's cells, see `cell_strengths`, whatever its poses."""
-        strengths = cell_strengths(speckle, images.scan.n_frames, self.curves)
+        bare = cell_strengths(speckle, images.scan.n_frames, self.curves)
+        strengths = replace(bare, stretch=bare.stretch * self.gain)
         return lambda T: strengths
 
 

@@ -24,8 +24,8 @@ FILTERED_LAGS = 8                   # longest lag of neighbours, at which a filt
 TOLD_BY_NOISE = 0.35                # correlation of noise by a filter, above which it hides how cells differ
 RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
 USUAL_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
-# Waist and its depth, mm: a Gaussian lens of 10 mm at a geometric focus of 60 mm, 6 MHz (assumed), and 5 mm at 20.
-USUAL_LENSES = {"curvilinear": (1.12, 55.8), "linear": (0.5, 20.0)}
+# Usual elevational beams: frequency (Hz), aperture and geometric focus (mm).
+USUAL_LENSES = {"curvilinear": (6e6, 10.0, 60.0), "linear": (7e6, 7.0, 45.0)}
 GUESSED = 0.5       # rms relative error of the scale on seven tracked scans of real tissue, by curves of others
 GAUSSIAN_APERTURE = np.sqrt(np.log(2) / 2) / 1.3916     # 1/e half-width over aperture, of the beam with its -6 dB width
 
@@ -70,19 +70,6 @@ class Curves:
     source: str = "default: 6 MHz beam, waist 1.07 mm, focus 45 mm, tail of one simulated forearm; not calibrated"
 
     @classmethod
-    def default(cls, kind: str) -> "Curves":
-        """Curves of a kind of probe that nobody calibrated: the 4DC7-3/40, or a 10 MHz linear array.
-
-        The width for linear arrays is read off one tracked scan of an ex vivo leg, where correlation over that
-        at rest was .92, .71, .57, .51 and .45 at .25, .75, 1.25, 1.75 and 2.25 mm: other lenses and tissues differ.
-        """
-        if kind == "linear":
-            return replace(cls(), wavelength_mm=0.154, waist_mm=1.2, focus_mm=20.0, slow_share=0.25,
-                           scale_uncertainty=0.4, source="default of a linear array: 10 MHz, waist 1.2 mm, tail of "
-                                                         "one leg; not calibrated")
-        return cls()
-
-    @classmethod
     def of_lens(cls, frequency_hz: float, aperture_mm: float, focus_mm: float, speed_m_s: float = 1540.0):
         """Curves of an elevational lens, from its aperture and geometric focus in mm.
 
@@ -92,7 +79,7 @@ class Curves:
         wavelength = speed_m_s * 1e3 / frequency_hz
         half = GAUSSIAN_APERTURE * aperture_mm
         share = 1 / (1 + (wavelength * focus_mm / (np.pi * half**2))**2)
-        return cls(wavelength, half * float(np.sqrt(1 - share)), focus_mm * share,
+        return cls(wavelength, float(half * np.sqrt(1 - share)), float(focus_mm * share),
                    source=f"lens: {frequency_hz / 1e6:g} MHz, aperture {aperture_mm:g} mm, focus {focus_mm:g} mm")
 
     def guessed(self) -> "Curves":
@@ -109,9 +96,11 @@ class Curves:
     def usual(cls, kind: str) -> "Curves":
         """Curves of the usual lens of a kind of probe that nothing was fitted to: those by which cells are judged
         wherever a calibration is made or used, and from which the fit of one starts."""
-        waist, focus = USUAL_LENSES[kind]
-        return replace(cls.default(kind), waist_mm=waist, focus_mm=focus, tail_b=0.3, tail_beta=0.45, kappa=0.003,
-                       slow_share=0.25, floor=0.8, mix=USUAL_MIX)
+        frequency_hz, aperture_mm, focus_mm = USUAL_LENSES[kind]
+        return replace(cls.of_lens(frequency_hz, aperture_mm, focus_mm), tail_b=0.3, tail_beta=0.45, kappa=0.003,
+                       slow_share=0.25, floor=0.8, mix=USUAL_MIX,
+                       source=f"usual beam of a {kind} probe: {frequency_hz / 1e6:g} MHz, {aperture_mm:g} mm at "
+                              f"{focus_mm:g} mm; not calibrated")
 
     def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
         """U [P, 3, 3] of cells, see `forms_of`."""

@@ -25,6 +25,7 @@ from .motion_kind import before_measuring, by_trajectories
 from .phases import phase_precision, two_rocks
 from .segment_exchange import exchanged
 from .solver import drawn, pair_costs, solve
+from .turning_back import carried_on
 
 EVERY_PAIR = 4      # of so many, one is asked which kind of motion costs less
 
@@ -114,6 +115,13 @@ def starts(t: Trajectory, given: Given) -> Trajectory:
     forward = (t.T, *others)
     T = cheapest(forward, t.factors) if t.hand.pivot else least([*forward, back], t.factors)
     return replace(t, T=T, starts=forward, backward=back, started=T)
+
+
+def turning_back(t: Trajectory, given: Given) -> Trajectory:
+    """A sweep that sees nothing again went on where it slowed down."""
+    assert t.factors is not None
+    T = carried_on(t.T, t.factors, given.model.curves.focus_mm)
+    return replace(t, T=T, started=T)
 
 
 def mirror_tests(t: Trajectory, given: Given) -> Trajectory:
@@ -208,6 +216,10 @@ def swept_and_seen_again(t: Trajectory, given: Given) -> bool:
     return seen_again(t, given) and not t.hand.pivot and t.mended is not None
 
 
+def swept_and_not_seen_again(t: Trajectory, given: Given) -> bool:
+    return all_pairs(t, given) and not t.hand.pivot and not given.seen_again
+
+
 def planes_cross(t: Trajectory, given: Given) -> bool:
     return t.crossed is not None and t.crossed.crossings is not None
 
@@ -236,6 +248,7 @@ STEPS = (
     Step("neighbours' solve", neighbours_solve, neighbours_alone),
     Step("factors", loop_factors, all_pairs, needed=True),
     Step("starts", starts, all_pairs),
+    Step("turning back", turning_back, swept_and_not_seen_again),
     Step("mirror tests", mirror_tests, seen_again),
     Step("segment exchange", segment_exchange, seen_again),
     Step("confirmation", confirmation, swept_and_seen_again),

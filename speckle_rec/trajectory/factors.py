@@ -140,6 +140,11 @@ class Factors:
         lag = np.maximum(self.pairs.j - self.pairs.i, 1)
         return self.weighed(np.where(self.revisits, 1, NEAREST / lag**FALL))
 
+    @property
+    def holds_steps(self) -> bool:
+        """Whether anything holds steps to be small."""
+        return self.contact_rate_precision > 0 or self.phase_precision is not None
+
     def step_precision(self, k: NDArray[np.int64]) -> Array:
         """Precision [M, 3] of the steps along z, in tilt and in yaw into frames k [M]: 0 where nothing holds them."""
         out = np.zeros((len(k), 3))

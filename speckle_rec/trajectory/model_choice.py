@@ -2,9 +2,10 @@
 
 No default fits every tissue and beam: curves fitted to one kind of tissue read another's motion at another scale. Where
 planes cross, the scan tells: anatomy seen from both sides of the turn agrees if the trajectory is right, and its size
-gives the scale. So the bare curves of ideal speckle are tried where it does not agree with the default, and the model
-whose trajectory the anatomy bears out is taken (METHOD.md, section 9). Costs of the correlations cannot tell: they
-favour a model that explains them at a wrong scale.
+gives the scale. So a scan of the rotation protocol is estimated with the shipped calibration, and with the bare curves
+of a usual beam where the anatomy does not agree; the model that it bears out is taken (METHOD.md, section 9). Costs of
+the correlations cannot tell: they favour a model that explains them at a wrong scale. Other scans have no planes that
+cross, and the bare curves, which are off by less where nothing mends them (docs/notes/scale.md).
 """
 
 from dataclasses import replace
@@ -35,11 +36,12 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     ----------
     calibration : that of the machine, or curves; None for the defaults, of which the scan chooses.
     """
+    bare, given = Calibration.bare(view.found.geometry.kind), calibration is not None
+    if not given and two_rocks(measurements.planar_step[:, 2]) is None:
+        calibration = bare
     found = _estimated(calibration, view, measurements, config, clock)
     t, speckle, _ = found
-    bare = Calibration.bare(view.found.geometry.kind)
-    given = calibration is not None or speckle.calibration.hash == bare.hash
-    if given or not planes_may_cross(t, measurements) or bears_out(t):
+    if given or speckle.calibration.hash == bare.hash or t.crossed is None or bears_out(t):
         return found
     other, model_of_it, seen = _estimated(bare, view, measurements, config, clock)
     alike, _ = borne_out = agreement(other)
@@ -53,12 +55,6 @@ def _estimated(calibration: Calibration | Curves | None, view: View, measurement
     with clock.stage("speckle model"):
         speckle, seen = model(calibration, view, measurements, config)
     return estimate(view, seen, speckle, config, clock), speckle, seen
-
-
-def planes_may_cross(t: Trajectory, measurements: Measurements) -> bool:
-    """Whether anatomy could tell: places are seen again, and the trajectory has a turn, or the two rocks between which
-    the protocol turns the probe: curves that are far off can miss a turn."""
-    return t.crossed is not None and (turned(t) or two_rocks(measurements.planar_step[:, 2]) is not None)
 
 
 def turned(t: Trajectory) -> bool:

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 MOST_TURN_RAD = 0.5         # of what somebody calls a sweep
 NARROW = 2.0                # times: the face carried by half of what tells a sweep, or twice as far, is no clear case
-LIES_DOWN_DEG = 50.0        # lean of a probe about its contact point, beyond which it is not believed
+LIES_DOWN_DEG = 50.0        # lean of a probe about its contact point, beyond which it was rather carried along
 SWEEP, FAN = "swept along", "about a contact point"
 AS_TOLD = {"fan": "as --motion fan says", "sweep": "as --motion sweep says"}
 
@@ -46,8 +46,6 @@ class Motion:
         """Why it may well be the other kind; empty where nothing says so."""
         if self.carried_mm is None or self.lean_deg is None:
             return ""
-        if not self.swept and self.lean_deg > LIES_DOWN_DEG:
-            return f"about a contact point the probe would have leaned by {self.lean_deg:.0f} deg"
         if SWEPT_MM / NARROW < self.carried_mm < SWEPT_MM * NARROW:
             return (f"as a sweep the probe would have been carried {self.carried_mm:.0f} mm; from {SWEPT_MM:.0f} mm on "
                     "it is taken for one")
@@ -93,6 +91,8 @@ def by_trajectories(as_sweep: tuple[Array, float], as_fan: tuple[Array, float], 
     turned = float(np.abs(se3.turned(T)).max(initial=0)) > MOST_TURN_RAD
     if told_swept and not turned:
         swept, decided = True, "as --swept says"
+    elif not is_swept(T) and lean > LIES_DOWN_DEG:
+        swept, decided = True, f"about a contact point the probe would have leaned by {lean:.0f} deg"
     else:
         swept = is_swept(T)
         decided = f"the face was carried {carried:.0f} mm, {'over' if swept else 'below'} {SWEPT_MM:.0f} mm"

@@ -22,6 +22,7 @@ SMOOTH_FRAMES = 15
 STROKE_FRAMES = 25         # a stroke of the rock takes some 70 frames
 LEAST_ROLL_RAD = np.radians(0.18)       # a frame: rocks come to .3 to .42 degrees, a hand in a sweep to .11
 BUSY = 0.35                # of the fastest rolling
+TURNED_RAD = 1.0           # of a linear probe, beyond which it is not swept alone
 WOBBLE_FRAMES = 10         # over which a wobble is told from the tracker's jitter
 SWITCH, SWITCH_SHARE = 15.0, 40       # frames that a change of phase costs, or that part of a short scan
 
@@ -107,16 +108,18 @@ def phases(step: Array) -> NDArray[np.int64]:
 
 
 def phase_precision(T: Array, hand: Hand) -> Array | None:
-    """Precision [N, 2] (1/rad^2) of the step into each frame, in tilt and in yaw, METHOD.md (5.5b); None in a sweep.
+    """Precision [N, 2] (1/rad^2) of the step into each frame, in tilt and in yaw, METHOD.md (5.5b).
 
-    In a fan a hand means to tilt, in a turn to turn, in a rock neither: what is not meant is its wobble.
+    In a fan a hand means to tilt, in a turn to turn, in a rock neither: what is not meant is its wobble. A sweep that
+    does not end in a turn follows the limb: it yaws slowly. None where nothing is held.
 
     Parameters
     ----------
     T : [N, 4, 4] a trajectory whose phases are about right.
     """
     if not hand.pivot:
-        return None
+        turns = np.abs(se3.turned(T)).max() > TURNED_RAD
+        return None if turns else np.tile([0.0, 1 / hand.sweep_yaw_rad**2], (len(T), 1))
     meant = _meant(phases(se3.log(se3.steps(T))[1:]))
     return hand.wobble_precision * ~np.concatenate([meant[:1], meant])
 

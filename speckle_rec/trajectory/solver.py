@@ -155,6 +155,9 @@ def linearise(T: Array, f: Factors, weights: NDArray[np.float32] | None = None,
         J[:, :, :3] = T[k, :3, :3]
         weight = f.contact_precision / (1 + apart2)
         normal.add([(k, J)], weight[:, None] * e, weight[:, None, None] * np.eye(3))
+
+    if f.holds_steps:
+        k = np.arange(max(begin, 1), min(end + 2, N))
         step, Ji, Jj = twist(k - 1, k, OUT_OF_PLANE)
         precision = f.step_precision(k)
         total += 0.5 * (precision * np.square(step)).sum()
