@@ -54,7 +54,7 @@ def test_a_turn_that_costs_as_much_as_going_on_is_taken_back():
 
 
 def test_a_turn_that_neighbours_ask_for_stays():
-    """A sharp turn is seen at once by neighbours on both of its sides."""
+    """A sharp turn of a fast sweep is seen by neighbours on both of its sides."""
     t = np.arange(float(FRAMES))
-    true = trajectory(shift_mm=0.2 * np.minimum(t, FRAMES - t))
+    true = trajectory(shift_mm=0.7 * np.minimum(t, FRAMES - t))
     assert carried_on(true, factors_of(model_scan(true, 6), SWEPT), 0.0) is true
