@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 
 LAGS = (1, 2, 4, 8, 16)             # of cell correlations
 FAR_MATCH, FAR_EVERY = 4, 4         # lag, and of how many frames one, of the matches beyond those of neighbours
-KEPT = 48                           # frames, whose pairs are kept
+CHAINED = 33                        # frames, over which the planar chain is solved
+KEPT = 48                           # frames, whose correlations are kept
 
 
 class LivePairs:
@@ -29,15 +30,14 @@ class LivePairs:
 
     Attributes
     ----------
-    first : frame that the window begins with.   step : [n, 3] planar step into each frame of it.
+    first : frame that the chain begins with.   step : [n, 3] planar step into each frame of it.
     covariance : [n, 3, 3].   matched : whether the newest frame's match with the one before succeeded.
     """
 
-    def __init__(self, images: WorkingImages, cells: Cells, kept: int = KEPT):
+    def __init__(self, images: WorkingImages, cells: Cells):
         self.matcher = Matcher(images.geometry)
         self.correlator = Correlator(images.geometry, cells,
                                      AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
-        self.kept = kept
         self.first, self.n = 0, 0
         self.step, self.covariance = np.zeros((0, 3)), np.zeros((0, 3, 3))
         self.matched = False
@@ -57,17 +57,17 @@ class LivePairs:
             self.step, self.covariance = np.zeros((1, 3)), np.zeros((1, 3, 3))
             return None
         self._match(k)
-        self.first = max(0, self.n - self.kept)
+        self.first = max(0, self.n - CHAINED)
         self._matches = [m for m in self._matches if m[0] >= self.first]
         i, j, twist, covariance, ncc, share = (np.array(a) for a in zip(*self._matches, strict=True))
         near = PlanarMotion(i - self.first, j - self.first, twist, covariance, ncc, share)
         self.step, self.covariance = planar_chain(near, self.n - self.first)
         found = self._correlate(k)
-        self._rho = [row for row in self._rho if row[0] >= self.first] + found
+        self._rho = [row for row in self._rho if row[0] >= self.n - KEPT] + found
         return self._joined(found)
 
     def recent(self) -> Correlations:
-        """All pairs of the window, sorted by their later frame."""
+        """All pairs of the last `KEPT` frames, sorted by their later frame."""
         return self._joined(self._rho)
 
     def _match(self, k: int) -> None:

@@ -31,7 +31,7 @@ from .track import twists
 
 Array = NDArray[np.float64]
 
-LATE_S = 0.5            # that a frame may have waited to be placed
+LATE_S = 0.3            # that a frame may have waited to be placed
 VOLUME_S = 1.0          # between volumes
 
 
@@ -121,7 +121,7 @@ class Session:
         self.recorder: Recorder | None = None
         self.estimator: Estimator | None = None
         self._shape: tuple[int, ...] | None = None
-        self._catching_up = False
+        self._catching_up = self._over = False
         self._awaited: dict[int, LiveFrame] = {}
         self._added = 0
         self._live: _Shown | None = None
@@ -149,6 +149,8 @@ class Session:
     def _handle(self, frame: LiveFrame) -> None:
         counts = self.counts
         counts.came += 1
+        if self._over:      # what still waits has no place in the recording
+            return
         if self.recorder is None:
             self._begin(frame)
         assert self.recorder is not None
@@ -162,11 +164,13 @@ class Session:
             self.recorder.add(frame)
         except OSError as error:
             self.say(f"{self.recorder.path}: {error.strerror}: the recording ends with {counts.kept} frames")
+            self._over = True
             self.inbox.end()
             return
         counts.kept += 1
         if self.recorder.full:
             self.say(f"{self.recorder.most} frames, for which the recording has room: the session ends")
+            self._over = True
             self.inbox.end()
         waited = time.monotonic() - frame.arrived_s
         self._catching_up = len(self.inbox) > 0 and (self._catching_up or waited > LATE_S)
