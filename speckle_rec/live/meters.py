@@ -70,8 +70,8 @@ class Speedometer:
         confidence = np.clip((np.median([p.clear for _, p in self._steps]) - LOST) / (CLEAR - LOST), 0, 1.4)
         word = TOO_FAST if confidence < UNRELIABLE else STILL if mm_s < STILL_MM_S else IDEAL
         # The middle of the gauge is ideal: its right third is where confidence is too low to be believed.
-        needle = float(np.interp(confidence, [0, UNRELIABLE, 1, 1.4], [1, 0.7, 0.35, 0.05]))
-        return {"speed": word, "needle": round(0.0 if word == STILL else needle, 3), "mm_s": round(float(mm_s), 1)}
+        needle = float(np.interp(confidence, [0, UNRELIABLE, 1, 1.4], [1, 0.7, 0.35, 0.15]))
+        return {"speed": word, "needle": round(0.05 if word == STILL else needle, 3), "mm_s": round(float(mm_s), 1)}
 
 
 def contact_of(placed: Placed) -> dict[str, bool]:

@@ -21,7 +21,8 @@ from ..speckle.strengths import CellStrengths, cell_strengths, relative
 
 Array = NDArray[np.float64]
 
-LOOKS = 2 * WINDOW_HALF // EVERY      # frames of a window whose texture is measured
+LOOK_EVERY = 2 * EVERY                # frames between those whose texture is measured
+LOOKS = 2 * WINDOW_HALF // LOOK_EVERY
 FEW_PAIRS = 2                         # one of so many pairs is looked at
 
 
@@ -42,7 +43,7 @@ class RollingStrengths:
 
     def look(self, k: int, frame: NDArray[np.uint8]) -> None:
         """Measure the texture of frame k, if it is one of those."""
-        if not self.bare and k % EVERY == 0:
+        if not self.bare and k % LOOK_EVERY == 0:
             self._sums.append(self._meter(frame))
 
     def judge(self, k: int, pairs: Correlations) -> CellStrengths:
