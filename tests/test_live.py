@@ -323,6 +323,19 @@ def test_without_a_pixel_size_frames_are_recorded(tmp_path):
     assert Scan.open(tmp_path / "a.igs.mha", pixel_mm=0.2).n_frames == 12
 
 
+def test_a_calibration_file_tells_the_pixel_size_of_recorded_frames(tmp_path):
+    known = calib.built_in()
+    calib.write_challenge(tmp_path / "c.csv", known.scale, known.T_tool_image)
+    inbox = Inbox()
+    for k, image in enumerate(speckle(3)):
+        inbox.put(LiveFrame(image, k / 20))
+    inbox.end()
+    run = Session(inbox, Wanted(tmp_path / "a.igs.mha", calib=tmp_path / "c.csv"))
+    assert run.run().kept == 3 and run.estimator is not None
+    np.testing.assert_allclose(run.estimator.scale, known.scale)
+    np.testing.assert_array_equal(np.diag(Scan.open(tmp_path / "a.igs.mha").scale), np.diag(known.scale))
+
+
 # -- the verb
 
 
@@ -379,7 +392,8 @@ def test_part_of_a_replay_is_what_was_played(tmp_path, monkeypatch, fake_pipelin
     (["--connect", "a:0"], "--connect"), (["--camera", "-3"], "--camera"), (["--camera", "77"], "--camera 77"),
     (["--host", "203.0.113.7"], "cannot listen"), (["--host", " "], "--host"),
     (["--pixel-mm", "0"], "--pixel-mm"), (["--swept", "up"], "swept"), (["--config", "no.toml"], "no.toml"),
-    (["--calibration", "no.h5"], "no.h5"), (["-o", "noise.h5"], "noise.h5"),
+    (["--calibration", "no.h5"], "no.h5"),
+    (["--calib", "no.csv"], "no.csv"), (["--calib", "noise.h5"], "noise.h5"), (["-o", "noise.h5"], "noise.h5"),
     (["--port", "x"], "--port")])
 def test_bad_input_is_one_line(tmp_path, noise_file, monkeypatch, capsys, words, says):
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """``live``: frames in and poses out while the probe moves, then the result of ``reconstruct``."""
 
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,6 +22,8 @@ DEFAULT_OUT = Path("results")
 PORT = 18944            # of OpenIGTLink
 LOOPBACK = "127.0.0.1"
 SEND_S = 2.0            # for what waits to be sent when the frames end
+SHAPE = (480, 640)      # of frames, where none has come yet
+PAGE_S = 0.3            # for the page to hear of the end
 
 
 def live(
@@ -105,15 +108,17 @@ def live(
     common.check_device(settings.device)
     common.set_threads(settings.jobs)
     size = common.pixel_size(pixel_mm)
+    if calib is not None:
+        calib_files.read(calib, SHAPE)      # or it would be refused when the probe is on the skin
     played = None if replay is None else Scan.open(replay, calib=calib, pixel_mm=size)
     folder = out or DEFAULT_OUT / (played.name if played is not None else time.strftime("live-%Y%m%d-%H%M%S"))
     check_free(folder, overwrite)
     recording = folder.with_name(f"{folder.name}.igs.mha")
     _check_recording(recording, played, overwrite)
-    wanted = Wanted(recording, idle, load_calibration(calibration)[0], settings, size)
-    if played is not None:
-        wanted = replace(wanted, pixel_mm=None, image_calibration=calib_files.ImageCalibration(
-            played.scale, None, "the scan that is replayed"))
+    wanted = Wanted(recording, idle, load_calibration(calibration)[0], settings, size, calib)
+    if played is not None:      # which has pauses of its own
+        told = calib_files.ImageCalibration(played.scale, None, "the scan that is replayed")
+        wanted = replace(wanted, idle_s=math.inf, pixel_mm=None, calib=None, image_calibration=told)
 
     def say(text: str) -> None:
         if not quiet:
@@ -152,12 +157,12 @@ def live(
             source.close()
             if source.error is not None:
                 say(str(source.error))
-        told = session.counts.told(inbox.lost) | {"unsent": link.unsent}
-        report("live         " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items()))
+        counts = session.counts.told(inbox.lost) | {"unsent": link.unsent}
+        report("live         " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in counts.items()))
         if not session.counts.kept:
             common.complain("no frame came: there is nothing to reconstruct")
             return 1
-        session.board.update(phase="estimating", counts=told)
+        session.board.update(phase="estimating", counts=counts)
         try:
             scan = _kept(session, played, calib, size)
             with common.progress_bar(not (no_progress or quiet), lines=scan.name if verbose else None) as progress:
@@ -167,10 +172,11 @@ def live(
         except BaseException as error:
             session.board.update(phase="failed", note=f"no result: {common.one_line_of(error)}")
             common.complain(f"the frames are kept in {recording}")
-            time.sleep(0.2 if page else 0)
+            time.sleep(PAGE_S if page else 0)
             raise
         session.board.update(phase="done", note=str(folder.absolute()))
         _wait_until_sent(link)
+        time.sleep(PAGE_S if page else 0)
     if not quiet:
         tables.show(summary, folder, finished_before=False, verbose=verbose)
     return 0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..errors import InputError, SpeckleRecError
+from ..io import calib as calib_files
 from ..io import pixels
 from ..io.calib import ImageCalibration
 from ..io.hdf5 import one_line
@@ -60,7 +61,8 @@ class Wanted:
     ----------
     recording : file that frames are written to.   idle_s : without a frame, after which the session ends.
     calibration : of the machine's speckle, None for the default.   config : of the estimate.
-    pixel_mm, image_calibration : what the user says of the pixels; of a replayed scan what it says.
+    pixel_mm, calib : what the user says of the pixels: their size, or a file.   image_calibration : what a scan that is
+        replayed says.
     """
 
     recording: Path
@@ -68,6 +70,7 @@ class Wanted:
     calibration: Calibration | None = None
     config: Config = field(default_factory=Config)
     pixel_mm: tuple[float, float] | None = None
+    calib: Path | None = None
     image_calibration: ImageCalibration | None = None
 
 
@@ -184,21 +187,22 @@ class Session:
         """Of the first frame: the size of its pixels, a recording, an estimator."""
         wanted = self.wanted
         self._shape = frame.image.shape
-        told = None
+        told, given = None, wanted.image_calibration
         try:
+            if given is None and wanted.calib is not None:
+                given = calib_files.read(wanted.calib, frame.image.shape)
             if wanted.pixel_mm is None and frame.pixel_mm is not None:
                 told = pixels.of_spacing(frame.pixel_mm, "the spacing of the images")
             known = pixels.settled("live", ArrayFrames(frame.image[None], "live"), pixel_mm=wanted.pixel_mm,
-                                   given=wanted.image_calibration, found=(lambda: told,))
+                                   given=given, found=(lambda: told,))
         except InputError as error:
             self.say(f"{error}; frames are recorded, and get no poses")
-            self.recorder = Recorder(wanted.recording, None)
+            self.recorder = Recorder(wanted.recording, wanted.pixel_mm)
             return
         for warning in known.warnings:
             self.say(f"warning: {warning}")
         size = float(known.scale[0, 0]), float(known.scale[1, 1])
-        given = wanted.image_calibration or told or wanted.pixel_mm
-        self.recorder = Recorder(wanted.recording, size if given else None)
+        self.recorder = Recorder(wanted.recording, size if given or told or wanted.pixel_mm else None)
         self.estimator = Estimator(known.scale, wanted.calibration, wanted.config)
 
     def _place(self, frame: LiveFrame) -> None:
