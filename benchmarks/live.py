@@ -73,6 +73,12 @@ def hear(link: socket.socket, sent: dict[bytes, float], heard: dict[bytes, tuple
         return
 
 
+def processor_s(process: subprocess.Popen[str]) -> float:
+    """Processor time of a process so far."""
+    words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def corner_error_mm(a: np.ndarray, b: np.ndarray, scan: Scan) -> float:
     """Mean distance of the image's corners by two trajectories, or one and the other's mirror image."""
     rows, columns = scan.shape
@@ -103,14 +109,14 @@ def main() -> None:
     heard: dict[bytes, tuple[float, np.ndarray]] = {}
     listener = threading.Thread(target=hear, args=(link, sent, heard))
     listener.start()
-    load, began, late_s = os.getloadavg(), time.monotonic(), 0.0
+    load, worked, began, late_s = os.getloadavg(), processor_s(process), time.monotonic(), 0.0
     for k, message in enumerate(packed):
         time.sleep(max(0.0, began + k / asked.rate - time.monotonic()))
         late_s = max(late_s, time.monotonic() - began - k / asked.rate)
         sent[message[STAMP]] = time.monotonic()
         link.sendall(message)
     lasted = time.monotonic() - began
-    load_after = os.getloadavg()
+    worked, load_after = processor_s(process) - worked, os.getloadavg()
     assert process.stdout is not None
     rest = process.stdout.read()
     if process.wait() != 0:
@@ -127,6 +133,7 @@ def main() -> None:
         "scan": str(asked.scan), "frames": n, "rate_hz": asked.rate, "core": asked.core,
         "sent_in_s": round(lasted, 1), "sender_late_ms": round(1000 * late_s, 1),
         "load_before": [round(x, 2) for x in load], "load_after": [round(x, 2) for x in load_after],
+        "processor_ms_a_frame": round(1000 * worked / n, 1),
         "poses": len(latency), "without_pose": n - len(latency), "kept": len(full),
         "latency_median_ms": round(float(np.median(latency)), 1),
         "latency_95_ms": round(float(np.quantile(latency, 0.95)), 1),

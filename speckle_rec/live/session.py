@@ -1,8 +1,8 @@
 """A session: each frame is written down, placed, and told to whoever listens, until no more come.
 
 One thread does the work, since one core has to do; frames wait for it in the inbox. Frames that have waited too long
-are written down like the others, so that the full estimate has them, but get no pose while the probe moves: they are
-dropped and counted, until the newest one is reached.
+are written down like the others, so that the full estimate has them, but get no pose while the probe moves: every
+second one is dropped and counted, and if that is not enough, all of them until the newest is reached.
 """
 
 import time
@@ -32,7 +32,7 @@ from .track import twists
 
 Array = NDArray[np.float64]
 
-LATE_S = 0.3            # that a frame may have waited to be placed
+HURRY_S, LATE_S = 0.08, 0.3     # that a frame has waited, from which every second one, and every one, is dropped
 VOLUME_S = 1.0          # between volumes
 
 
@@ -124,7 +124,7 @@ class Session:
         self.recorder: Recorder | None = None
         self.estimator: Estimator | None = None
         self._shape: tuple[int, ...] | None = None
-        self._catching_up = self._over = False
+        self._catching_up = self._gave_way = self._over = False
         self._awaited: dict[int, LiveFrame] = {}
         self._added = 0
         self._live: _Shown | None = None
@@ -175,13 +175,19 @@ class Session:
             self.say(f"{self.recorder.most} frames, for which the recording has room: the session ends")
             self._over = True
             self.inbox.end()
-        waited = time.monotonic() - frame.arrived_s
-        self._catching_up = len(self.inbox) > 0 and (self._catching_up or waited > LATE_S)
-        if self._catching_up:
+        if self._is_late(frame):
             counts.dropped += 1
         elif self.estimator is not None:
             self._place(frame)
         self.board.update(counts=counts.told(self.inbox.lost), frame=frame)
+
+    def _is_late(self, frame: LiveFrame) -> bool:
+        """Whether a frame gives way to those that wait behind it: first one at a time, which speckle can bridge."""
+        waited = time.monotonic() - frame.arrived_s
+        behind = len(self.inbox) > 0
+        self._catching_up = behind and (self._catching_up or waited > LATE_S)
+        self._gave_way = self._catching_up or (behind and waited > HURRY_S and not self._gave_way)
+        return self._gave_way
 
     def _begin(self, frame: LiveFrame) -> None:
         """Of the first frame: the size of its pixels, a recording, an estimator."""
