@@ -276,6 +276,21 @@ def test_a_slow_estimate_drops_frames_and_keeps_them_all(tmp_path, monkeypatch):
     np.testing.assert_array_equal(Scan.open(tmp_path / "a.igs.mha").frames(), speckle(200)[:counts.kept])
 
 
+def test_frames_give_way_one_at_a_time_before_they_do_in_a_row(tmp_path):
+    run = Session(Inbox(), Wanted(tmp_path / "a.igs.mha"))
+
+    def late(waited_s, behind):
+        while len(run.inbox) > behind:
+            run.inbox.take(0)
+        while len(run.inbox) < behind:
+            run.inbox.put(LiveFrame(speckle(1)[0], 0.0))
+        return run._is_late(LiveFrame(speckle(1)[0], 0.0, arrived_s=time.monotonic() - waited_s))
+
+    assert [late(0.01, 3), late(0.15, 0)] == [False, False]
+    assert [late(0.15, 2) for _ in range(6)] == [True, False] * 3
+    assert [late(1.0, 3), late(0.2, 2), late(0.1, 1), late(0.05, 0), late(0.01, 2)] == [True, True, True, False, False]
+
+
 def test_frames_of_another_size_and_an_estimate_that_fails_do_not_end_a_session(tmp_path, monkeypatch):
     def broken(self, image):
         raise np.linalg.LinAlgError("singular")

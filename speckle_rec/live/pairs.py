@@ -20,8 +20,11 @@ from ..probe.field import Cells
 Array = NDArray[np.float64]
 
 LAGS = (1, 2, 4, 8, 16)             # of cell correlations
-FAR_MATCH, FAR_EVERY = 4, 4         # lag, and of how many frames one, of the matches beyond those of neighbours
-CHAINED = 33                        # frames, over which the planar chain is solved
+FAR_MATCH, FAR_EVERY = 4, 4         # lag of matches beyond those of neighbours; they, and the longest of `LAGS`, are
+                                    # measured of so many frames one
+CHAINED = 17                        # frames, over which the planar chain is solved again
+STEPS = 33                          # whose steps are kept
+SURE, NEAR_PX = 0.5, 1.0            # share of the blocks, and way from where a steady hand would be, of a quick match
 KEPT = 48                           # frames, whose correlations are kept
 
 
@@ -30,15 +33,16 @@ class LivePairs:
 
     Attributes
     ----------
-    first : frame that the chain begins with.   step : [n, 3] planar step into each frame of it.
-    covariance : [n, 3, 3].   matched : whether the newest frame's match with the one before succeeded.
+    step : [n, 3] planar step into each of the last `STEPS` frames.   covariance : [n, 3, 3].
+    matched : whether the newest frame's match with the one before succeeded.
     """
 
     def __init__(self, images: WorkingImages, cells: Cells):
         self.matcher = Matcher(images.geometry)
         self.correlator = Correlator(images.geometry, cells,
                                      AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
-        self.first, self.n = 0, 0
+        self.n = 0
+        self._near_mm = NEAR_PX * float(np.abs(np.diag(images.geometry.mm_px)[:2]).min())
         self.step, self.covariance = np.zeros((0, 3)), np.zeros((0, 3, 3))
         self.matched = False
         self._pyramids: deque = deque(maxlen=FAR_MATCH + 1)
@@ -57,14 +61,22 @@ class LivePairs:
             self.step, self.covariance = np.zeros((1, 3)), np.zeros((1, 3, 3))
             return None
         self._match(k)
-        self.first = max(0, self.n - CHAINED)
-        self._matches = [m for m in self._matches if m[0] >= self.first]
-        i, j, twist, covariance, ncc, share = (np.array(a) for a in zip(*self._matches, strict=True))
-        near = PlanarMotion(i - self.first, j - self.first, twist, covariance, ncc, share)
-        self.step, self.covariance = planar_chain(near, self.n - self.first)
+        self._chain(k)
         found = self._correlate(k)
         self._rho = [row for row in self._rho if row[0] >= self.n - KEPT] + found
         return self._joined(found)
+
+    def _chain(self, k: int) -> None:
+        """Steps of the last frames anew, as their matches agree."""
+        first = max(0, self.n - CHAINED)
+        self._matches = [m for m in self._matches if m[0] >= first]
+        i, j, twist, covariance, ncc, share = (np.array(a) for a in zip(*self._matches, strict=True))
+        near = PlanarMotion(i - first, j - first, twist, covariance, ncc, share)
+        steps, spread = planar_chain(near, self.n - first)
+        # Of the first frame of the chain the step into it stands as it was found before.
+        kept = self.step[:len(self.step) + 2 - len(steps)], self.covariance[:len(self.step) + 2 - len(steps)]
+        self.step = np.concatenate([kept[0], steps[1:]])[-STEPS:]
+        self.covariance = np.concatenate([kept[1], spread[1:]])[-STEPS:]
 
     def recent(self) -> Correlations:
         """All pairs of the last `KEPT` frames, sorted by their later frame."""
@@ -72,10 +84,8 @@ class LivePairs:
 
     def _match(self, k: int) -> None:
         pyramids = self._pyramids
-        guess = self._singles[-1] if self._singles else np.zeros(3)
-        row = self.matcher.match(pyramids[-2], pyramids[-1], np.zeros(3))
-        if row[3] == 0:     # a hand that goes on fast is found from where it went before
-            row = self.matcher.match(pyramids[-2], pyramids[-1], guess)
+        row = self._quick_match(pyramids[-2], pyramids[-1]) or self.matcher.match(pyramids[-2], pyramids[-1],
+                                                                                  np.zeros(3))
         self.matched = row[3] > 0
         self._singles.append(row[0])
         self._matches.append((k - 1, k, *row))
@@ -83,8 +93,18 @@ class LivePairs:
             self._matches.append((k - FAR_MATCH, k, *self.matcher.match(
                 pyramids[-1 - FAR_MATCH], pyramids[-1], chained(self._singles))))
 
+    def _quick_match(self, a: tuple, b: tuple) -> tuple | None:
+        """The finest level alone, from where a steady hand would be; None unless it is sure."""
+        if not (self._singles and self.matched):
+            return None
+        guess = self._singles[-1]
+        row = self.matcher.levels[-1].refine(a[1], b[1], guess)
+        if row is None or row[3] < SURE or np.abs(row[0] - guess)[:2].max() > self._near_mm:
+            return None
+        return row
+
     def _correlate(self, k: int) -> list[tuple]:
-        lags = [lag for lag in LAGS if lag <= min(k, len(self._features) - 1)]
+        lags = [lag for lag in LAGS if lag <= k and (lag < max(LAGS) or k % FAR_EVERY == 0)]
         chain = chain_poses(self.step[-(max(lags) + 1):])
         last = len(chain) - 1
         at = [last, *(last - lag for lag in lags)]

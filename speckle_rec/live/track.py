@@ -32,7 +32,7 @@ from ..trajectory.smoother import smooth, step_measurements
 Array = NDArray[np.float64]
 
 LAG = 32            # frames, after which a pose stands
-KEPT = 8            # hypotheses
+KEPT = 16           # hypotheses
 
 
 class LiveTrack:
