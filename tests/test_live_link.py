@@ -382,8 +382,8 @@ def test_the_verb_takes_frames_from_a_client(tmp_path, fan, monkeypatch, capsys,
         with Client(ports[0]) as client:
             for k, image in enumerate(fan):
                 client.send(image[None], 1e9 + k / 20)
-                time.sleep(0.02)
-            until(lambda: len(client.of("TRANSFORM")) > WARM)
+                time.sleep(0.05)
+            until(lambda: bool(client.of("TRANSFORM")))
 
     monkeypatch.setattr(Link, "listen", note)
     sender = threading.Thread(target=send)
