@@ -129,6 +129,7 @@ def live(
             print(text, flush=True)
 
     inbox = Inbox()
+    _until_warm(warm_up, quiet)     # first: frames that came meanwhile would be late
     with ExitStack() as stack:
         link = Link(inbox, say, image)
         stack.callback(link.close)
@@ -139,7 +140,6 @@ def live(
         source: Any = sources.Camera(camera, inbox) if camera is not None else \
             sources.Replay(played, inbox, speed) if played is not None else None
         session = Session(inbox, wanted, OverLink(link), say)
-        _until_warm(warm_up, quiet)
         if link.port is not None:
             report(f"listening    {host}:{link.port}")
         if page:
