@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "speckle_rec"
 # From low to high: a module may import from its own package and from what stands before it.
 LAYERS = ("errors", "kernels", "geometry", "compute", "products", "probe", "io", "config", "scan", "frames",
           "verdict", "result", "ddf", "volume", "scoring", "pairs", "speckle", "trajectory", "arguments", "pipeline",
-          "calibrating", "synth", "report", "storage", "evaluation", "cli", "verbs", "__main__")
+          "calibrating", "synth", "report", "storage", "evaluation", "live", "cli", "verbs", "__main__")
 # Imports within a function that may run upwards, as (module, what it imports): conveniences of what a user holds.
 UPWARDS = frozenset({("result", "scoring.tracked"), ("result", "storage.folder"), ("result", "storage.outputs"),
                      ("result", "volume"), ("result", "report.plots")})

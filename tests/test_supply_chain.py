@@ -18,6 +18,9 @@ ATTRIBUTES = {("np", "load"): "allow_pickle", ("os", "system"): None, ("os", "po
 PERMITTED = {
     ("kernels/launch.py", "exec"): "frames around kernel bodies, made of names in the source alone",
     ("cli/interrupt.py", "socket"): "a pair within the process, by which a signal wakes a thread",
+    ("live/wire.py", "socket"): "reads and writes connections that `live` was asked for",
+    ("live/link.py", "socket"): "OpenIGTLink, at the user's word: on loopback unless told otherwise",
+    ("live/page.py", "http"): "the page of `live`, served on loopback",
     ("io/staging.py", "socket"): "the name of this machine, in the names of unfinished files",
     ("evaluation/challenge.py", "subprocess"): "someone's submission, in an interpreter of its own, at the user's word",
     ("compute/workers.py", "distributed"): "a cluster, at the user's word (--scheduler)",

@@ -39,6 +39,7 @@ VERBS = {
              "nothing.",
     "convert": "Write a scan of any kind as a PLUS sequence (.igs.mha), a TUS-REC file (.h5) or a 3D Slicer sequence "
                "(.seq.nrrd).",
+    "live": "Frames in and poses out by OpenIGTLink while the probe moves; at the end the result of reconstruct.",
     "calibrate": "Curves and priors of a machine from tracked scans, for reconstruct --calibration.",
     "export": "Poses, frames or the volume of a result, in the format of other programs.",
     "compound": "Compound a scan into a volume with the poses of a file: an estimate, a tracker, anyone's.",

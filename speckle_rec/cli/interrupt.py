@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,34 @@ def prompt() -> Iterator[threading.Event]:
         wake.close()
         listener.join(GRACE_S)
         heard.close()
+
+
+@contextmanager
+def asking(stop: Callable[[], None]) -> Iterator[None]:
+    """Within the block the first SIGINT or SIGTERM calls `stop`; a second SIGINT interrupts as it does elsewhere."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = signal.SIGINT, signal.SIGTERM
+    before = {number: signal.getsignal(number) for number in signals}
+    wake = signal.set_wakeup_fd(-1)
+
+    def put_back() -> None:
+        for number in signals:
+            signal.signal(number, before[number])
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+
+    def hear(*_: Any) -> None:
+        put_back()
+        stop()
+
+    for number in signals:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        put_back()
 
 
 def _end() -> None:

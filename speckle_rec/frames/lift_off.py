@@ -4,6 +4,8 @@ Noise correlates with nothing, which reads as motion: a turn, where one side is 
 part (METHOD.md (3.12)).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,12 +31,17 @@ def lost_in(images: WorkingImages, cells: Cells) -> Lost:
 
 def levels(images: WorkingImages, cells: Cells) -> Array:
     """Mean grey level [N, P] of each cell in each frame."""
+    level = level_meter(cells)
+    return np.stack([level(frame) for _, block in images.blocks() for frame in block])
+
+
+def level_meter(cells: Cells) -> Callable[[NDArray[np.uint8]], Array]:
+    """The mean grey level [P] of each cell as a function of a frame."""
     labels = cells.labels[::EVERY_PX, ::EVERY_PX]
     inside = labels >= 0
     at = labels[inside]
     count = np.maximum(np.bincount(at, minlength=len(cells)), 1)
-    return np.stack([np.bincount(at, frame[::EVERY_PX, ::EVERY_PX][inside], len(cells)) / count
-                     for _, block in images.blocks() for frame in block])
+    return lambda frame: np.bincount(at, frame[::EVERY_PX, ::EVERY_PX][inside], len(cells)) / count
 
 
 def lifted(level: Array, lateral: Array) -> Lost:
@@ -51,7 +58,11 @@ def lifted(level: Array, lateral: Array) -> Lost:
     n = len(level)
     thin = np.pad(level[::APART], ((HALF, HALF), (0, 0)), mode="edge")
     usual = np.median(np.lib.stride_tricks.sliding_window_view(thin, 2 * HALF + 1, axis=0), axis=-1)
-    usual = usual[np.minimum((np.arange(n) + APART // 2) // APART, len(usual) - 1)]
+    return fallen(level, usual[np.minimum((np.arange(n) + APART // 2) // APART, len(usual) - 1)], lateral)
+
+
+def fallen(level: Array, usual: Array, lateral: Array) -> Lost:
+    """Which cells [N, P] lie under a side without contact, by how bright they usually are [N, P]; see `lifted`."""
     width = max(float(np.ptp(lateral)), 1e-9)
     strip = np.minimum(((lateral - lateral.min()) / width * STRIPS).astype(int), STRIPS - 1)
     member = (strip[:, None] == np.arange(STRIPS)).astype(float)
