@@ -233,7 +233,8 @@ def test_the_drawing_shows_the_way_up_and_its_mirror_image_down():
 
 def test_the_kind_of_motion_is_what_was_told_or_what_speaks_for_it():
     assert before_measuring("sweep", "curvilinear", True).swept and not before_measuring("fan", "linear", False).swept
-    assert before_measuring("auto", "linear", False).swept and not before_measuring("auto", "curvilinear", True).swept
+    assert before_measuring("auto", "linear", False).swept and not before_measuring("auto", "linear", True).swept
+    assert not before_measuring("auto", "curvilinear", False).swept
     short, far, still = (trajectory(shift_mm=mm * T60) for mm in (0.3 * SWEPT_MM, 3 * SWEPT_MM, 1.0))
     fan = trajectory(tilt_rad=0.3 * np.sin(T60 * 6))
     assert by_trajectories((far, 1.0), (fan, 1.0), False).swept

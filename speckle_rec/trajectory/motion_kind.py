@@ -1,7 +1,7 @@
 """What kind of motion a scan is: about a contact point (a fan, a turn), or swept along the skin.
 
-Speckle hardly tells the two apart (METHOD.md (4.3)). What decides is who knows; else the probe (linear ones are swept),
-rocks (which turn about a contact point), and how far the face is carried by a trajectory found without the prior of a
+Speckle hardly tells the two apart (METHOD.md (4.3)). What decides is who knows; else rocks (which turn about a contact
+point), the probe (linear ones are swept), and how far the face is carried by a trajectory found without the prior of a
 contact point.
 """
 
@@ -73,9 +73,11 @@ def before_measuring(motion: str, kind: str, rocks: bool) -> Motion:
     """The kind of motion by what is known before any trajectory: the setting, the kind of probe, rocks."""
     if motion != "auto":
         return Motion(motion == "sweep", AS_TOLD[motion])
+    if rocks:
+        return Motion(False, "it rocks, which is about a contact point")
     if kind != "curvilinear":
-        return Motion(True, "linear probes are taken to be swept")
-    return Motion(False, "it rocks, which is about a contact point" if rocks else "probes like this one mostly do")
+        return Motion(True, "linear probes that do not rock are taken to be swept")
+    return Motion(False, "probes like this one mostly do")
 
 
 def by_trajectories(as_sweep: tuple[Array, float], as_fan: tuple[Array, float], told_swept: bool) -> Motion:
