@@ -1,0 +1,100 @@
+"""The volumes of a result as the page holds them: grey values on one grid, packed, no larger than the page may be."""
+
+import base64
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..io import nrrd
+from ..products.volume import Volume
+
+Array = NDArray[np.float64]
+
+ESTIMATED, TRACKED = "volume.nrrd", "volume_tracked.nrrd"
+MOST_VOXELS = 24_000_000        # that a browser is given to show
+MOST_BYTES = 4_500_000          # of a packed volume; in base64, a third more of the page
+DARKEST = 0.02                  # share of the seen voxels below the window that the page opens with, and above it
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Volumes of one grid, fit for JSON and HTML.
+
+    Attributes
+    ----------
+    grid : `size` (nx, ny, nz), `origin` and `spacing` in mm of frame 0, `window` (low, high) to open with.
+    estimated, tracked : grey values [nz, ny, nx], gzip in base64; `tracked` is empty where there is none.
+    """
+
+    grid: dict[str, Any]
+    estimated: str
+    tracked: str = ""
+
+
+def read(folder: Path) -> Volume | None:
+    """The volume of a result, if it has one whose axes are those of frame 0."""
+    path = folder / ESTIMATED
+    if not path.is_file():
+        return None
+    volume = nrrd.read(path)
+    return volume if np.allclose(volume.directions, np.eye(3), atol=1e-6) and volume.data.any() else None
+
+
+def embed(volume: Volume, folder: Path) -> Embedded:
+    """A volume, and the one of the tracked poses where the folder has it, on the grid of the first."""
+    spacing = volume.spacing_mm * max(1.0, (volume.data.size / MOST_VOXELS) ** (1 / 3))
+    while True:
+        data, step = _coarser(volume.data, volume.spacing_mm, spacing)
+        packed = _packed(data)
+        if len(packed) <= MOST_BYTES:
+            break
+        spacing *= max(1.05, (len(packed) / MOST_BYTES) ** (1 / 3))
+    low = np.array(volume.origin_mm) - volume.spacing_mm / 2
+    origin = low + step / 2
+    grid = {"size": list(data.shape[::-1]), "origin": np.round(origin, 4).tolist(), "spacing": np.round(step, 6).tolist(),
+            "window": window(data)}
+    tracked = ""
+    if (path := folder / TRACKED).is_file():
+        tracked = _text(_packed(_on_grid(nrrd.read(path), data.shape, origin, step)))
+    return Embedded(grid, _text(packed), tracked)
+
+
+def window(data: NDArray[np.uint8]) -> list[int]:
+    """Grey values (low, high) that show the voxels that were seen with most contrast."""
+    seen = data[data > 0]
+    if not len(seen):
+        return [0, 255]
+    low, high = np.quantile(seen[:: max(1, len(seen) // 500_000)], (DARKEST, 1 - DARKEST / 4))
+    return [int(low), max(int(high), int(low) + 1)]
+
+
+def _coarser(data: NDArray[np.uint8], has_mm: float, wanted_mm: float) -> tuple[NDArray[np.uint8], Array]:
+    """Voxels of about `wanted_mm` by the mean over area, and their edges (x, y, z) in mm."""
+    if wanted_mm <= has_mm * 1.001:
+        return data, np.full(3, has_mm)
+    nz, ny, nx = (max(1, round(n * has_mm / wanted_mm)) for n in data.shape)
+    flat = np.stack([cv2.resize(layer, (nx, ny), interpolation=cv2.INTER_AREA) for layer in data])
+    flat = flat.reshape(len(data), ny, nx)
+    out = np.stack([cv2.resize(np.ascontiguousarray(flat[:, j]), (nx, nz), interpolation=cv2.INTER_AREA)
+                    .reshape(nz, nx) for j in range(ny)], axis=1)
+    return out, np.array([has_mm * n / m for n, m in zip(data.shape[::-1], (nx, ny, nz), strict=True)])
+
+
+def _on_grid(volume: Volume, shape: tuple[int, ...], origin_mm: Array, step_mm: Array) -> NDArray[np.uint8]:
+    """A volume at the places of another grid; zero outside."""
+    start = (origin_mm - np.array(volume.origin_mm)) / volume.spacing_mm
+    return ndimage.affine_transform(volume.data, (step_mm / volume.spacing_mm)[::-1], start[::-1], shape, order=1)
+
+
+def _packed(data: NDArray[np.uint8]) -> bytes:
+    return gzip.compress(np.ascontiguousarray(data).tobytes(), 6, mtime=0)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
