@@ -18,8 +18,8 @@ OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshad
            "--hide-scrollbars", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe")
 KEYS = {" ": (32, " "), "ArrowLeft": (37, ""), "ArrowUp": (38, ""), "ArrowRight": (39, ""), "ArrowDown": (40, ""),
-        "PageUp": (33, ""), "PageDown": (34, ""), "Home": (36, ""), "End": (35, ""), "Tab": (9, ""), "Enter": (13, "\r"),
-        "+": (187, "+"), "-": (189, "-")}
+        "PageUp": (33, ""), "PageDown": (34, ""), "Home": (36, ""), "End": (35, ""), "Tab": (9, ""),
+        "Enter": (13, "\r"), "+": (187, "+"), "-": (189, "-")}
 
 
 class Browser:
@@ -37,7 +37,7 @@ class Browser:
         self._profile = tempfile.mkdtemp(prefix="browser-")
         child_in, self._out = os.pipe()         # Chromium reads commands from 3 and writes answers to 4
         self._in, child_out = os.pipe()
-        command = [FOUND, *OPTIONS, f"--user-data-dir={self._profile}", f"--window-size={width},{height}", "about:blank"]
+        command = [FOUND, *OPTIONS, f"--user-data-dir={self._profile}", "about:blank"]
         self._process = subprocess.Popen(
             ["bash", "-c", f'exec "$0" "$@" 3<&{child_in} 4>&{child_out}', *command], pass_fds=(child_in, child_out),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

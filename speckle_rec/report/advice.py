@@ -35,7 +35,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("coarser than speckle", "Export images at full size."),
     ("far apart for speckle", "Move more slowly, or record more frames a second."),
     ("repeats? the one before", "Record at the scanner's own rate: pictures were recorded twice."),
-    ("frames do not show the field of view", "Tell the probe's geometry, or record frames with the whole field of view."),
+    ("frames do not show the field of view", "Record frames that show the whole field of view."),
     ("too few to tell", "Record for longer."),
     ("shows speckle that moves", "Record tissue: nothing here moves as speckle does."),
     ("no contact|lost contact|lifts? off", "Keep the whole face of the probe on the skin, with more gel."),
@@ -56,8 +56,8 @@ def next_time(r: Stored) -> list[Advice]:
         do = next((do for pattern, do in RULES if re.search(pattern, line)), "")
         out.append(Advice(do, line))
     if "no planes cross" in str(r.verdict.get("why")):
-        out.append(Advice("Cross your own path: turn the probe by 90 degrees about the same place, or sweep a second time "
-                          "across the first.", "no planes cross, by which the shape could be checked"))
+        out.append(Advice("Cross your own path: turn the probe by 90 degrees about the same place, or sweep a second "
+                          "time across the first.", "no planes cross, by which the shape could be checked"))
     return out
 
 

@@ -25,7 +25,7 @@ MANY = 3                        # more of a kind than these are told by their ra
 
 def sentence(T_first_frame: Array, face_mm: tuple[float, float], confidence: NDArray[np.floating],
              phase: NDArray[Any] | None = None) -> str:
-    """What was found, such as "two fans of 44 and 41 deg and a turn of 88 deg, about one point; 98% of the frames usable".
+    """What was found, such as "a fan of 44 deg and a turn of 88 deg, about one point; 98% of the frames usable".
 
     Parameters
     ----------

@@ -83,8 +83,9 @@ def write(path: str | Path, folder: str | Path, *, T_first_frame_tracked: Array 
         scene=content, film=made, cells=_text(coherence.tobytes()) if coherence.size else "", volume=embedded,
         every=max(EVERY, -(-len(r.T) // MAX_OUTLINES)), other_reading=str(numbers.get("other_reading") or ""),
         agreement=rows(agreed), about=ABOUT, niivue=niivue.installed() if embedded else None,
-        readings=readings.told(r, called or r.folder), figures=_figures(r), score=_score(summary.get("score") or {}), drift=_drift(r),
-        rows=rows(summary), times=_times(summary.get("run_times_s") or {}), config=r.config_text,
+        readings=readings.told(r, called or r.folder), figures=_figures(r), drift=_drift(r),
+        score=_score(summary.get("score") or {}), rows=rows(summary),
+        times=_times(summary.get("run_times_s") or {}), config=r.config_text,
         citation=CITATION.format(version=summary.get("version", "unknown"),
                                  calibration=str(summary.get("calibration_hash") or "unknown")[:16]))
     Path(path).write_text(text, encoding="utf-8")
@@ -155,7 +156,8 @@ def _key_figures(r: Stored) -> list[tuple[str, str]]:
 def _figures(r: Stored) -> list[dict[str, Any]]:
     out = []
     for name, title, told in (("trajectory", "Motion over time", "motion"), ("slices", "Volume", "slices"),
-                              ("montage", "Frames over the scan", ""), ("probe", "Probe geometry over a frame", "probe")):
+                              ("montage", "Frames over the scan", ""),
+                              ("probe", "Probe geometry over a frame", "probe")):
         if (path := r.folder / f"{name}.png").is_file():
             out.append(_figure(path.read_bytes(), title, ABOUT.get(told, ""), small=name == "probe"))
     if not (r.folder / "slices.png").is_file() and (r.folder / "volume.nrrd").is_file():

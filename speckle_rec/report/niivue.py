@@ -26,6 +26,12 @@ class Bundle:
     licence_text: str
 
 
+def _licence(package: metadata.Distribution) -> str:
+    """Name of a package's licence."""
+    told = package.metadata.json
+    return str(told.get("license_expression") or told.get("license") or "see its text")
+
+
 def installed() -> Bundle | None:
     """The bundle of the installed package; None where there is none, or one that is made otherwise."""
     try:
@@ -42,4 +48,4 @@ def installed() -> Bundle | None:
     code += f"\nexport {{ {viewer[1]} as Niivue }};\n"
     licence = next((str(file.read_text()) for file in package.files or () if file.name.startswith("LICENSE")), "")
     return Bundle(base64.b64encode(gzip.compress(code.encode("utf-8"), 9, mtime=0)).decode("ascii"), version[1],
-                  f"{PACKAGE} {package.version}", package.metadata.get("License") or "see below", licence)
+                  f"{PACKAGE} {package.version}", _licence(package), licence)

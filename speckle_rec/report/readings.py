@@ -32,7 +32,8 @@ def told(r: Stored, folder: Path) -> dict[str, Any] | None:
         return None
     known = r.verdict.get("handedness") == "known"
     drawing = svg(r.T, r.outline, str(r.numbers.get("reading") or ""), str(r.numbers.get("other_reading") or ""), known)
-    return {"drawing": Markup(drawing), "about": KNOWN if known else ASSUMED, "command": command(r, folder), "settled": SENSED}
+    return {"drawing": Markup(drawing), "about": KNOWN if known else ASSUMED, "command": command(r, folder),
+            "settled": SENSED}
 
 
 def command(r: Stored, folder: Path) -> str:

@@ -57,8 +57,8 @@ def embed(volume: Volume, folder: Path) -> Embedded:
         spacing *= max(1.05, (len(packed) / MOST_BYTES) ** (1 / 3))
     low = np.array(volume.origin_mm) - volume.spacing_mm / 2
     origin = low + step / 2
-    grid = {"size": list(data.shape[::-1]), "origin": np.round(origin, 4).tolist(), "spacing": np.round(step, 6).tolist(),
-            "window": window(data)}
+    grid = {"size": list(data.shape[::-1]), "origin": np.round(origin, 4).tolist(),
+            "spacing": np.round(step, 6).tolist(), "window": window(data)}
     tracked = ""
     if (path := folder / TRACKED).is_file():
         tracked = _text(_packed(_on_grid(nrrd.read(path), data.shape, origin, step)))
@@ -81,8 +81,8 @@ def _coarser(data: NDArray[np.uint8], has_mm: float, wanted_mm: float) -> tuple[
     nz, ny, nx = (max(1, round(n * has_mm / wanted_mm)) for n in data.shape)
     flat = np.stack([cv2.resize(layer, (nx, ny), interpolation=cv2.INTER_AREA) for layer in data])
     flat = flat.reshape(len(data), ny, nx)
-    out = np.stack([cv2.resize(np.ascontiguousarray(flat[:, j]), (nx, nz), interpolation=cv2.INTER_AREA)
-                    .reshape(nz, nx) for j in range(ny)], axis=1)
+    rows = (cv2.resize(np.ascontiguousarray(flat[:, j]), (nx, nz), interpolation=cv2.INTER_AREA) for j in range(ny))
+    out: NDArray[np.uint8] = np.stack([row.reshape(nz, nx) for row in rows], axis=1).astype(np.uint8)
     return out, np.array([has_mm * n / m for n, m in zip(data.shape[::-1], (nx, ny, nz), strict=True)])
 
 

@@ -68,7 +68,7 @@ def correlation(curves: Curves, geometry: ProbeGeometry, depth_mm: float, u: flo
 
 
 def coherence(speckle: Correlations, n_frames: int) -> NDArray[np.uint8]:
-    """Correlation [N, P] of each cell with itself one frame earlier, in percent; `UNKNOWN` where it was not measured."""
+    """Correlation [N, P] of each cell with itself one frame earlier, in percent; `UNKNOWN` where not measured."""
     out = np.full((n_frames, speckle.rho.shape[1]), UNKNOWN, np.uint8)
     next_to = speckle.j - speckle.i == 1
     rho = speckle.rho[next_to]
