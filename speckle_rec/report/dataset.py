@@ -73,17 +73,22 @@ def _answer(lines: Mapping[str, Sequence[Line]]) -> list[str]:
 
 def _worst(lines: Mapping[str, Sequence[Line]]) -> list[dict[str, Any]]:
     """Scans that came out worst; of several engines those of the one that is best on the whole."""
-    def mean(some: Sequence[Line]) -> float:
-        finals = [v for v in map(_final, some) if v is not None]
-        return float(np.mean(finals)) if finals else -np.inf
-
     if not lines:
         return []
-    name = max(lines, key=lambda engine: mean(lines[engine]))
+    name = _best(lines)
     some = sorted((line for line in lines[name] if line.error or _final(line) is not None),
                   key=lambda line: (not line.error, _final(line) or 0.0))
     return [{"name": line.name, "link": line.link, "told": _told(line), "engine": name if len(lines) > 1 else ""}
             for line in some[:MOST_WORST]]
+
+
+def _best(lines: Mapping[str, Sequence[Line]]) -> str:
+    """The engine whose mean final score is highest."""
+    def mean(engine: str) -> float:
+        finals = [v for v in map(_final, lines[engine]) if v is not None]
+        return float(np.mean(finals)) if finals else -np.inf
+
+    return max(lines, key=mean)
 
 
 def _told(line: Line) -> str:
@@ -106,13 +111,15 @@ def _strips(lines: Mapping[str, Sequence[Line]]) -> dict[str, Any] | None:
     every = [value for _, some in sets for _, value in some]
     if not every:
         return None
-    low = min(0.0, float(np.floor(min(every) * 4) / 4))
+    reach = min(every)
+    step = 0.25 if reach > -0.6 else 0.5 if reach > -3 else max(1.0, float(np.ceil((1 - reach) / 8)))
+    low = min(0.0, step * float(np.floor(reach / step)))
 
     def at(value: float) -> float:
-        return round(10 + (WIDE - 20) * (value - low) / (1 - low), 1)
+        return round(24 + (WIDE - 48) * (value - low) / (1 - low), 1)
 
-    ticks = np.arange(low, 1.001, 0.25 if low > -1.5 else 0.5 if low > -4 else max(1.0, np.ceil((1 - low) / 8)))
-    return {"ticks": [(at(float(t)), f"{t:g}") for t in ticks if t <= 1.001], "wide": WIDE,
+    ticks = step * np.arange(round(low / step), int(1 / step) + 1)
+    return {"ticks": [(at(float(t)), f"{t:g}") for t in ticks], "wide": WIDE,
             "rows": [{"name": name, "median": at(float(np.median([v for _, v in some]))) if some else None,
                       "dots": [{"at": at(value), "told": f"{line.name}: {number(value)}"} for line, value in some]}
                      for name, some in sets]}
@@ -136,7 +143,8 @@ def _engines(lines: Mapping[str, Sequence[Line]], links: Mapping[str, str]) -> d
             means[key] = float(np.mean(there)) if there else None
         rows.append({"name": name, "link": links.get(name, ""), "note": "",
                      "cells": [_cell(means[key]) for key in columns]})
-    return {"id": "engines", "head": "engine", "columns": [SHORT[key] for key in columns], "rows": rows}
+    return {"id": "engines", "head": "engine", "columns": [SHORT[key] for key in columns], "rows": rows,
+            "sorted": None}
 
 
 def _table(lines: Mapping[str, Sequence[Line]]) -> dict[str, Any]:
@@ -158,14 +166,15 @@ def _table(lines: Mapping[str, Sequence[Line]]) -> dict[str, Any]:
                                                             if line.error),
                  "cells": [_cell(found[engine].values.get("final"), found[engine].link) if engine in found
                            else _cell(None) for engine in heads]} for name, found in by_name.items()]
-    rows.sort(key=_first)
-    return {"id": "scans", "head": "scan", "columns": heads, "rows": rows}
+    by = heads.index(_best(lines)) if len(lines) > 1 else 0
+    rows.sort(key=lambda row: _figure(row, by))
+    return {"id": "scans", "head": "scan", "columns": heads, "rows": rows, "sorted": by}
 
 
-def _first(row: Mapping[str, Any]) -> float:
-    """What is sorted by: the first figure; what has none failed and comes first."""
-    first = row["cells"][0]["sort"] if row["cells"] else None
-    return -np.inf if first is None else first
+def _figure(row: Mapping[str, Any], column: int) -> float:
+    """What is sorted by; what has no figure failed and comes first."""
+    value = row["cells"][column]["sort"] if row["cells"] else None
+    return -np.inf if value is None else value
 
 
 def _cell(value: Any, link: str = "") -> dict[str, Any]:

@@ -108,7 +108,8 @@ def _told(kind: str, sizes: list[float]) -> str:
         return f"a {one} of {sizes[0]:.0f} {unit}"
     many = NUMBERS[len(sizes)] if len(sizes) < len(NUMBERS) else str(len(sizes))
     if len(sizes) > MANY:
-        return f"{many} {several} of {min(sizes):.0f} to {max(sizes):.0f} {unit}"
+        least, most = f"{min(sizes):.0f}", f"{max(sizes):.0f}"
+        return f"{many} {several} of {least}{f' to {most}' if most != least else ''} {unit}"
     return f"{many} {several} of {_joined([f'{size:.0f}' for size in sizes])} {unit}"
 
 

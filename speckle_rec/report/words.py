@@ -83,13 +83,15 @@ def words(name: str) -> str:
 
 def labelled(name: str, value: Any) -> tuple[str, str]:
     """(what it is, its value with the unit) of a figure by its name."""
+    share = False
     if name in LABELS:
         label, unit = LABELS[name]
+        unit, share = UNITS.get(unit, unit), unit == "%"
     else:
         stem, _, end = name.rpartition("_")
         label, unit = (words(stem), UNITS[end]) if stem and end in UNITS else (words(name), "")
         label = label[:1].upper() + label[1:]
-    return label, shown(value, "%" if unit == "percent" else unit, share=unit == "%" and name != "scale_percent")
+    return label, shown(value, unit, share=share)
 
 
 def shown(value: Any, unit: str = "", *, share: bool = False) -> str:

@@ -20,6 +20,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     sort(Number(button.dataset.column), button.parentElement.getAttribute("aria-sort") === "ascending");
   });
   picker.addEventListener("change", () => sort(Number(picker.value), false));
-  picker.value = table.tBodies[0].rows.length && buttons.length > 1 ? "0" : "-1";
-  if (table.id === "scans" && buttons.length > 1) buttons[1].parentElement.setAttribute("aria-sort", "ascending");
+  const first = Number(table.dataset.sorted ?? -1);
+  picker.value = String(first);
+  if (first >= 0) buttons[first + 1].parentElement.setAttribute("aria-sort", "ascending");
 }

@@ -115,8 +115,10 @@ for (const i of scene.reversals) mark("reversals", i, "◆", `turns back at ${cl
   const skip = Math.max(1, Math.ceil(scene.loops.length / 24));
   scene.loops.forEach(([i, j], n) => {
     if (n % skip) return;
-    const button = mark("revisits", j, "●", `at ${clock(j)} the same place as at ${clock(i)}; click again to see that`);
-    button.addEventListener("click", () => { const there = button.dataset.there === "yes"; button.dataset.there = there ? "" : "yes"; if (there) seek(i); });
+    const button = mark("revisits", j, "●", `at ${clock(j)} the same place as at ${clock(i)}; click again to go there`);
+    button.addEventListener("click", () => {      // the other of the two, where this one is shown already
+      if (button.dataset.at === "first") { seek(i); button.dataset.at = ""; } else button.dataset.at = "first";
+    });
   });
 }
 for (const track of ["phases", "reversals", "revisits"]) if (!$(track).children.length) $(track).parentElement.hidden = true;
