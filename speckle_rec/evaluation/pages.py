@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from ..errors import InputError
 from ..io.staging import POSES, staged_file
-from ..report import dataset, html
+from ..report import dataset
 from ..storage import folder as results
+from ..storage import outputs as output_files
 from .outcome import Evaluation, Row
 
 NAME = "report.html"
@@ -50,12 +50,11 @@ def _report(evaluation: Evaluation, row: Row, home: Path, wanted: bool) -> str:
         path.unlink(missing_ok=True)
         if wanted and (folder / POSES).is_file():
             try:
-                with staged_file(path, overwrite=True) as partial:
-                    html.write(partial, folder, called=folder)
+                output_files.write_report(folder)
             except InputError:      # damaged: the table has its figures all the same
                 return ""
     return _relative(path, home) if path.is_file() else ""
 
 
 def _relative(path: Path, home: Path) -> str:
-    return quote(path.absolute().relative_to(home.absolute()).as_posix())
+    return path.absolute().relative_to(home.absolute()).as_posix()

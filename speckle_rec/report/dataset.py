@@ -118,7 +118,7 @@ def _strips(lines: Mapping[str, Sequence[Line]]) -> dict[str, Any] | None:
     def at(value: float) -> float:
         return round(24 + (WIDE - 48) * (value - low) / (1 - low), 1)
 
-    ticks = step * np.arange(round(low / step), int(1 / step) + 1)
+    ticks = np.union1d(step * np.arange(round(low / step), int(1 / step) + 1), [0.0, 1.0])
     return {"ticks": [(at(float(t)), f"{t:g}") for t in ticks], "wide": WIDE,
             "rows": [{"name": name, "median": at(float(np.median([v for _, v in some]))) if some else None,
                       "dots": [{"at": at(value), "told": f"{line.name}: {number(value)}"} for line, value in some]}

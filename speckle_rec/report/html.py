@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import pixel_points
 from ..io import nrrd
+from ..io.staging import staged_file
 from ..scoring import drift
 from . import advice, film, found, niivue, overview, page, plots, readings, volumes
 from .scene import EVERY, MAX_OUTLINES, cells, plain, scene
@@ -88,7 +89,8 @@ def write(path: str | Path, folder: str | Path, *, T_first_frame_tracked: Array 
         times=_times(summary.get("run_times_s") or {}), config=r.config_text,
         citation=CITATION.format(version=summary.get("version", "unknown"),
                                  calibration=str(summary.get("calibration_hash") or "unknown")[:16]))
-    Path(path).write_text(text, encoding="utf-8")
+    with staged_file(Path(path), overwrite=True) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _volume(r: Stored) -> Any:

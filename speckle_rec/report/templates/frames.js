@@ -8,7 +8,10 @@ const film = (() => {
   const load = async i => {
     if (coming.has(i) || kept.has(i) || i < 0 || i > last) return;
     coming.add(i);
-    const picture = await createImageBitmap(new Blob([all.subarray(starts[i], starts[i + 1])], { type: "image/jpeg" }));
+    let picture = null;
+    try {
+      picture = await createImageBitmap(new Blob([all.subarray(starts[i], starts[i + 1])], { type: "image/jpeg" }));
+    } catch { return; }       // a damaged picture is not shown, and not asked for again
     coming.delete(i);
     kept.set(i, picture);
     if (kept.size > KEPT) kept.delete(kept.keys().next().value);
