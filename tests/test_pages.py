@@ -4,13 +4,16 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from small_scans import dataset
 
+from speckle_rec import __version__
 from speckle_rec.cli import main
 from speckle_rec.evaluation import figure, pages
 from speckle_rec.evaluation.outcome import Evaluation, Row
@@ -19,6 +22,7 @@ from speckle_rec.report import dataset as page
 from speckle_rec.report import film
 from speckle_rec.trajectory import evidence
 
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("007/RH_rotation", "008/LH_rotation of 100%")
 
 
@@ -142,3 +146,10 @@ def test_axis_of_the_spread_reaches_as_far_as_the_scores():
         ticks = dict((text, at) for at, text in made["ticks"])
         assert all(0 < at < made["wide"] for at in places) and {"0", "1"} <= set(ticks) and len(ticks) <= 12
         assert (min(places) < ticks["0"]) == (low < 0)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "img").glob("report_*.png")), ids=lambda path: path.name)
+def test_pictures_of_pages_in_the_documentation_are_of_this_version(path):
+    """What `tools/screenshots.py` has checked against the result and kept in the picture."""
+    kept = json.loads(Image.open(path).text["speckle-rec"])
+    assert kept["version"] == __version__ and kept["found"].endswith("of the frames usable.") and kept["scale"]

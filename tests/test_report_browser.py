@@ -221,7 +221,8 @@ def test_the_other_reading_is_shown_in_all_views(opened):
     opened.run("document.getElementById('mirrored').click()")
     assert all(a != b for a, b in zip(before, inked(opened, "view", "slice-x", "slice-y"), strict=True))
     assert float(opened.run("document.getElementById('told-z').textContent").split()[0]) == pytest.approx(-z)
-    assert opened.run("document.querySelector('.mirror-note').textContent").strip().endswith("turned clockwise.")
+    assert opened.run("document.querySelector('.mirror-note').textContent").strip() == (
+        "Shown is the mirror image: turned clockwise; the tracked path stays where it is.")
     assert opened.run("[...document.querySelectorAll('pre')].some(e => e.textContent.includes('--mirrored'))")
     opened.run("document.getElementById('mirrored').click()")
     assert inked(opened, "view", "slice-x", "slice-y") == before

@@ -28,7 +28,6 @@ from speckle_rec.report.words import number  # noqa: E402
 from tools.browser import Browser  # noqa: E402
 
 KEPT = "speckle-rec"        # name of the text in the PNG
-COLOURS = 192
 
 
 def told(result: Path) -> dict[str, str]:
@@ -81,10 +80,10 @@ def figure(result: Path, out: Path, title: str) -> None:
 
 
 def save(png: bytes, out: Path, figures: dict[str, str]) -> None:
-    """Write a picture with what it shows, in few colours."""
+    """Write a picture with what it shows."""
     info = PngImagePlugin.PngInfo()
     info.add_itxt(KEPT, json.dumps(figures, ensure_ascii=False))
-    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image = Image.open(io.BytesIO(png)).convert("RGB")
     image.save(out, pnginfo=info, optimize=True)
     print(f"{out}: {image.width} x {image.height}, {out.stat().st_size / 1e3:.0f} kB: {figures['found']}")
 

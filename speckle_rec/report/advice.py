@@ -32,6 +32,7 @@ RULES: tuple[tuple[str, str], ...] = (
      "estimates."),
     ("cannot tell a scan from its mirror image|mirror image",
      "Tell which way the probe went: see \"Which way round\" below."),
+    ("is dark, in shadow", "Raise the gain, or look for a place without shadow; more gel."),
     ("coarser than speckle", "Export images at full size."),
     ("far apart for speckle", "Move more slowly, or record more frames a second."),
     ("repeats? the one before", "Record at the scanner's own rate: pictures were recorded twice."),
@@ -58,7 +59,7 @@ def next_time(r: Stored) -> list[Advice]:
     if "no planes cross" in str(r.verdict.get("why")):
         out.append(Advice("Cross your own path: turn the probe by 90 degrees about the same place, or sweep a second "
                           "time across the first.", "no planes cross, by which the shape could be checked"))
-    return out
+    return sorted(out, key=lambda line: not line.do)        # what nothing is to be done about comes last
 
 
 def lost_stretches(confidence: Array) -> list[tuple[int, int]]:

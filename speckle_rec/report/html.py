@@ -152,6 +152,9 @@ def _key_figures(r: Stored) -> list[tuple[str, str]]:
                     f"{number(path)} ± {number(float(f'{deviation:.2g}'))} mm"))
     if score.get("final") is not None:
         out.append((LABELS["final"][0], number(score["final"])))
+        given = score.get("final_mirror_given")
+        if given is not None and given > score["final"]:
+            out.append((LABELS["final_mirror_given"][0], number(given)))
     return out
 
 

@@ -59,7 +59,7 @@ def png(r: Stored, volume: Volume | None) -> bytes:
     room = 0.07 * max(high - low)
     axes.set(xlim=(low[0] - room, high[0] + room), ylim=(high[1] + 2 * room, low[1] - room))
     _scale_bar(axes, high[0], high[1] + room, max(high - low))
-    legend = axes.legend(loc="upper right", frameon=False, fontsize=9)
+    legend = axes.legend(loc="lower left", frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_color(INK)
     buffer = io.BytesIO()

@@ -13,7 +13,7 @@ const seek = i => {
 const style = getComputedStyle(document.documentElement);
 const ink = name => style.getPropertyValue(name).trim();
 const digits = (v, n = 3) => v === null || v === undefined ? "–" : Number(v.toPrecision(n)).toString();
-// The other reading lies on the other side of the image plane of frame 0.
+// The other reading lies on the other side of the image plane of frame 0; what the tracker says stays where it is.
 const flip = p => p && (state.mirrored ? [p[0], p[1], -p[2]] : p);
 // A point (x, y) of the image of frame i, in mm of frame 0.
 const place = (i, x, y) => {

@@ -11,7 +11,7 @@
     [1, ...spacing, 1, 1, 1, 1].forEach((v, n) => header.setFloat32(76 + 4 * n, v, true));
     header.setFloat32(108, 352, true); header.setFloat32(112, 1, true);
     header.setInt16(254, 1, true); header.setUint8(123, 2);
-    const away = state.mirrored ? -1 : 1;
+    const away = state.mirrored && volume.view.mode !== "tracked" ? -1 : 1;
     const rows = [[spacing[0], 0, 0, origin[0]], [0, 0, away * spacing[2], away * origin[2]], [0, -spacing[1], 0, -origin[1]]];
     rows.flat().forEach((v, n) => header.setFloat32(280 + 4 * n, v, true));
     [110, 43, 49, 0].forEach((v, n) => header.setUint8(344 + n, v));

@@ -29,9 +29,18 @@ const volume = { ready: false, cross: null };
   const index = (a, mm) => Math.max(0, Math.min(size[a] - 1, Math.round((mm - origin[a]) / spacing[a])));
   const names = ["x", "y", "z"];
 
+  // What the tracked volume shows where voxel n is drawn: mirrored, that is on the other side of z = 0.
+  const layer = size[0] * size[1];
+  const trackedAt = n => {
+    if (!state.mirrored) return volume.tracked[n];
+    const k = Math.floor(n / layer), other = Math.round((-2 * origin[2] - k * spacing[2]) / spacing[2]);
+    return other >= 0 && other < size[2] ? volume.tracked[n + (other - k) * layer] : 0;
+  };
   const value = (n, m) => {
-    const a = volume.estimated[n], b = volume.tracked ? volume.tracked[n] : 0;
-    return m === "tracked" ? b : m === "blend" ? a * (1 - view.mix) + b * view.mix : a;
+    const a = volume.estimated[n];
+    if (m === "estimated") return a;
+    const b = trackedAt(n);
+    return m === "tracked" ? b : a * (1 - view.mix) + b * view.mix;
   };
   const sheet = document.createElement("canvas"), pen = sheet.getContext("2d");
   const cutOut = pane => {
@@ -43,7 +52,7 @@ const volume = { ready: false, cross: null };
       for (let a = 0; a < na; a++, n += step[pane.across], at += 4) {
         let r, green, b;
         if (view.mode === "difference") {
-          const e = volume.estimated[n], t = volume.tracked[n];
+          const e = volume.estimated[n], t = trackedAt(n);
           if (!e && !t) r = green = b = 0;
           else if (!e || !t) { r = green = b = 40; }
           else {          // orange: the estimate is brighter; blue: the tracked volume is
@@ -121,7 +130,7 @@ const volume = { ready: false, cross: null };
     });
     $("darkest").value = String(view.low); $("brightest").value = String(view.high);
     const n = index(0, view.cross[0]) + size[0] * (index(1, view.cross[1]) + size[1] * index(2, view.cross[2]));
-    $("grey").textContent = `grey value ${volume.estimated[n]}${volume.tracked ? ` (tracked ${volume.tracked[n]})` : ""} · zoom ${view.zoom.toFixed(1)}`;
+    $("grey").textContent = `grey value ${volume.estimated[n]}${volume.tracked ? ` (tracked ${trackedAt(n)})` : ""} · zoom ${view.zoom.toFixed(1)}`;
   };
   let waiting = false;
   const soon = () => { if (!waiting) { waiting = true; requestAnimationFrame(() => { waiting = false; draw(); changed("cross"); }); } };

@@ -17,12 +17,13 @@
   };
   const box = points => {
     const to = axes(), low = [Infinity, Infinity], high = [-Infinity, -Infinity];
-    for (const p of points) if (p) to(flip(p)).forEach((v, i) => { low[i] = Math.min(low[i], v); high[i] = Math.max(high[i], v); });
+    for (const p of points) if (p) to(p).forEach((v, i) => { low[i] = Math.min(low[i], v); high[i] = Math.max(high[i], v); });
     return { low, high, size: [0, 1].map(i => Math.max(1e-6, high[i] - low[i])), middle: [0, 1].map(i => (low[i] + high[i]) / 2) };
   };
   // So that the path fills half of the view, but the frames are not drawn more than 2.5 times larger than would fit.
   const fit = (w, h, whole) => {
-    const all = box(sets.flatMap(s => [...s.path, ...s.outlines.flat()])), path = box(sets.flatMap(s => s.path));
+    const put = (s, points) => s === scene.tracked ? points : points.map(flip);
+    const all = box(sets.flatMap(s => put(s, [...s.path, ...s.outlines.flat()]))), path = box(sets.flatMap(s => put(s, s.path)));
     const scale = (b, part) => part * Math.min(w / b.size[0], h / b.size[1]);
     const every = scale(all, 0.9), k = whole ? every : Math.max(every, Math.min(scale(path, 0.55), 2.5 * every));
     const part = Math.min(1, Math.max(0, (k / every - 1) / 1.5));
@@ -35,13 +36,14 @@
     if (!w || !h) return;
     if (!view.zoom) fit(w, h, view.whole);
     const k = view.zoom, to = axes();
-    const project = p => { const [x, y] = to(flip(p)); return [w / 2 + k * (x - view.middle[0]), h / 2 + k * (y - view.middle[1])]; };
-    const stroke = (points, close) => {
+    const onScreen = p => { const [x, y] = to(p); return [w / 2 + k * (x - view.middle[0]), h / 2 + k * (y - view.middle[1])]; };
+    const project = p => onScreen(flip(p));
+    const stroke = (points, close, put = project) => {
       g.beginPath();
       let pen = false;
       for (const p of points) {
         if (!p) { pen = false; continue; }
-        const [x, y] = project(p);
+        const [x, y] = put(p);
         if (pen) g.lineTo(x, y); else g.moveTo(x, y);
         pen = true;
       }
@@ -59,7 +61,7 @@
       });
       if (scene.tracked && shown("tracked")) {
         g.strokeStyle = ink("--b"); g.setLineDash([4, 4]); g.globalAlpha = 0.2;
-        for (const o of scene.tracked.outlines) if (o) stroke(o, true);
+        for (const o of scene.tracked.outlines) if (o) stroke(o, true, onScreen);
         g.setLineDash([]);
       }
       g.globalAlpha = 1;
@@ -96,13 +98,13 @@
       g.beginPath(); scene.probe.forEach((c, m) => g[m ? "lineTo" : "moveTo"](...on(c[0], c[1]))); g.closePath();
       g.globalAlpha = 0.25; g.fill(); g.globalAlpha = 1; g.stroke();
     }
-    const line = (points, colour, width) => {
-      g.setLineDash([]); g.strokeStyle = ink("--paper"); g.lineWidth = width + 3; stroke(points);
+    const line = (points, colour, width, put) => {
+      g.setLineDash([]); g.strokeStyle = ink("--paper"); g.lineWidth = width + 3; stroke(points, false, put);
       g.strokeStyle = colour; g.lineWidth = width;
     };
     if (shown("tracked") && scene.tracked) {
-      line(scene.tracked.path, ink("--b"), 2.2);
-      g.setLineDash([7, 5]); stroke(scene.tracked.path); g.setLineDash([]);
+      line(scene.tracked.path, ink("--b"), 2.2, onScreen);
+      g.setLineDash([7, 5]); stroke(scene.tracked.path, false, onScreen); g.setLineDash([]);
     }
     if (shown("loops")) {
       g.strokeStyle = ink("--soft"); g.lineWidth = 0.6; g.globalAlpha = 0.5;
