@@ -244,7 +244,7 @@ def test_the_command_that_takes_the_other_reading(tmp_path, config, handedness, 
     if ends is None:
         assert command == ""        # a sensor told
     else:
-        assert command.startswith("speckle-rec reconstruct '/scans/my scan.h5' -o results/it")
+        assert command.startswith("speckle-rec reconstruct '/scans/my scan.h5' -o it ")
         assert command.endswith(ends)
 
 

@@ -1,6 +1,7 @@
 """The pages in a browser: nothing logged, nothing fetched, what is moved changes the picture, keys, phone, print."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ READY = "document.documentElement.dataset.slices === 'yes'"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A result with everything, but for the viewer of others."""
-    folder = result_folder(tmp_path_factory.mktemp("browser") / "result")
+    folder = result_folder(tmp_path_factory.mktemp("browser") / "it's a result")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(niivue, "installed", lambda: None)
         html.write(folder / "report.html", folder)
@@ -213,7 +214,7 @@ def test_the_path_fills_the_view_at_first(opened):
     assert extent.max() > 0.25 and min(low) > 0 and (np.array(high) < size).all()
 
 
-def test_the_other_reading_is_shown_in_all_views(opened):
+def test_the_other_reading_is_shown_in_all_views(opened, page):
     moved(opened, "frame", 90)
     opened.run("new Promise(done => setTimeout(done, 200))")
     before = inked(opened, "view", "slice-x", "slice-y")
@@ -223,7 +224,8 @@ def test_the_other_reading_is_shown_in_all_views(opened):
     assert float(opened.run("document.getElementById('told-z').textContent").split()[0]) == pytest.approx(-z)
     assert opened.run("document.querySelector('.mirror-note').textContent").strip() == (
         "Shown is the mirror image: turned clockwise; the tracked path stays where it is.")
-    assert opened.run("[...document.querySelectorAll('pre')].some(e => e.textContent.includes('--mirrored'))")
+    command = shlex.split(opened.run("document.getElementById('command').textContent"))
+    assert command[2:5] == ["/scans/my scan.h5", "-o", str(page.parent)] and command[-1] == "--mirrored"
     opened.run("document.getElementById('mirrored').click()")
     assert inked(opened, "view", "slice-x", "slice-y") == before
 

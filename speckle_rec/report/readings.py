@@ -39,10 +39,11 @@ def told(r: Stored, folder: Path) -> dict[str, Any] | None:
 def command(r: Stored, folder: Path) -> str:
     """The command that takes the other reading; empty where a sensor decided.
 
+    The result's folder goes by its name alone: the page puts in where it lies, and no path reaches a page that is sent.
     What somebody told of the directions is told the other way round; where nobody did, --mirrored is switched.
     """
     path = r.summary.get("path")
-    words = ["speckle-rec", "reconstruct", str(path or "SCAN"), "-o", str(folder), "--overwrite"]
+    words = ["speckle-rec", "reconstruct", str(path or "SCAN"), "-o", folder.name, "--overwrite"]
     directions = {name: r.config[name] for name in ("swept", "turned", "tilted_first") if name in r.config}
     if directions:
         for name, way in directions.items():

@@ -7,3 +7,9 @@ if ($("mirrored")) {
     changed("mirror");
   });
 }
+// Where this page lies is known only now: the folder may have been moved.
+if ($("command") && location.protocol === "file:") {
+  const folder = decodeURIComponent(location.pathname).replace(/\/[^/]*$/, "").replace(/^\/(?=[A-Za-z]:)/, "");
+  const quoted = /^[\w@%+=:,./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", `'"'"'`)}'`;
+  $("command").textContent = $("command").textContent.replace(/ -o .* --overwrite/, () => ` -o ${quoted} --overwrite`);
+}
