@@ -230,6 +230,19 @@ def test_a_volume_that_is_too_large_is_made_coarser_and_keeps_its_place(tmp_path
     assert len(base64.b64decode(volumes.embed(estimated, tmp_path).estimated)) <= 400
 
 
+def test_noise_that_does_not_pack_keeps_the_page_below_its_size(tmp_path):
+    """The worst a volume and a film can be; the film is as long as to fill what it may."""
+    folder = result_folder(tmp_path / "result", 240, rich=False)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(1, 255, (150, 150, 150), np.uint8)
+    for name in (volumes.ESTIMATED, volumes.TRACKED):
+        nrrd.write(folder / name, Volume(noise, np.zeros((0, 0, 0), np.float32), (0.0, 0.0, 0.0), 0.5, np.eye(3)))
+    film.write(folder / film.NAME, Scan.from_arrays(rng.integers(0, 255, (240, 240, 320), np.uint8), scale=FAN.scale))
+    assert (folder / film.NAME).stat().st_size < 1.15 * film.MOST_BYTES
+    html.write(folder / "report.html", folder)
+    assert 12e6 < (folder / "report.html").stat().st_size < 23e6      # room for the figures of a real one
+
+
 @pytest.mark.parametrize("config, handedness, ends", [
     ("", "assumed", "--overwrite --mirrored"), ("mirrored = true", "known", "--overwrite"),
     ('swept = "away"\nmotion = "sweep"', "known", "--swept towards --motion sweep"),

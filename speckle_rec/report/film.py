@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 NAME = "frames.mjpeg"
 WIDEST_PX, NARROWEST_PX = 320, 96
 QUALITY = 55
-MOST_BYTES = 8_000_000      # of the film; in base64, a third more of the page
+MOST_BYTES = 5_500_000      # of the film; in base64, a third more of the page
 MOST_FRAMES = 4000          # beyond these, frames are left out evenly
 BLOCK = 32                  # frames that are read at a time
 SAMPLES = 12                # frames from which the size of all is told

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 ESTIMATED, TRACKED = "volume.nrrd", "volume_tracked.nrrd"
 MOST_VOXELS = 24_000_000        # that a browser is given to show
-MOST_BYTES = 4_500_000          # of a packed volume; in base64, a third more of the page
+MOST_BYTES = 3_200_000          # of a packed volume; in base64, a third more of the page
 DARKEST = 0.02                  # share of the seen voxels below the window that the page opens with, and above it
 
 
@@ -48,21 +48,21 @@ def read(folder: Path) -> Volume | None:
 
 def embed(volume: Volume, folder: Path) -> Embedded:
     """A volume, and the one of the tracked poses where the folder has it, on the grid of the first."""
+    other = nrrd.read(path) if (path := folder / TRACKED).is_file() else None
+    low = np.array(volume.origin_mm) - volume.spacing_mm / 2
     spacing = volume.spacing_mm * max(1.0, (volume.data.size / MOST_VOXELS) ** (1 / 3))
     while True:
         data, step = _coarser(volume.data, volume.spacing_mm, spacing)
-        packed = _packed(data)
-        if len(packed) <= MOST_BYTES:
+        origin = low + step / 2
+        packed = [_packed(data)]
+        if other is not None:
+            packed.append(_packed(_on_grid(other, data.shape, origin, step)))
+        if (largest := max(map(len, packed))) <= MOST_BYTES:
             break
-        spacing *= max(1.05, (len(packed) / MOST_BYTES) ** (1 / 3))
-    low = np.array(volume.origin_mm) - volume.spacing_mm / 2
-    origin = low + step / 2
+        spacing *= max(1.05, (largest / MOST_BYTES) ** (1 / 3))
     grid = {"size": list(data.shape[::-1]), "origin": np.round(origin, 4).tolist(),
             "spacing": np.round(step, 6).tolist(), "window": window(data)}
-    tracked = ""
-    if (path := folder / TRACKED).is_file():
-        tracked = _text(_packed(_on_grid(nrrd.read(path), data.shape, origin, step)))
-    return Embedded(grid, _text(packed), tracked)
+    return Embedded(grid, *map(_text, packed))
 
 
 def window(data: NDArray[np.uint8]) -> list[int]:
