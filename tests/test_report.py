@@ -220,12 +220,21 @@ def test_a_volume_that_is_too_large_is_made_coarser_and_keeps_its_place(tmp_path
     monkeypatch.setattr(volumes, "MOST_VOXELS", 50_000)
     made = volumes.embed(estimated, tmp_path)
     assert np.prod(made.grid["size"]) < 60_000
-    for text, centre in ((made.estimated, (20.0, 25.0, 3.0)), (made.tracked, (18.0, 27.0, 1.0))):
-        data = np.frombuffer(gzip.decompress(base64.b64decode(text)), np.uint8).reshape(made.grid["size"][::-1])
+    nx, ny, nz = made.grid["size"]
+    assert made.grid["tracked_layers"] > nz       # as far as the mirror image reaches
+    for text, centre, layers, before in ((made.estimated, (20.0, 25.0, 3.0), nz, 0),
+                                         (made.tracked, (18.0, 27.0, 1.0), made.grid["tracked_layers"],
+                                          made.grid["below"])):
+        data = np.frombuffer(gzip.decompress(base64.b64decode(text)), np.uint8).reshape(layers, ny, nx)
         weight = data / data.sum()
         for a, axis in ((0, 2), (1, 1), (2, 0)):
-            at = made.grid["origin"][a] + made.grid["spacing"][a] * np.arange(data.shape[axis])
+            first = made.grid["origin"][a] - (before if a == 2 else 0) * made.grid["spacing"][a]
+            at = first + made.grid["spacing"][a] * np.arange(data.shape[axis])
             assert abs((weight.sum(tuple({0, 1, 2} - {axis})) * at).sum() - centre[a]) < 0.15
+    for first, n in ((-20.0, 90), (3.0, 10), (-50.0, 10), (0.0, 1)):       # in layers of 0.5 mm
+        below, layers = volumes._layers(first, 0.5, n)
+        low, high = first - 0.5 * below, first + 0.5 * (layers - below - 1)
+        assert low <= min(first, -first - 0.5 * (n - 1)) and high >= max(-first, first + 0.5 * (n - 1))
     monkeypatch.setattr(volumes, "MOST_BYTES", 400)
     assert len(base64.b64decode(volumes.embed(estimated, tmp_path).estimated)) <= 400
 

@@ -28,8 +28,10 @@ class Embedded:
 
     Attributes
     ----------
-    grid : `size` (nx, ny, nz), `origin` and `spacing` in mm of frame 0, `window` (low, high) to open with.
-    estimated, tracked : grey values [nz, ny, nx], gzip in base64; `tracked` is empty where there is none.
+    grid : `size` (nx, ny, nz), `origin` and `spacing` in mm of frame 0, `window` (low, high) to open with; `below` and
+        `tracked_layers`, how many layers `tracked` begins before `estimated`, and has.
+    estimated, tracked : grey values [nz, ny, nx], gzip in base64; `tracked` is empty where there is none. It reaches to
+        where the mirror image of the estimate lies, too.
     """
 
     grid: dict[str, Any]
@@ -55,13 +57,14 @@ def embed(volume: Volume, folder: Path) -> Embedded:
         data, step = _coarser(volume.data, volume.spacing_mm, spacing)
         origin = low + step / 2
         packed = [_packed(data)]
+        below, layers = _layers(origin[2], step[2], len(data))
         if other is not None:
-            packed.append(_packed(_on_grid(other, data.shape, origin, step)))
+            packed.append(_packed(_on_grid(other, (layers, *data.shape[1:]), origin - [0, 0, below * step[2]], step)))
         if (largest := max(map(len, packed))) <= MOST_BYTES:
             break
         spacing *= max(1.05, (largest / MOST_BYTES) ** (1 / 3))
     grid = {"size": list(data.shape[::-1]), "origin": np.round(origin, 4).tolist(),
-            "spacing": np.round(step, 6).tolist(), "window": window(data)}
+            "spacing": np.round(step, 6).tolist(), "window": window(data), "below": below, "tracked_layers": layers}
     return Embedded(grid, *map(_text, packed))
 
 
@@ -84,6 +87,14 @@ def _coarser(data: NDArray[np.uint8], has_mm: float, wanted_mm: float) -> tuple[
     rows = (cv2.resize(np.ascontiguousarray(flat[:, j]), (nx, nz), interpolation=cv2.INTER_AREA) for j in range(ny))
     out: NDArray[np.uint8] = np.stack([row.reshape(nz, nx) for row in rows], axis=1).astype(np.uint8)
     return out, np.array([has_mm * n / m for n, m in zip(data.shape[::-1], (nx, ny, nz), strict=True)])
+
+
+def _layers(first_mm: float, step_mm: float, n: int) -> tuple[int, int]:
+    """Layers that lie before the first of `n`, and all, that hold these and their mirror image across z = 0."""
+    last_mm = first_mm + (n - 1) * step_mm
+    below = max(0, int(np.ceil((first_mm + last_mm) / step_mm)))
+    above = max(0, int(np.ceil((-first_mm - last_mm) / step_mm)))
+    return below, below + n + above
 
 
 def _on_grid(volume: Volume, shape: tuple[int, ...], origin_mm: Array, step_mm: Array) -> NDArray[np.uint8]:

@@ -4,18 +4,21 @@
   const told = $("niivue-told");
   let nv = null, loaded = false;
   const nifti = () => {      // x to the right, z (away) forwards, y (down) downwards
-    const { size, origin, spacing } = scene.volume, header = new DataView(new ArrayBuffer(352));
+    const tracked = volume.view.mode === "tracked" && volume.tracked, { spacing, below } = scene.volume;
+    const size = [...scene.volume.size], origin = [...scene.volume.origin];
+    if (tracked) { size[2] = scene.volume.tracked_layers; origin[2] -= below * spacing[2]; }
+    const header = new DataView(new ArrayBuffer(352));
     header.setInt32(0, 348, true);
     [3, ...size, 1, 1, 1, 1].forEach((v, n) => header.setInt16(40 + 2 * n, v, true));
     header.setInt16(70, 2, true); header.setInt16(72, 8, true);
     [1, ...spacing, 1, 1, 1, 1].forEach((v, n) => header.setFloat32(76 + 4 * n, v, true));
     header.setFloat32(108, 352, true); header.setFloat32(112, 1, true);
     header.setInt16(254, 1, true); header.setUint8(123, 2);
-    const away = state.mirrored && volume.view.mode !== "tracked" ? -1 : 1;
+    const away = state.mirrored && !tracked ? -1 : 1;
     const rows = [[spacing[0], 0, 0, origin[0]], [0, 0, away * spacing[2], away * origin[2]], [0, -spacing[1], 0, -origin[1]]];
     rows.flat().forEach((v, n) => header.setFloat32(280 + 4 * n, v, true));
     [110, 43, 49, 0].forEach((v, n) => header.setUint8(344 + n, v));
-    const data = volume.view && volume.view.mode === "tracked" ? volume.tracked : volume.estimated;
+    const data = tracked || volume.estimated;
     const out = new Uint8Array(352 + data.length);
     out.set(new Uint8Array(header.buffer)); out.set(data, 352);
     return out.buffer;

@@ -31,10 +31,11 @@ const volume = { ready: false, cross: null };
 
   // What the tracked volume shows where voxel n is drawn: mirrored, that is on the other side of z = 0.
   const layer = size[0] * size[1];
+  const { below, tracked_layers: layers } = scene.volume;
   const trackedAt = n => {
-    if (!state.mirrored) return volume.tracked[n];
-    const k = Math.floor(n / layer), other = Math.round((-2 * origin[2] - k * spacing[2]) / spacing[2]);
-    return other >= 0 && other < size[2] ? volume.tracked[n + (other - k) * layer] : 0;
+    if (!state.mirrored) return volume.tracked[n + below * layer];
+    const k = Math.floor(n / layer), other = Math.round(-2 * origin[2] / spacing[2] - k) + below;
+    return other >= 0 && other < layers ? volume.tracked[n + (other - k) * layer] : 0;
   };
   const value = (n, m) => {
     const a = volume.estimated[n];
