@@ -41,6 +41,7 @@ def benchmark(dataset: Dataset, out: Out,
     speckle-rec benchmark val --engines speckle,challenge:entry/predict_ddfs.py --python entry/.venv/bin/python -o both
     """
     from ..evaluation import figure as report
+    from ..evaluation import pages
     from ..evaluation.datasets import evaluate_dataset
     from .running import load_calibration
     settings, jobs = processes(config, device, seed, jobs)
@@ -68,8 +69,10 @@ def benchmark(dataset: Dataset, out: Out,
     else:
         shown.unlink(missing_ok=True)
         shown = out / "benchmark.csv"
+    page = pages.write_all(out, found, out / "benchmark.png")
     if not quiet:
         show(found)
+        print(page.absolute())
         print(shown.absolute())
     return 1 if any(one.failed for one in found.values()) else 0
 

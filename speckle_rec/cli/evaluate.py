@@ -40,6 +40,7 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
     speckle-rec evaluate val --calibration calibration.h5 -o evaluation -j 0
     speckle-rec evaluate val -o evaluation --scans '*rotation' -v
     """
+    from ..evaluation import pages
     from ..evaluation.datasets import evaluate_dataset
     from .running import load_calibration
     settings, jobs = processes(config, device, seed, jobs)
@@ -56,6 +57,7 @@ def evaluate(dataset: Dataset, out: Out, calibration: Calibration = None, scans:
         found = evaluate_dataset(dataset, out, calibration=curves, calibration_hash=calibration_hash, config=settings,
                                  scans=scans, jobs=jobs, scheduler=scheduler, overwrite=overwrite,
                                  pixel_mm=size, progress=ended)
+    pages.write(found)
     if not quiet:
         show(found, verbose)
     return 1 if found.failed else 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..io.wording import counted
+from ..report.words import number, words
 from .common import complain
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ FILES = {"poses.h5": "poses", "volume.nrrd": "volume", "scan.igs.mha": "sequence
 ERRORS = ("GPE", "LPE", "GLE", "LLE")
 SCORES = {"global": "global", "local": "local", "final": "final score",
           "final_mirror_given": "final, mirror bit given"}
-# Endings of names that tell a unit, and how it is written.
-UNITS = {"mm": "mm", "deg": "deg", "rad": "rad", "s": "s", "px": "px", "hz": "Hz", "percent": "%"}
-WORDS = {"inplane": "in-plane", "rms": "RMS", "est": "estimated", "true": "tracked", "sd": "uncertainty"}
 UNCUT = 100_000     # columns of an output that has no width of its own: a file, a pipe
 LEAST_NAME = 12     # columns that a name is shortened to before a column of figures is left out
 
@@ -32,31 +30,12 @@ def console() -> "Console":
     return screen if screen.is_terminal else Console(width=UNCUT, **plain)  # type: ignore[arg-type]
 
 
-def number(value: Any) -> str:
-    """A figure for people: three digits that count."""
-    if value is None:
-        return "-"
-    if not isinstance(value, float):
-        return "yes" if value is True else "no" if value is False else str(value)
-    if not math.isfinite(value):
-        return "-"
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:.0f}" if 1000 <= abs(rounded) < 1e9 else f"{rounded:#.3g}".removesuffix(".")
-
-
 def shortened(name: str, width: int) -> str:
     """A name in at most `width` columns: its middle gives way, for what tells names apart stands at the ends."""
     if len(name) <= width:
         return name
     head = width // 2
     return f"{name[:head]}…{name[len(name) - (width - head - 1):]}" if width > 1 else "…"[:width]
-
-
-def words(name: str) -> str:
-    """What a figure is called: ``roll_range_deg`` is the roll range [deg]."""
-    stem, _, unit = name.rpartition("_")
-    stem, unit = (stem, f" [{UNITS[unit]}]") if stem and unit in UNITS else (name, "")
-    return " ".join(WORDS.get(word, word) for word in stem.split("_")) + unit
 
 
 def fitted(title: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], width: int, *,
@@ -130,6 +109,8 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     """What a person wants to know first: the verdict, the path and how sure it is, the score where there is one."""
     verdict, numbers = summary.get("verdict") or {}, summary.get("numbers") or {}
     out = {}
+    if summary.get("found"):
+        out["found"] = str(summary["found"])
     if verdict:
         out["shape"] = number(verdict.get("shape"))
         if verdict.get("scale_percent") is not None:

@@ -70,7 +70,8 @@ def figure(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
     left.set_xticks(range(len(names)), names, rotation=20, ha="right", parse_math=False)
     left.set_ylabel("final score (0: identity, 1: truth)")
     left.set_title("dots: scans; rings: the mirror bit given", fontsize=9)
-    left.set_ylim(-1.05, 1.05)
+    every = [row.score["final"] for one in evaluations.values() for row in one.scored]
+    left.set_ylim(min([-0.05, *(1.05 * value for value in every)]), 1.05)
     right.set_xscale("log")
     right.set_xlabel("run time, s a scan")
     if right.get_legend_handles_labels()[0]:

@@ -5,14 +5,12 @@ from itertools import pairwise
 from os import PathLike
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry as se3
 from ..probe.field import ProbeGeometry
 from ..products.volume import Volume
-from .scene import shown_frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +22,6 @@ Target = str | PathLike[str] | IO[bytes]
 ESTIMATED: dict[str, Any] = {"color": "black", "lw": 1.3, "label": "estimated"}
 TRACKED: dict[str, Any] = {"color": "tab:orange", "lw": 1.3, "ls": (0, (4, 2)), "label": "tracked"}
 MONTAGE = 3, 4
-SHEET_PX = 320
 COMPONENTS = ("x, lateral (mm)", "y, axial (mm)", "z, elevation (mm)",
               "tilt about x (deg)", "yaw about y (deg)", "roll about z (deg)")
 
@@ -153,16 +150,6 @@ def montage(path: Target, scan: _HasFrames, geometry: ProbeGeometry, timestamps_
         axes.set_title(f"frame {i}, {timestamps_s[i] - timestamps_s[0]:.1f} s", fontsize=9)
         axes.set_axis_off()
     figure.savefig(path, dpi=90, format="png")
-
-
-def sheet(path: str | PathLike[str], scan: _HasFrames) -> None:
-    """Write a JPEG of the frames that the report's 3-D view shows, one below the other, `SHEET_PX` wide."""
-    tiles = []
-    for i in shown_frames(scan.n_frames):
-        frame = scan.frames(int(i), int(i) + 1)[0]
-        size = SHEET_PX, max(1, round(SHEET_PX * frame.shape[0] / frame.shape[1]))
-        tiles.append(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
-    cv2.imwrite(str(path), np.vstack(tiles), [cv2.IMWRITE_JPEG_QUALITY, 70])
 
 
 def curves(path: Target, evidence: Mapping[str, NDArray[Any]]) -> None:

@@ -1,16 +1,62 @@
-"""Drawing of the two mirror images that a scan may be, seen from above."""
+"""The two mirror images that a scan may be: both drawn, seen from above, and the command that takes the other."""
 
 import html
+import shlex
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from .scene import middle_of
+from .stored import Stored
 
 Array = NDArray[np.float64]
 
 WIDTH, HEIGHT, MARGIN = 340, 250, 34
 MOST_POINTS, SHOWN = 300, 4        # of the path; faces of the probe along it
+
+OTHER = {"towards": "away", "away": "towards", "clockwise": "anticlockwise", "anticlockwise": "clockwise"}
+ABOUT = ("Seen from above, who holds the probe standing below, the picture's right to his right. Images alone cannot "
+         "tell the two")
+KNOWN = f"{ABOUT}; here somebody, or a sensor, has."
+ASSUMED = (f"{ABOUT}: the left one is the usual one, taken because nobody told. --swept, --turned or --tilted-first "
+           "tells which it is.")
+SENSED = "A sensor on the probe told which of the two it is."
+
+
+def told(r: Stored, folder: Path) -> dict[str, Any] | None:
+    """What the page says of both readings; None of a single frame."""
+    if len(r.T) < 2:
+        return None
+    known = r.verdict.get("handedness") == "known"
+    drawing = svg(r.T, r.outline, str(r.numbers.get("reading") or ""), str(r.numbers.get("other_reading") or ""), known)
+    return {"drawing": Markup(drawing), "about": KNOWN if known else ASSUMED, "command": command(r, folder),
+            "settled": SENSED}
+
+
+def command(r: Stored, folder: Path) -> str:
+    """The command that takes the other reading; empty where a sensor decided.
+
+    The result's folder goes by its name alone: the page puts in where it lies, and no path reaches a page that is sent.
+    What somebody told of the directions is told the other way round; where nobody did, --mirrored is switched.
+    """
+    path = r.summary.get("path")
+    words = ["speckle-rec", "reconstruct", str(path or "SCAN"), "-o", folder.name, "--overwrite"]
+    directions = {name: r.config[name] for name in ("swept", "turned", "tilted_first") if name in r.config}
+    if directions:
+        for name, way in directions.items():
+            words += [f"--{name.replace('_', '-')}", OTHER.get(str(way), str(way))]
+    elif r.config.get("mirrored"):
+        pass        # without it, it is the usual one again
+    elif r.verdict.get("handedness") == "known":
+        return ""
+    else:
+        words.append("--mirrored")
+    if r.config.get("motion") in ("fan", "sweep"):
+        words += ["--motion", str(r.config["motion"])]
+    return shlex.join(words)
 
 
 def svg(T_first_frame: Array, outline_mm: Array, reading: str, other_reading: str, known: bool) -> str:

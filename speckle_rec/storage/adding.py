@@ -68,7 +68,7 @@ def add(stored: Stored, scan: Scan, outputs: Outputs, *, device: str = "cpu",
         summary["made_of"] = stored.summary["made_of"] | {"outputs": output_files.sizes(out)}
         folder.write_summary(out, summary)
         if (stored.folder / REPORT).is_file():
-            output_files.write_report(out)
+            output_files.write_report(out, stored.folder)
     return summary
 
 

@@ -19,6 +19,7 @@ from ..io.hdf5 import attributes, open_h5, read_array, read_dataset
 from ..io.staging import POSES, SUMMARY, is_complete, staged
 from ..probe import field as probe
 from ..probe.field import ProbeGeometry
+from ..report import found
 from ..result import Reconstruction
 from ..scan import Scan
 from . import outputs as output_files
@@ -89,7 +90,7 @@ def write(folder: Path, scan: Scan, result: Reconstruction, *, config: dict[str,
             summary["made_of"] = output_files.plain({**made_of, "outputs": output_files.sizes(out)}, none=True)
         write_summary(out, summary)
         if outputs.report:
-            output_files.write_report(out)
+            output_files.write_report(out, folder)
     return summary
 
 
@@ -142,12 +143,21 @@ def summarise(scan: Scan, result: Reconstruction, score: dict[str, Any] | None, 
         "n_frames": scan.n_frames, "rows": scan.shape[0], "columns": scan.shape[1],
         "frame_rate_hz": scan.frame_rate_hz, "pixel_mm": [scan.scale[0, 0], scan.scale[1, 1]],
         "image_calibration": scan.calibration_source, "calibration_hash": calibration_hash,
-        "verdict": result.verdict,
+        "verdict": result.verdict, "found": found.of_result(result.T_first_frame, result.confidence, result.evidence,
+                                                            _face_mm(scan, result)),
         "path_length_mm": float(steps_mm.sum()),
         "confidence_mean": float(np.mean(result.confidence[1:])) if len(steps_mm) else None,
         "numbers": result.numbers, "score": score, "run_times_s": run_times_s,
         "warnings": list(dict.fromkeys([*scan.warnings, *result.warnings])),
     }, none=True)
+
+
+def _face_mm(scan: Scan, result: Reconstruction) -> tuple[float, float]:
+    """Middle of the probe face; that of the image's upper edge where the field of view is not known."""
+    if result.geometry is not None:
+        return result.geometry.face_mm
+    x, y = pixel_points(scan.scale, np.array((scan.shape[1] + 1) / 2), np.array(1.0))[:2]
+    return float(x), float(y)
 
 
 def read(folder: Path) -> Stored:

@@ -24,6 +24,7 @@ from ..scan import Scan
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
+TRACKED_VOLUME = "volume_tracked.nrrd"
 FILES = {"ddf": "ddf.h5", "sequence": "scan.igs.mha", "volume": "volume.nrrd"}     # of `Outputs`
 
 
@@ -150,6 +151,7 @@ def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: Probe
         estimated, tracked, agreed = comparing.of_trajectories(scan, T, truth, geometry)
         told["against_tracked"] = vars(agreed)
         shown = [("estimated", estimated), ("tracked", tracked)]
+        nrrd.write(out / TRACKED_VOLUME, tracked)
     if plots:
         plots.slices(out / "slices.png", *shown)
     return {"volume": told}
@@ -158,15 +160,16 @@ def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: Probe
 def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
     middle = scan.n_frames // 2
     probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png")
+    if film := available("report.film"):
+        film.write(out / film.NAME, scan)
     if plots := available("report.plots"):
-        plots.sheet(out / "frames.jpg", scan)
         plots.montage(out / "montage.png", scan, geometry, timestamps(scan))
         plots.trajectory(out / "trajectory.png", result.T_first_frame, scan.tracked_beside(result.T_first_frame),
                          result.confidence, geometry=geometry, covariance=result.covariance,
                          timestamps_s=timestamps(scan), evidence=result.evidence)
 
 
-def write_report(folder: Path) -> None:
-    """Write ``report.html`` of a result folder."""
+def write_report(folder: Path, called: Path | None = None) -> None:
+    """Write ``report.html`` of a result folder, which will be `called` so where it still has another name."""
     if html := available("report.html"):
-        html.write(folder / "report.html", folder)
+        html.write(folder / "report.html", folder, called=called)

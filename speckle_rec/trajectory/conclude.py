@@ -13,7 +13,7 @@ from ..result import Reconstruction
 from ..verdict import verdict
 from . import crossing_planes, inertial, lost_frames
 from .confidence import judge
-from .evidence import gather, measured
+from .evidence import coherence, gather, measured
 from .factors import hand_acceleration
 from .hand import pivot_depth
 from .handedness import Handedness, Voice, decided
@@ -64,6 +64,7 @@ def conclude(view: View, measurements: Measurements, model: SpeckleModel, trajec
     result.evidence["revisit_pairs"] = np.stack([measurements.loops.planar.i, measurements.loops.planar.j], 1)
     result.evidence.update(gather(increment, view.found.geometry, model.curves))
     result.evidence.update(measured(T, measurements.speckle, model.forms, t.strengths, model.curves))
+    result.evidence.update(cell_mm=view.cells.centres_mm, cell_coherence=coherence(measurements.speckle, len(T)))
     judge(result, view, measurements, t.strengths, model.curves.source, uncertain, increment, covariance,
           assumed(handed), calibration.of_this_machine)
     similarity = crossed.similarity[1] if crossed and crossed.crossings else None

@@ -20,6 +20,7 @@ REVERSAL_MM = 2.0                   # of the middle of the field, before and aft
 SIDE = 0.8                          # of the way to the side of the field, where yaw is felt
 REACH = 3.0                         # mm or degrees, to which curves are drawn
 MOST_PAIRS, LEAST_CELLS = 1500, 100
+UNKNOWN = 255                       # percent of coherence of what was not measured
 
 
 def gather(increment: Array, geometry: ProbeGeometry, curves: Curves) -> dict[str, NDArray[Any]]:
@@ -64,6 +65,15 @@ def correlation(curves: Curves, geometry: ProbeGeometry, depth_mm: float, u: flo
     q = np.square(U).sum() * np.square(motion)
     share = curves.slow_share
     return curves.floor * ((1 - share) * curves.kernel(q) + share * curves.kernel(curves.kappa * q))
+
+
+def coherence(speckle: Correlations, n_frames: int) -> NDArray[np.uint8]:
+    """Correlation [N, P] of each cell with itself one frame earlier, in percent; `UNKNOWN` where not measured."""
+    out = np.full((n_frames, speckle.rho.shape[1]), UNKNOWN, np.uint8)
+    next_to = speckle.j - speckle.i == 1
+    rho = speckle.rho[next_to]
+    out[speckle.j[next_to]] = np.where(np.isfinite(rho), np.round(100 * np.clip(np.nan_to_num(rho), 0, 1)), UNKNOWN)
+    return out
 
 
 def measured(T: Array, speckle: Correlations, forms: Array, strengths: CellStrengths,

@@ -10,6 +10,7 @@ import numba
 from .. import config as config_file
 from ..config import Config
 from ..errors import InputError
+from ..evaluation import pages
 from ..evaluation.datasets import evaluate_dataset
 from ..evaluation.outcome import Evaluation
 from ..io import pixels
@@ -59,6 +60,8 @@ def evaluate(dataset: str | PathLike[str], out: str | PathLike[str], *,
         raise InputError(f"evaluate: jobs: expected a whole number from 0 on, found {described(jobs)}")
     threads = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     size = None if pixel_mm is None else pixels.checked(pixel_mm)
-    return evaluate_dataset(Path(as_verb.path(dataset, "evaluate: dataset")), as_verb.path(out, "evaluate: out"),
+    found = evaluate_dataset(Path(as_verb.path(dataset, "evaluate: dataset")), as_verb.path(out, "evaluate: out"),
                             calibration=made, calibration_hash=(made or Calibration.shipped()).hash, config=settings,
                             scans=scans, jobs=jobs or threads, scheduler=scheduler, overwrite=overwrite, pixel_mm=size)
+    pages.write(found)
+    return found
