@@ -32,8 +32,8 @@ def reconstruct(scan: Scan | str | PathLike[str] | Any, *, calibration: Calibrat
     ----------
     scan : frames and pixel scale, the path of a file that `Scan.open` reads, or an array of frames [N, rows, columns]
         (NumPy, dask, a memory map); tracked poses, if the scan has any, are never looked at.
-    calibration : of this machine; by default the one shipped for curvilinear probes, physical curves for linear
-        ones. Bare curves go without the regression over what the images show of each cell.
+    calibration : of this machine; by default the one shipped, or bare curves for linear probes and scans
+        without the protocol's rocks. Bare curves go without the regression over what the images show of each cell.
     config : the few parameters; defaults if None.
     device : "cpu", "gpu", or "auto" for that of `config` (by default a GPU that works); where frame pairs are
         measured.

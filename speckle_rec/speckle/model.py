@@ -14,8 +14,8 @@ def model(calibration: Calibration | Curves | None, view: View, measurements: Me
 
     Parameters
     ----------
-    calibration : of this machine; by default the one shipped for curvilinear probes, physical curves for linear
-        ones. Bare curves go without the regression over what the images show of each cell.
+    calibration : of this machine; by default the one shipped, or bare curves for linear probes and scans
+        without the protocol's rocks. Bare curves go without the regression over what the images show of each cell.
     """
     if by_hand := isinstance(calibration, Curves):
         calibration = Uncalibrated.of(calibration)
