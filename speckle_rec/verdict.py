@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEW_FRAMES = 10
-MEASURABLE = 0.2        # mean confidence, below which next to nothing was measured
-SURE = 0.6              # mean confidence of a scan that may be called reliable
+MEASURABLE = 0.2        # mean signal, below which next to nothing was measured
+SURE = 0.6              # mean signal of a scan that may be called reliable
 ALIKE = 0.4             # similarity of crossing planes: .47 to .79 on runs that came out right, to .25 on wrong ones
 
 
@@ -31,23 +31,24 @@ def unmeasured(why: str, handed: bool = False) -> Verdict:
     return Verdict(shape="not measurable", scale_percent=100.0, handedness="known" if handed else "assumed", why=why)
 
 
-def verdict(confidence: NDArray[np.floating], similarity: float | None, scale_uncertainty: float, *, handed: bool,
+def verdict(signal: NDArray[np.floating], similarity: float | None, scale_uncertainty: float, *, handed: bool,
             speckled: float = 1.0) -> Verdict:
     """The verdict on a reconstruction.
 
     Parameters
     ----------
-    confidence : [N] of the step into each frame.   similarity : of what crossing planes show; None where none cross.
+    signal : [N] of the step into each frame, `confidence.signal_of`.
+    similarity : of what crossing planes show; None where none cross.
     scale_uncertainty : relative standard deviation of the scale out of the plane.
     handed : whether somebody told which mirror image is the true one.
     speckled : share of the field of view that shows moving speckle.
     """
-    n = len(confidence)
-    mean = float(np.mean(confidence[1:])) if n > 1 else 0.0
+    n = len(signal)
+    mean = float(np.mean(signal[1:])) if n > 1 else 0.0
     if n < FEW_FRAMES:
         return unmeasured(f"{n} frame{'s' * (n > 1)}: too few to tell a motion from", handed)
     if mean < MEASURABLE:
-        return unmeasured(f"hardly any speckle that can be followed (mean confidence {mean:.2f}; {speckled:.0%} of the "
+        return unmeasured(f"hardly any speckle that can be followed (mean signal {mean:.2f}; {speckled:.0%} of the "
                           "field of view shows speckle that moves)", handed)
     sure = False
     if similarity is None:
@@ -55,7 +56,7 @@ def verdict(confidence: NDArray[np.floating], similarity: float | None, scale_un
     elif similarity < ALIKE:
         why = f"where planes cross they do not show the same (similarity {similarity:.2f})"
     elif mean < SURE:
-        why = f"speckle is often lost (mean confidence {mean:.2f})"
+        why = f"speckle is often lost (mean signal {mean:.2f})"
     else:
         sure, why = True, f"where planes cross they show the same (similarity {similarity:.2f})"
     return Verdict(shape="reliable" if sure else "doubtful", scale_percent=round(100 * scale_uncertainty, 1),

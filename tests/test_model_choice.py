@@ -1,4 +1,4 @@
-"""Where no calibration is given, the model whose trajectory crossing planes bear out is taken."""
+"""Where no calibration is given, the model whose trajectory crossing planes bear out is taken, else bare curves."""
 
 from types import SimpleNamespace
 
@@ -46,8 +46,9 @@ def test_what_agrees_is_not_tried_again(chosen):
     assert chosen(crossed(0.6), crossed(0.7)) == ("default", 1, False)
 
 
-def test_where_nothing_crosses_nothing_can_be_chosen(chosen):
-    assert chosen(None, crossed(0.7)) == ("default", 1, False)
+def test_where_nothing_crosses_bare_curves_are_taken(chosen):
+    assert chosen(None, crossed(0.7)) == ("bare", 2, True)
+    assert chosen(None, None) == ("bare", 2, True)
 
 
 def test_without_the_rocks_of_the_protocol_bare_curves_are_taken(chosen):
@@ -59,8 +60,7 @@ def test_without_the_rocks_of_the_protocol_bare_curves_are_taken(chosen):
 def test_a_turn_that_the_default_missed_is_looked_for_with_bare_curves(chosen):
     missed = Calibrated(np.eye(4)[None], turned=False)
     assert chosen(missed, crossed(0.7)) == ("bare", 2, True)
-    assert chosen(missed, crossed(0.2)) == ("default", 2, False)
-    assert chosen(missed, missed) == ("default", 2, False)
+    assert chosen(missed, missed) == ("bare", 2, True)
 
 
 @pytest.mark.parametrize("default, bare", [(crossed(0.02), crossed(0.6)), (NONE, crossed(0.5)),

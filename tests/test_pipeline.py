@@ -16,7 +16,7 @@ from speckle_rec.scoring import score
 from speckle_rec.speckle.calibration import Uncalibrated
 from speckle_rec.speckle.strengths import CellStrengths
 from speckle_rec.synth import beam as beams
-from speckle_rec.trajectory.confidence import step_confidence
+from speckle_rec.trajectory.confidence import signal_of, within_tolerance
 from speckle_rec.trajectory.mirror_tests import ENOUGH_LOOPS
 
 N = 64
@@ -243,9 +243,32 @@ def test_confidence_of_a_step():
     planar = PlanarMotion(lag1 - 1, lag1, np.zeros((5, 3)), np.tile(np.eye(3), (5, 1, 1)), ones, share)
     strengths = CellStrengths(np.full((1, 40), 0.7), np.full((1, 40), 0.2), np.zeros(6, np.int64), np.ones((1, 40)))
     speckle = Correlations(lag1 - 1, lag1, rho)
-    np.testing.assert_array_equal(step_confidence(speckle, planar, strengths, 6), [0, 1, 0, 0, 0, 1])
+    np.testing.assert_array_equal(signal_of(speckle, planar, strengths, 6), [0, 1, 0, 0, 0, 1])
     blind = dataclasses.replace(strengths, fast=0 * strengths.fast)
-    assert (step_confidence(speckle, planar, blind, 6) == 0).all()
+    assert (signal_of(speckle, planar, blind, 6) == 0).all()
+    # What a filter over time gives noise alone is no signal.
+    hazy = dataclasses.replace(speckle, rho=np.full((5, 40), 0.75, np.float32))
+    assert signal_of(hazy, planar, strengths, 6)[1] == 1
+    assert (signal_of(hazy, planar, strengths, 6, noise=0.75) == 0).all()
+
+
+def test_confidence_is_the_share_of_steps_that_are_within_tolerance():
+    """Drawn: steps of .02 to 2 mm, errors of their own and one of the scale of all."""
+    rng = np.random.default_rng(3)
+    n, depth, uncertain = 4000, 50.0, 0.3
+    true = np.zeros((n, 6))
+    true[:, 2] = np.exp(rng.uniform(np.log(0.02), np.log(2), n))
+    sd = np.array([0.01, 0.01, 0.04, 5e-4, 1e-3, 5e-4])
+    found = true * [1, 1, 0, 0, 0, 0] + rng.normal(size=(n, 6)) * sd
+    found[:, 2] += true[:, 2] * (1 + uncertain * rng.normal(size=n))
+    sure = within_tolerance(found, np.tile(np.diag(sd**2), (n, 1, 1)), depth, uncertain)
+    error = found - true
+    off = np.linalg.norm([error[:, 0] - depth * error[:, 5], error[:, 1], error[:, 2] + depth * error[:, 3]], axis=0)
+    right = off < np.maximum(0.25 * true[:, 2], 0.1)
+    for low, high in ((0.4, 0.7), (0.7, 0.9), (0.9, 1.01)):
+        some = (sure >= low) & (sure < high)
+        assert some.sum() > 50 and abs(right[some].mean() - sure[some].mean()) < 0.12
+    assert within_tolerance(np.zeros((1, 6)), np.zeros((1, 6, 6)), depth, 0.5) == 1
 
 
 # -- real scans

@@ -49,7 +49,7 @@ def next_time(r: Stored) -> list[Advice]:
     """What to do next time, what matters most first."""
     out = [Advice(f"Scan slower {_when(r, a, b)}, with the probe held to the skin.",
                   f"speckle was lost there (frames {a} to {b}), so that the motion is guessed from its neighbours")
-           for a, b in lost_stretches(r.confidence)[:MOST_STRETCHES]]
+           for a, b in lost_stretches(r.evidence.get("signal", r.confidence))[:MOST_STRETCHES]]
     for line in r.summary.get("warnings") or []:
         line = str(line)
         if line.startswith(COVERED) and out:
@@ -62,9 +62,9 @@ def next_time(r: Stored) -> list[Advice]:
     return sorted(out, key=lambda line: not line.do)        # what nothing is to be done about comes last
 
 
-def lost_stretches(confidence: Array) -> list[tuple[int, int]]:
+def lost_stretches(signal: Array) -> list[tuple[int, int]]:
     """(first, last) frames of the stretches in which speckle was lost, the longest first."""
-    low = np.concatenate([[False], np.asarray(confidence)[1:] < USABLE])
+    low = np.concatenate([[False], np.asarray(signal)[1:] < USABLE])
     at = np.flatnonzero(low)
     if not len(at):
         return []

@@ -12,7 +12,7 @@ from ..trajectory.phases import PHASES, phases
 
 Array = NDArray[np.float64]
 
-USABLE = 0.3                    # confidence from which a step counts as measured
+USABLE = 0.3                    # signal from which a step counts as measured
 LEAST_SHARE = 1 / 60            # of the scan, below which a stretch is not told of
 LEAST = {"fan": 3.0, "rock": 3.0, "turn": 3.0, "sweep": 2.0}       # deg or mm, likewise
 ABOUT = {"fan": 0, "turn": 1, "rock": 2}                           # axis of each: x, y, z of the image
@@ -23,13 +23,13 @@ WORDS = {"fan": ("fan", "fans", "deg"), "rock": ("rock", "rocks", "deg"), "turn"
 MANY = 3                        # more of a kind than these are told by their range
 
 
-def sentence(T_first_frame: Array, face_mm: tuple[float, float], confidence: NDArray[np.floating],
+def sentence(T_first_frame: Array, face_mm: tuple[float, float], signal: NDArray[np.floating],
              phase: NDArray[Any] | None = None) -> str:
     """What was found, such as "a fan of 44 deg and a turn of 88 deg, about one point; 98% of the frames usable".
 
     Parameters
     ----------
-    T_first_frame : [N, 4, 4].   face_mm : centre of the probe face, image mm.   confidence : [N].
+    T_first_frame : [N, 4, 4].   face_mm : centre of the probe face, image mm.   signal : [N], or the confidence.
     phase : [N], a name of `PHASES` a frame; worked out from the poses where it is not given.
     """
     T = about_face(T_first_frame, face_mm)
@@ -43,7 +43,7 @@ def sentence(T_first_frame: Array, face_mm: tuple[float, float], confidence: NDA
         wander = float(np.sqrt(np.square(place - place.mean(0)).sum(1).mean()))
         where = ", about one point" if wander <= POINT_MM else \
             f", while the probe face went {np.linalg.norm(np.ptp(place, axis=0)):.0f} mm along the skin"
-    usable = int(100 * np.mean(np.asarray(confidence)[1:] >= USABLE))     # 99.7 is not yet 100
+    usable = int(100 * np.mean(np.asarray(signal)[1:] >= USABLE))     # 99.7 is not yet 100
     return f"{_joined(parts or ['hardly any motion'])}{where}; {usable}% of the frames usable"
 
 
@@ -51,7 +51,7 @@ def of_result(T_first_frame: Array, confidence: NDArray[np.floating], evidence: 
               face_mm: tuple[float, float]) -> str:
     """`sentence` of a result."""
     phase = evidence.get("phase")
-    return sentence(T_first_frame, face_mm, confidence,
+    return sentence(T_first_frame, face_mm, evidence.get("signal", confidence),
                     phase if phase is not None and len(phase) == len(T_first_frame) else None)
 
 

@@ -68,7 +68,7 @@ def conclude(view: View, measurements: Measurements, model: SpeckleModel, trajec
     judge(result, view, measurements, t.strengths, model.curves.source, uncertain, increment, covariance,
           assumed(handed), calibration.of_this_machine)
     similarity = crossed.similarity[1] if crossed and crossed.crossings else None
-    result.verdict = verdict(result.confidence, similarity, uncertain, handed=handed.known,
+    result.verdict = verdict(result.evidence["signal"], similarity, uncertain, handed=handed.known,
                              speckled=float(view.speckled.mean()))
     result.verdict["why"] += f"; {handed.why}"
     return result

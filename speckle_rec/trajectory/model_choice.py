@@ -3,9 +3,9 @@
 No default fits every tissue and beam: curves fitted to one kind of tissue read another's motion at another scale. Where
 planes cross, the scan tells: anatomy seen from both sides of the turn agrees if the trajectory is right, and its size
 gives the scale. So a scan of the rotation protocol is estimated with the shipped calibration, and with the bare curves
-of a usual beam where the anatomy does not agree; the model that it bears out is taken (METHOD.md, section 9). Costs of
-the correlations cannot tell: they favour a model that explains them at a wrong scale. Other scans have no planes that
-cross, and the bare curves, which are off by less where nothing mends them (docs/notes/scale.md).
+of a usual beam where the anatomy does not agree; the model that it bears out better is taken (METHOD.md, section 9).
+Costs of the correlations cannot tell: they favour a model that explains them at a wrong scale. Where no planes cross,
+the bare curves are taken, which are off by less where nothing mends them (docs/notes/scale.md).
 """
 
 from dataclasses import replace
@@ -23,8 +23,8 @@ from .phases import two_rocks
 
 Estimated = tuple[Trajectory, SpeckleModel, Measurements]
 
-TOLD = ("where planes cross, the scan does not bear out the default calibration: curves of ideal speckle are taken "
-        "instead, with which it agrees better")
+TOLD = ("no planes that cross bear out the default calibration: curves of a usual beam are taken instead, which are "
+        "off by less in most tissues")
 OFF = 1.3           # times, by which crossing planes find the curves' scale off: twice what calibrated curves claim
 
 
@@ -41,11 +41,10 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
         calibration = bare
     found = _estimated(calibration, view, measurements, config, clock)
     t, speckle, _ = found
-    if given or speckle.calibration.hash == bare.hash or t.crossed is None or bears_out(t):
+    if given or speckle.calibration.hash == bare.hash or bears_out(t):
         return found
     other, model_of_it, seen = _estimated(bare, view, measurements, config, clock)
-    alike, _ = borne_out = agreement(other)
-    if borne_out <= agreement(t) or not (alike or turned(t)):
+    if agreement(other) < agreement(t):
         return found
     return other, model_of_it, replace(seen, warnings=(*seen.warnings, TOLD))
 
@@ -55,11 +54,6 @@ def _estimated(calibration: Calibration | Curves | None, view: View, measurement
     with clock.stage("speckle model"):
         speckle, seen = model(calibration, view, measurements, config)
     return estimate(view, seen, speckle, config, clock), speckle, seen
-
-
-def turned(t: Trajectory) -> bool:
-    """Whether a trajectory has a turn that planes may cross after."""
-    return t.crossed is not None and t.crossed.turned
 
 
 def agreement(t: Trajectory) -> tuple[bool, float]:
