@@ -246,10 +246,6 @@ def test_confidence_of_a_step():
     np.testing.assert_array_equal(signal_of(speckle, planar, strengths, 6), [0, 1, 0, 0, 0, 1])
     blind = dataclasses.replace(strengths, fast=0 * strengths.fast)
     assert (signal_of(speckle, planar, blind, 6) == 0).all()
-    # What a filter over time gives noise alone is no signal.
-    hazy = dataclasses.replace(speckle, rho=np.full((5, 40), 0.75, np.float32))
-    assert signal_of(hazy, planar, strengths, 6)[1] == 1
-    assert (signal_of(hazy, planar, strengths, 6, noise=0.75) == 0).all()
 
 
 def test_confidence_is_the_share_of_steps_that_are_within_tolerance():

@@ -26,19 +26,18 @@ COARSE_PX_MM = 0.35            # pixels of which hold several speckles
 
 
 def signal_of(speckle: Correlations, planar: PlanarMotion, strengths: CellStrengths, n_frames: int,
-              speckled: NDArray[np.bool_] | None = None, noise: float = 0.0) -> NDArray[np.float32]:
+              speckled: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """How much there was to measure the step into each frame by, [N] in 0..1 (METHOD.md (6.1)).
 
     The correlation of the clearest fifth of the cells at lag 1, between the level at which speckle is lost and
     the one at which distances are sharp, times the share of cells that carry signal where they are few; 0 for
     repeated frames and where block matching failed. Cells that are not `speckled` [P] (by default all are) count as
-    lost: water, wires and text correlate, and tell nothing. So does `noise`, its correlation at lag 1 by a filter over
-    time, which is taken off.
+    lost: water, wires and text correlate, and tell nothing.
     """
     out = np.zeros(n_frames)
     single = speckle.j - speckle.i == 1
     rho = np.nan_to_num(speckle.rho[single]) * (1 if speckled is None else speckled)
-    clear = (np.quantile(rho, 0.8, axis=1) - noise) / (1 - noise) if single.any() else np.zeros(0)
+    clear = np.quantile(rho, 0.8, axis=1) if single.any() else np.zeros(0)
     out[speckle.j[single]] = np.clip((clear - LOST) / (CLEAR - LOST), 0, 1)
     active = (strengths.fast[strengths.window] > 0).mean(1)
     matched = np.zeros(n_frames)
@@ -102,8 +101,7 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
     """
     found, planar, duplicate = view.found, measurements.planar, measurements.duplicate
     n = len(result.T_first_frame)
-    noise = next(iter(measurements.time_filter.response), 0.0)
-    signal = signal_of(measurements.speckle, planar, strengths, n, view.speckled, noise)
+    signal = signal_of(measurements.speckle, planar, strengths, n, view.speckled)
     path = elevational_path(increment, covariance, found.geometry, scale_uncertainty, signal)
     sure = within_tolerance(increment, covariance, float(np.mean(found.geometry.depth_mm)), scale_uncertainty)
     result.confidence = (signal * sure).astype(np.float32)
