@@ -128,8 +128,8 @@ def test_images_go_in_and_poses_come_out(running, fan, tmp_path):
     far = np.array([poses[-1].matrix @ [35, 50, 0, 1]])[0]
     moved = 0.005 * round((times[-1] - 1e9) * 20) * 48
     close = abs(far[2]) == pytest.approx(moved, rel=0.5)
-        # What a busy machine leaves out is guessed at; otherwise the motion is given back.
-        assert close or (run.counts.dropped and 0.1 * moved < abs(far[2]) < 2 * moved), (far, run.counts)
+    # What a busy machine leaves out is guessed at; otherwise the motion is given back.
+    assert close or (run.counts.dropped and 0.1 * moved < abs(far[2]) < 2 * moved), (far, run.counts)
     volume = client.of("IMAGE")[0]
     assert volume.device_name == wire.VOLUME and volume.image.dtype == np.uint8 and volume.image.any()
     np.testing.assert_allclose(np.diag(volume.ijk_to_world_matrix)[:3], 1, atol=1e-6)
