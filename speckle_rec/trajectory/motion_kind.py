@@ -91,11 +91,10 @@ def by_trajectories(as_sweep: tuple[Array, float], as_fan: tuple[Array, float], 
     carried = float(np.quantile(np.linalg.norm(T[:, :3, 3], axis=1), 0.95))
     lean = float(np.degrees(np.arccos(np.clip(as_fan[0][:, 1, 1], -1, 1)).max(initial=0)))
     turned = float(np.abs(se3.turned(T)).max(initial=0)) > MOST_TURN_RAD
+    swept = is_swept(T)
+    decided = f"the face was carried {carried:.0f} mm, {'over' if swept else 'below'} {SWEPT_MM:.0f} mm"
     if told_swept and not turned:
         swept, decided = True, "as --swept says"
-    elif not is_swept(T) and lean > LIES_DOWN_DEG:
+    elif not swept and lean > LIES_DOWN_DEG:
         swept, decided = True, f"about a contact point the probe would have leaned by {lean:.0f} deg"
-    else:
-        swept = is_swept(T)
-        decided = f"the face was carried {carried:.0f} mm, {'over' if swept else 'below'} {SWEPT_MM:.0f} mm"
     return Motion(swept, decided, carried, lean, cost_sweep, as_fan[1])
