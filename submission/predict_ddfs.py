@@ -36,7 +36,7 @@ def predict_ddfs(frames, landmark, data_path_calib, device):
     frames : uint8 [N, 480, 640]
     landmark : integers [L, 3]: frame (from 0), x and y pixel (from 1).
     data_path_calib : path of ``calib_matrix.csv``.
-    device : "cuda", "cpu", or a torch.device.
+    device : "cuda", "cpu", or a torch.device. Frame pairs are measured on a GPU where "cuda" is given and one works.
 
     Returns
     -------
@@ -48,14 +48,14 @@ def predict_ddfs(frames, landmark, data_path_calib, device):
     shape = frames.shape[1:]
     calibration = calib.read(Path(data_path_calib), shape)
     scan = Scan.from_arrays(frames, scale=calibration.scale, T_tool_image=calibration.T_tool_image)
-    result = _estimate(scan)
+    result = _estimate(scan, "cpu" if str(device).startswith("cpu") else "auto")
     marks = np.asarray(landmark)
     return (ddf.fields(result.T_first_frame, scan.scale, shape), ddf.landmarks(result.T_first_frame, scan.scale, marks),
             ddf.fields(result.T_prev_frame, scan.scale, shape), ddf.landmarks(result.T_prev_frame, scan.scale, marks))
 
 
-def _estimate(scan):
-    setup = Setup(speckle_calibration(), Config(device="auto"))
+def _estimate(scan, device):
+    setup = Setup(speckle_calibration(), Config(device=device))
     for name in FALL_BACK:
         try:
             result = engine(name)(scan, setup)

@@ -104,3 +104,47 @@ def prepared(frames: torch.Tensor, shrink: int) -> torch.Tensor:
     """uint8 [B, 2, rows, columns] as float in 0..1, averaged over squares of `shrink` pixels."""
     x = frames.float() / 255
     return nn.functional.avg_pool2d(x, shrink) if shrink > 1 else x
+
+
+class SequenceNetwork(nn.Module):
+    """Features of neighbouring frames over a window, and a recurrent head that looks along it both ways.
+
+    uint8 or float frames [B, L, rows, columns] -> [B, L - 1, outputs], of each frame to the one before.
+    """
+
+    WIDTHS, HIDDEN = (16, 32, 48, 64, 96), 96
+
+    def __init__(self, outputs: int = 6):
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3     # both frames, and what differs
+        for width in self.WIDTHS:
+            layers += ([conv(channels, width, 5, 2)] if not layers else
+                       [conv(channels, width, 3, 2), conv(width, width, 3)])
+            channels = width
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten())
+        self.recurrent = nn.GRU(4 * channels, self.HIDDEN, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(2 * self.HIDDEN, outputs)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        before, after = frames[:, :-1], frames[:, 1:]
+        x = torch.stack([before, after, 4 * (after - before)], 2)
+        pairs = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        features = self.features(pairs).unflatten(0, x.shape[:2])
+        return self.head(self.recurrent(features)[0])
+
+
+class PairsOfWindow(nn.Module):
+    """The pair network with the sequence network's interface: each pair of a window for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = pair_network()
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        x = torch.stack([frames[:, :-1], frames[:, 1:]], 2)
+        pairs = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.network(pairs).unflatten(0, x.shape[:2])
+
+
+MODELS = {"pair": PairsOfWindow, "sequence": SequenceNetwork}

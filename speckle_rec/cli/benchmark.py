@@ -22,9 +22,9 @@ LAST = ("frames/s", "LLE", "GLE", "scans", "LPE", "GPE", "local", "global", "s/s
 
 def benchmark(dataset: Dataset, out: Out,
               engines: Annotated[str, typer.Option("--engines", metavar="a,b,c", help="Of identity, prior, inplane, "
-                                                   "speckle-smooth, speckle, and challenge:PATH/predict_ddfs.py (or "
-                                                   "any name) for "
-                                                   "anyone's submission.")],
+                                                   "flow, fixed-curve, speckle-smooth, speckle, and "
+                                                   "challenge:PATH/predict_ddfs.py (or any name) for anyone's "
+                                                   "submission.")],
               python: Annotated[str, typer.Option("--python", metavar="FILE", help="Interpreter for the submissions.")
                                 ] = sys.executable,
               timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.1, help="Longest time of a submission for "

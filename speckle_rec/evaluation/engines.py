@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +41,7 @@ class Setup:
 
 Engine = Callable[[Scan, Setup], Reconstruction]
 ENGINES: dict[str, Engine] = {}
+FLOW_DARK = 8      # grey level below which nothing is shown
 
 
 def register(name: str) -> Callable[[Engine], Engine]:
@@ -86,6 +88,31 @@ def inplane(scan: Scan, setup: Setup) -> Reconstruction:
         return identity(scan, setup)
     geometry, step = _planar_steps(scan, setup)
     return _about_face(geometry, se3.chain(planar_poses(step)))
+
+
+@register("flow")
+def flow(scan: Scan, setup: Setup) -> Reconstruction:
+    """Dense optical flow (OpenCV's DIS) between neighbours, and the rigid motion in plane that fits it best."""
+    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    steps, before = [np.eye(4)], None
+    unknown = np.zeros((*scan.shape, 2), np.float32)
+    for _, block in scan.filled().blocks():
+        for frame in block:
+            if before is not None:
+                steps.append(_rigid(np.asarray(finder.calc(frame, before, unknown), np.float32), frame, scan.scale))
+            before = frame
+    return _of_poses(se3.chain(np.stack(steps)))
+
+
+@register("fixed-curve")
+def fixed_curve(scan: Scan, setup: Setup) -> Reconstruction:
+    """One Gaussian curve a depth, that of a usual lens whatever the probe and the tissue: neighbours, no revisits."""
+    if scan.n_frames < 2:
+        return identity(scan, setup)
+    from ..speckle.curves import USUAL_LENSES, Curves
+    kind = find(sample_frames(scan.filled()), scan.scale).geometry.kind
+    gaussian = replace(Curves.of_lens(*USUAL_LENSES[kind]), tail_beta=1.0, slow_share=0.0)
+    return speckle_smooth(scan, replace(setup, calibration=gaussian))
 
 
 @register("speckle-smooth")
@@ -151,6 +178,31 @@ def _planar_steps(scan: Scan, setup: Setup) -> tuple[ProbeGeometry, Array]:
     motion, _ = planar_motion(images, jobs=setup.config.jobs or len(os.sched_getaffinity(0)),
                               progress=lambda done, total: report("in-plane motion", done, total))
     return geometry, planar_chain(motion, scan.n_frames)[0]
+
+
+def _rigid(flow_px: NDArray[np.float32], frame: NDArray[np.uint8], scale: Array) -> Array:
+    """T_prev_frame [4, 4] in plane from flow [rows, columns, 2] to the frame before, over pixels that show anything.
+
+    Least squares over every sixteenth pixel, three times: those farther off than twice the median are left out.
+    """
+    y, x = np.mgrid[1:frame.shape[0] + 1:4, 1:frame.shape[1] + 1:4]
+    lit = frame[::4, ::4] > FLOW_DARK
+    if lit.sum() < 3:
+        return np.eye(4)
+    size = np.array([scale[0, 0], scale[1, 1]])
+    here = np.column_stack([x[lit], y[lit]]) * size + scale[:2, 3]
+    there = here + flow_px[::4, ::4][lit] * size
+    take = np.ones(len(here), bool)
+    T = np.eye(4)
+    for _ in range(3):
+        mean_here, mean_there = here[take].mean(0), there[take].mean(0)
+        a, b = here[take] - mean_here, there[take] - mean_there
+        angle = np.arctan2((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum(), (a * b).sum())
+        R = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        T[:2, :2], T[:2, 3] = R, mean_there - R @ mean_here
+        off = np.linalg.norm(here @ R.T + T[:2, 3] - there, axis=1)
+        take = off <= 2 * np.median(off)
+    return T
 
 
 def _about_face(geometry: ProbeGeometry, T: Array) -> Reconstruction:
