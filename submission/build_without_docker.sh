@@ -3,6 +3,7 @@
 #
 #   sudo sh submission/build_without_docker.sh DATA [WORK]
 #
+# The self-test runs twice: as root, and as user 65534 in a root file system that cannot be written to.
 # DATA: a val-layout data set (python cli.py simulate DATA --layout val --frames 60).
 # WORK: folder for base system, image store and results (default /var/tmp/speckle-rec-image; about 8 GB).
 # Needs root, buildah and debootstrap (Debian or Ubuntu: apt-get install buildah debootstrap), and Linux's unshare.
@@ -59,16 +60,25 @@ c=$(buildah from --pull-never "localhost/$tag")
 mounted=$(buildah mount "$c")
 entry=$(buildah inspect --format '{{index .OCIv1.Config.Entrypoint 0}}' "localhost/$tag")
 mkdir -p "$mounted/home/TUS-REC2025/data" "$mounted/home/TUS-REC2025/results"
-rm -f "$work/results/metrics.h5"
 environment=$(buildah inspect --format '{{range .OCIv1.Config.Env}}{{.}} {{end}}' "localhost/$tag")
 status=0
-MOUNTED=$mounted DATA=$data RESULTS=$work/results ENTRY=$entry ENVIRONMENT=$environment \
-unshare --net --mount --pid --fork sh -c '
-    mount --bind -o ro "$DATA" "$MOUNTED/home/TUS-REC2025/data"
-    mount --bind "$RESULTS" "$MOUNTED/home/TUS-REC2025/results"
-    mount -t proc proc "$MOUNTED/proc"
-    mount -t tmpfs tmpfs "$MOUNTED/dev/shm" 2>/dev/null || true
-    exec env -i $ENVIRONMENT chroot "$MOUNTED" "$ENTRY" --selftest' || status=$?
+for user in 0 65534; do
+    say "as user $user"
+    results=$work/results/$user
+    mkdir -p "$results"
+    rm -f "$results/metrics.h5"
+    chown "$user" "$results"
+    MOUNTED=$mounted DATA=$data RESULTS=$results ENTRY=$entry ENVIRONMENT=$environment ID=$user \
+    unshare --net --mount --pid --fork sh -c '
+        mount --bind "$MOUNTED" "$MOUNTED"
+        [ "$ID" = 0 ] || mount -o remount,bind,ro "$MOUNTED"
+        mount --bind -o ro "$DATA" "$MOUNTED/home/TUS-REC2025/data"
+        mount --bind "$RESULTS" "$MOUNTED/home/TUS-REC2025/results"
+        mount -t proc proc "$MOUNTED/proc"
+        mount -t tmpfs tmpfs "$MOUNTED/dev/shm" 2>/dev/null || true
+        exec env -i $ENVIRONMENT chroot --userspec="$ID:$ID" "$MOUNTED" "$ENTRY" --selftest' || status=$?
+done
+say "image: $(du -sxm "$mounted" | cut -f1) MiB unpacked"
 buildah umount "$c" >/dev/null
 buildah rm "$c" >/dev/null
 if [ -n "${TAR:-}" ]; then
