@@ -1,11 +1,12 @@
 """What learned and classical rivals score on the scans that the engine is judged by.
 
     python benchmarks/rivals.py bench/worlds/judge-* liver.h5 leg.igs.mha --networks rivals/pair.pt,rivals/sequence.pt \
-        --calibrations bench/judge/results -o bench/rivals
+        --worlds-results bench/judge/results -o bench/rivals
 
 A scan is a file with tracked poses, or the folder that benchmarks/worlds.py keeps a world in (of which the scan of
 subject 0 is taken). Each rival's figures of each scan go to OUT/RIVAL/SCAN.json; a second run makes what is missing and
-draws the tables anew. `calibrated` runs where CALIBRATIONS holds SCAN.calibration.h5. Networks need torch.
+draws the tables anew. Of ours, default and calibrated, what benchmarks/worlds.py found is taken over where it is
+(without slopes and drift); `--all-figures` runs them again. Networks need torch.
 """
 
 import argparse
@@ -44,6 +45,7 @@ WHAT = {"identity": ("a probe held still", "nothing"), "flow": ("dense optical f
         "speckle-smooth": ("ours without revisits", "nothing"), "speckle": ("ours", "nothing"),
         "calibrated": ("ours, calibrated on two scans of the machine", "two tracked scans"),
         "tracker": (f"the true poses with jitter of {TRACKER_MM} mm and {TRACKER_DEG} deg", "a tracker")}
+OURS = {"speckle": "default", "calibrated": "calibrated"}      # by the names of benchmarks/worlds.py
 SLOW = ("speckle-smooth", "speckle", "calibrated", "fixed-curve")
 
 
@@ -111,7 +113,7 @@ def run(rival: str, scan: Scan, options: argparse.Namespace, case: Case) -> dict
         setup = Setup(config=Config(jobs=1, device="cpu"))
         if rival == "calibrated":
             from speckle_rec.speckle.calibration import Calibration
-            path = options.calibrations and options.calibrations / f"{case.name}.calibration.h5"
+            path = options.worlds_results and options.worlds_results / f"{case.name}.calibration.h5"
             if not path or not path.is_file():
                 return None
             setup = Setup(Calibration.load(path), setup.config)
@@ -167,20 +169,28 @@ def drift(T_first: np.ndarray, T_true: np.ndarray, scan: Scan, length_mm: float)
     return float(np.mean(errors)) if errors else None
 
 
-def collected(out: Path, names: list[str]) -> dict[str, dict[str, dict]]:
+def found_before(rival: str, name: str, options: argparse.Namespace) -> Path | None:
+    """Where a rival's figures of a scan are: here, or of ours where benchmarks/worlds.py keeps them."""
+    paths = [options.out / rival / f"{name}.json"]
+    if rival in OURS and options.worlds_results and not options.all_figures:
+        paths.append(options.worlds_results / f"{name}-{OURS[rival]}.json")
+    return next((path for path in paths if path.is_file()), None)
+
+
+def collected(names: list[str], options: argparse.Namespace) -> dict[str, dict[str, dict]]:
     """Figures that are there, by rival and scan."""
-    return {rival: {name: json.loads(path.read_text()) for name in names
-                    if (path := out / rival / f"{name}.json").is_file()} for rival in WHAT}
+    return {rival: {name: {"parameters": 0, **json.loads(path.read_text())} for name in names
+                    if (path := found_before(rival, name, options))} for rival in WHAT}
 
 
 def cell(rows: list[dict], key: str, form: str = ".3f") -> str:
     values = [row[key] for row in rows if row.get(key) is not None]
-    return format(float(np.mean(values)), form).replace("0.", ".", 1) if values else ""
+    return format(float(np.mean(values)), form) if values else ""
 
 
 def spread(rows: list[dict], key: str) -> str:
     """Mean +- standard error (standard deviation over the scans)."""
-    values = np.array([row[key] for row in rows])
+    values = np.array([row[key] for row in rows], float)
     if len(values) < 2:
         return f"{values.mean():.3f}"
     sd = values.std(ddof=1)
@@ -251,7 +261,8 @@ def main() -> None:
     parser.add_argument("scans", type=Path, nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--networks", default="", help="checkpoints of train_small.py, with commas between")
-    parser.add_argument("--calibrations", type=Path, help="folder with SCAN.calibration.h5")
+    parser.add_argument("--worlds-results", type=Path, help="results of benchmarks/worlds.py, with its calibrations")
+    parser.add_argument("--all-figures", action="store_true", help="run ours again for slopes and drift")
     parser.add_argument("--rivals", default=",".join(WHAT))
     o = parser.parse_args()
     files = [Path(word) for word in o.networks.split(",") if word]
@@ -264,9 +275,9 @@ def main() -> None:
     judged = [case.name for case, path in zip(cases, o.scans, strict=True) if path.is_dir()]
     for rival in sorted(o.rivals.split(","), key=lambda name: name in SLOW):
         for case in cases:
-            path = o.out / rival / f"{case.name}.json"
-            if path.is_file():
+            if found_before(rival, case.name, o):
                 continue
+            path = o.out / rival / f"{case.name}.json"
             try:
                 found = run(rival, Scan.open(case.path), o, case)
             except SpeckleRecError as error:
@@ -277,7 +288,7 @@ def main() -> None:
                 path.write_text(json.dumps(found, indent=1))
                 print(f"{rival}, {case.name}: {found['final']:.3f}, {found['seconds']:.1f} s", file=sys.stderr,
                       flush=True)
-    results = collected(o.out, [case.name for case in cases])
+    results = collected([case.name for case in cases], o)
     text = tables(results, judged, [case.name for case in cases if case.name not in judged])
     (o.out / "rivals.md").write_text(text)
     draw(o.out / "rivals.png", results, judged or [case.name for case in cases])
