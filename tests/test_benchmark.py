@@ -272,3 +272,27 @@ def test_a_probe_that_is_carried_is_told_from_one_that_is_turned():
     turned = geometry.exp(twist)
     twist[:, 2] = np.linspace(0, 150, 400)
     assert hand.is_swept(geometry.exp(twist)) and not hand.is_swept(turned)
+
+
+def test_flow_finds_a_known_motion_in_plane():
+    """An image is shifted and turned, frame by frame; the steps are those that bring tissue back."""
+    import cv2
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (240, 320)).astype(np.uint8), (0, 0), 2.5)
+    picture = cv2.normalize(picture, None, 40, 255, cv2.NORM_MINMAX)
+    mm, angle, shift = 0.25, np.radians(0.5), np.array([0.4, -0.3])
+    back = np.eye(4)      # of a point in frame i to frame i - 1
+    back[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    back[:2, 3] = shift
+    frames = [picture]
+    for k in (1, 2):      # warpAffine with the inverse map takes a frame's pixel to where it is seen in the first
+        T = np.linalg.matrix_power(back, k)
+        origin = np.array([1.0, 1.0]) * mm      # of OpenCV's pixels, in mm of ours
+        map_px = np.column_stack([T[:2, :2], (T[:2, :2] @ origin + T[:2, 3] - origin) / mm])
+        frames.append(cv2.warpAffine(picture, map_px, (320, 240), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+                                     borderMode=cv2.BORDER_REFLECT))
+    scan = Scan.from_arrays(np.stack(frames), scale=np.diag([mm, mm, 1, 1.0]))
+    steps = engines.engine("flow")(scan, engines.Setup()).T_prev_frame
+    for step in steps[1:]:
+        assert np.arctan2(step[1, 0], step[0, 0]) == pytest.approx(angle, rel=0.1)
+        centre = np.array([40, 30, 0, 1])
+        np.testing.assert_allclose((step @ centre)[:2], (back @ centre)[:2], atol=0.04)

@@ -65,3 +65,58 @@ def test_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     assert GP.shape == LP.shape == (4, 3, 48 * 64) and np.isfinite(GP).all()
     np.testing.assert_array_equal(GP[0], LP[0])
     np.testing.assert_array_equal(GL[:, 0], GP[-1, :, -1])
+
+
+def test_small_frames_are_metric():
+    """A bright spot lies where its mm say, whatever the size of pixels."""
+    from data import GRID, PIXEL_MM, T_image_grid, small
+    for mm in (0.16, 0.25):
+        shape = round(60 / mm), round(80 / mm)
+        scale = np.diag([mm, mm, 1, 1.0])
+        frame = np.zeros(shape, np.uint8)
+        frame[round(30 / mm), round(60 / mm)] = 255
+        row, column = np.unravel_index(small(frame, scale).argmax(), GRID)
+        x, y, _ = T_image_grid(scale, shape)[:3, 3]
+        assert (column + 0.5 - GRID[1] / 2) * PIXEL_MM == pytest.approx(60 - x, abs=1.2 * PIXEL_MM)
+        assert (row + 0.5) * PIXEL_MM == pytest.approx(30 - y, abs=1.2 * PIXEL_MM)
+
+
+@pytest.mark.parametrize("model", ["pair", "sequence"])
+def test_a_network_of_windows_is_trained_kept_and_asked(tmp_path, monkeypatch, model):
+    import train_small
+    from data import keep
+    from network import MODELS
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    from rivals import network
+
+    from speckle_rec.io import tusrec
+    from speckle_rec.scan import Scan
+    root = dataset(tmp_path / "data", ("001/RH_rotation",), n_frames=36)
+    scan = Scan.open(tusrec.entries(root)[0].path)
+    for part in ("training", "held-out"):
+        keep(scan, tmp_path / "scans" / part / "a.npz")
+    monkeypatch.setitem(train_small.BATCH, model, (2, 2 if model == "pair" else 32))
+    out = tmp_path / f"{model}.pt"
+    words = f"train {tmp_path / 'scans'} --model {model} -o {out} --steps 2"
+    monkeypatch.setattr(sys, "argv", words.split())
+    train_small.main()
+    assert out.with_suffix(".csv").read_text().startswith("step,seconds,training_loss_mm,held_out_ratio\n0,")
+    with torch.no_grad():
+        assert MODELS[model]().eval()(torch.rand(2, 4, 120, 160)).shape == (2, 3, 6)
+    steps, parameters = network(out)
+    T = steps(scan)
+    assert T.shape == (36, 4, 4) and parameters > 5e5
+    R = T[:, :3, :3]
+    np.testing.assert_allclose(R @ R.transpose(0, 2, 1), np.tile(np.eye(3), (36, 1, 1)), atol=1e-5)
+
+
+def test_chained_steps_and_distances_of_corners():
+    from train_small import chained, distance
+
+    from speckle_rec import geometry
+    steps = geometry.steps(random_poses(6))[1:]
+    np.testing.assert_allclose(chained(torch.from_numpy(steps)[None])[0].numpy(),
+                               geometry.chain(np.concatenate([np.eye(4)[None], steps]))[1:], atol=1e-12)
+    shift = torch.eye(4)
+    shift[:3, 3] = torch.tensor([3.0, 0, 4])
+    assert float(distance(shift, torch.eye(4))) == pytest.approx(5)
