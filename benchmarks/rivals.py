@@ -179,7 +179,10 @@ def found_before(rival: str, name: str, options: argparse.Namespace) -> Path | N
 
 def collected(names: list[str], options: argparse.Namespace) -> dict[str, dict[str, dict]]:
     """Figures that are there, by rival and scan."""
-    return {rival: {name: {"parameters": 0, **json.loads(path.read_text())} for name in names
+    def read(path: Path) -> dict:
+        stored = json.loads(path.read_text())
+        return {"parameters": 0, **({"global": 0.0, "local": 0.0} if "failed" in stored else {}), **stored}
+    return {rival: {name: read(path) for name in names
                     if (path := found_before(rival, name, options))} for rival in WHAT}
 
 
