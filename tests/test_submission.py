@@ -53,6 +53,20 @@ def test_fields_are_the_organisers(entry):
     assert all(type(values) is np.ndarray and values.dtype == np.float32 for values in got)
 
 
+@pytest.mark.parametrize(("given", "asked"), [("cpu", "cpu"), ("cuda", "auto"), ("cuda:0", "auto")])
+def test_device_is_that_of_the_organisers(entry, monkeypatch, given, asked):
+    module, result, calib = entry
+    seen = []
+
+    def engine(scan, setup):
+        seen.append(setup.config.device)
+        return result
+
+    monkeypatch.setitem(engines.ENGINES, "speckle", engine)
+    module.predict_ddfs(speckle(5), MARKS, calib, given)
+    assert seen == [asked]
+
+
 @pytest.mark.parametrize("failure", ["raises", "nan"])
 def test_a_failure_does_not_end_the_organisers_loop(entry, monkeypatch, capsys, failure):
     module, _, calib = entry
