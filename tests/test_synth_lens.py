@@ -1,6 +1,8 @@
 """Rendered speckle under hard and soft lenses against the integral over their apertures."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +118,18 @@ def test_the_integral_of_the_gaussian_lens_is_its_closed_form():
     for r in (15.0, 50.0, 85.0):
         found = beams.overlap(beam, r, 0.3 + 0.004 * r, 0.004)
         assert found == pytest.approx(np.exp(-beams.log_decorrelation(beam, r, 0.3 + 0.004 * r, 0.004)), abs=1e-3)
+
+
+REFERENCE = json.loads((Path(__file__).parent / "lens_reference.json").read_text())
+
+
+@pytest.mark.parametrize("row", REFERENCE["rows"], ids=lambda row: f"{row['lens']}-{row['depth_mm']:.0f}")
+def test_any_lens_is_that_of_another_package(row):
+    """rho_I of shifts and tilts from the field that esdiva computes of the lens (`benchmarks/lens_reference.py`)."""
+    shift, tilt = np.array(REFERENCE["shift_mm_tilt_deg"]).T * [[1], [np.pi / 180]]
+    beam, depth = Beam(**{"lens": "hard", **row["lens"]}), row["depth_mm"]
+    found = beams.overlap(beam, depth, shift + tilt * depth, tilt)
+    np.testing.assert_allclose(found, row["rho"], atol=0.025)
 
 
 @pytest.mark.parametrize("wrong", [{"lens": "round"}, {"edge": 0.0, "lens": "soft"}, {"aperture_mm": -1.0},
