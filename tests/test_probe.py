@@ -73,6 +73,18 @@ def test_linear_that_fills_the_image():
     np.testing.assert_allclose(found.geometry.depth_mm[1], 200 * SCALE[1, 1], atol=0.5)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_bone_at_the_border_is_no_side_of_a_picture_that_fills_the_image(flip):
+    """Above its round shadow, below it and on the other side the picture reaches the border."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (8, 400, 200), dtype=np.uint8)
+    row, column = np.mgrid[:400, :200]
+    frames[:, (np.hypot(column - 200, (row - 190) * 1.2) < 60) & (row > 150) & (row < 230)] = 0
+    found = field.find(frames[:, :, ::-1] if flip else frames, SCALE)
+    assert found.source == "frames" and found.geometry.kind == "linear"
+    np.testing.assert_allclose(np.diff(found.geometry.lateral), 200 * SCALE[0, 0], atol=0.5)
+
+
 @pytest.mark.parametrize("frames", [
     np.zeros((5, 480, 640), np.uint8), np.full((5, 480, 640), 128, np.uint8),
     np.where(np.hypot(*np.mgrid[-240:240, -320:320]) < 20, 200, 0).astype(np.uint8)[None],

@@ -19,6 +19,7 @@ Mask = NDArray[np.bool_]
 
 GREY_STEP = 4          # grey levels by which a pixel must vary to count as image content
 MAX_FLICKER = 12       # grey levels; an image border that varies more is content
+FILLED = 0.7           # share of the rows that reach the image's border at both sides of a picture as wide as it
 LINEAR_SLOPE = 0.02    # side edges steeper than this (about 1 degree off the vertical) make a sector
 SYMMETRY_RAD = np.deg2rad(2.0)  # soft prior: probes open as far to the left as to the right
 MIN_FACE = 0.3         # share of the columns at the face whose first lit pixel lies on its arc
@@ -183,6 +184,8 @@ def fit(mask: Mask, scale: Array) -> Fit:
     edges = find_edges(mask, scale)
     left = _side_line(edges.left, -1.0, tolerance)
     right = _side_line(edges.right, 1.0, tolerance)
+    if min(edges.left_clipped, edges.right_clipped) > FILLED and _flat(edges.top, tolerance):
+        left = right = None         # a rectangle as wide as the image: what else looks like a side is a shadow's
     upright = [line is None or abs(line[1]) < LINEAR_SLOPE for line in (left, right)]
     if all(upright) and (left is not None or edges.left_clipped > 0.5) \
             and (right is not None or edges.right_clipped > 0.5):
@@ -192,6 +195,12 @@ def fit(mask: Mask, scale: Array) -> Fit:
     if found.error_mm > MAX_ERROR * tolerance:
         raise NoFit(f"edges are neither straight nor arcs (error {found.error_mm:.2f} mm)")
     return found
+
+
+def _flat(top: Array, tolerance_mm: float) -> bool:
+    """Whether the uppermost lit pixels [K, 2] (mm) lie on a horizontal line, but for a tenth of them, or at the image's
+    border, where there are none."""
+    return len(top) == 0 or bool(np.ptp(np.percentile(top[:, 1], [5, 95])) <= 2 * tolerance_mm)
 
 
 def _fit_rectangle(mask, scale, edges, left, right) -> Fit:
