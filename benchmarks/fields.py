@@ -1,6 +1,7 @@
 """Displacement fields: ours beside ndarray.fill and literal numpy and torch implementations of the formulas.
 
-Run: python benchmarks/fields.py [FRAMES]; with --write FRAMES: time and peak memory of writing ddf.h5.
+Run: python benchmarks/fields.py [FRAMES]; with --write FRAMES: time and peak memory of writing ddf.h5;
+with --both FRAMES: fields of both kinds in turn with ndarray.fill.
 """
 
 import resource
@@ -76,6 +77,31 @@ def main(frames=300):
         print(f"times as fast as literal torch: {torch_s / warm:.0f} (warm memory), {torch_s / fresh:.0f} (fresh)")
 
 
+def both_kinds(frames, rounds=7):
+    """Global and local fields into arrays in use, in turn with ndarray.fill of the same."""
+    T = trajectory(frames)
+    poses = (T, geometry.steps(T))
+    out = [np.zeros((frames - 1, 3, 307200), np.float32) for _ in poses]
+    for part in out:
+        part.fill(1.0)
+    ddf.fields(T[:2], SCALE)
+    ratios = []
+    for _ in range(rounds):
+        at = [(time.perf_counter(), time.process_time())]
+        for part in out:
+            part.fill(1.0)
+        at.append((time.perf_counter(), time.process_time()))
+        for part, of in zip(out, poses, strict=True):
+            ddf.fields(of, SCALE, out=part)
+        at.append((time.perf_counter(), time.process_time()))
+        filled, ours = np.diff(np.array(at), axis=0)
+        ratios.append(ours / filled)
+        print(f"fill {filled[0]:.2f} s ({filled[1]:.2f} of processor), ours {ours[0]:.2f} s ({ours[1]:.2f})")
+    wall, processor = np.median(ratios, axis=0)
+    print(f"{frames} frames, both kinds, {numba.get_num_threads()} threads: {wall:.2f} of the time of ndarray.fill, "
+          f"{processor:.2f} of its processor time (medians)")
+
+
 def trajectory(frames):
     rng = np.random.default_rng(0)
     return geometry.chain(geometry.exp(rng.normal(0, 1, (frames, 6)) * [0.3, 0.3, 0.3, 0.01, 0.01, 0.01]))
@@ -94,7 +120,9 @@ def write(frames):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--write"]:
+    if sys.argv[1:2] == ["--both"]:
+        both_kinds(int(sys.argv[2]))
+    elif sys.argv[1:2] == ["--write"]:
         write(int(sys.argv[2]))
     else:
         main(*map(int, sys.argv[1:]))
