@@ -87,12 +87,12 @@ def main():
     parser.add_argument("scan", type=Path)
     parser.add_argument("--frames", type=numbers, default=None, help="numbers of first frames to take; default all")
     parser.add_argument("--jobs", type=numbers, default=[min(2, numba.config.NUMBA_NUM_THREADS)], help="threads")
-    parser.add_argument("--no-warm-up", action="store_true", help="without a run before, which compiles the kernels")
+    parser.add_argument("--no-warm-up", action="store_true", help="without the run before that compiles the kernels")
     asked = parser.parse_args()
     scan = Scan.open(asked.scan)
     cv2.setNumThreads(1)
     if not asked.no_warm_up:
-        reconstruct(cut(scan, min(200, scan.n_frames)), jobs=max(asked.jobs), device="cpu")
+        reconstruct(cut(scan, min(asked.frames or [scan.n_frames])), jobs=max(asked.jobs), device="cpu")
     for n in asked.frames or [scan.n_frames]:
         for jobs in asked.jobs:
             measure(cut(scan, min(n, scan.n_frames)), jobs)
