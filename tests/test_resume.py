@@ -425,14 +425,25 @@ def test_killed_while_outputs_are_added(tmp_path, estimates, monkeypatch, exchan
     whole = {frozenset(content(folder).items()) for folder in ("before", "after")}
     code = ADDING if exchange else SLOWLY + ADDING
     rng = np.random.default_rng(0)
-    for _ in range(2):
+
+    def filling():
+        return list(tmp_path.glob(".out.partial-*"))
+
+    def set_aside():
+        return list(tmp_path.glob(".out.partial-*-old"))
+
+    moments = (filling, filling) if exchange else (
+        filling, lambda: set_aside() and not Path("out").exists(), lambda: set_aside() and Path("out").exists())
+    for reached in moments:
         shutil.rmtree("out")
         shutil.copytree("before", "out")
         process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
         end = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < end and not list(tmp_path.glob(".out.partial-*")):
+        while process.poll() is None and time.monotonic() < end and not reached():
             time.sleep(0.002)
-        time.sleep(rng.exponential(0.02) if exchange else rng.uniform(0, 1.5))
+        if reached is filling:
+            time.sleep(rng.exponential(0.02))
+        assert process.poll() is None or exchange
         process.send_signal(signal.SIGKILL)
         process.wait()
         if not exchange:
@@ -440,7 +451,7 @@ def test_killed_while_outputs_are_added(tmp_path, estimates, monkeypatch, exchan
         assert frozenset(content("out").items()) in whole
         assert run("scan.h5", "-o", "out", more=["--no-volume", "--ddf", "--sequence", "-q"]) == 0
         assert frozenset(content("out").items()) == frozenset(content("after").items())
-        assert not list(tmp_path.glob(".out.partial-*-old")) and len(estimates) == 1
+        assert not set_aside() and len(estimates) == 1
 
 
 # -- the same mechanism elsewhere

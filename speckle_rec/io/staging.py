@@ -82,8 +82,8 @@ def carry(old: Path, new: Path, leave: Collection[str] = ()) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder is a finished result, be it one that has to be put back first."""
-    restore(folder)
+    """Whether a folder is a finished result, be it one that has to be put back first; what killed runs left goes."""
+    _sweep(folder)
     return is_complete(folder)
 
 
