@@ -23,6 +23,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the command line does
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -31,8 +32,11 @@ from speckle_rec.errors import SpeckleRecError
 from speckle_rec.synth import shipped
 from speckle_rec.synth.dataset import ScanFiles, scans_of, simulate_dataset
 from speckle_rec.synth.world import World
+from speckle_rec.trajectory.confidence import TOLERATED, TOLERATED_MM
 
 PACKAGE = Path(__file__).resolve().parents[1] / "speckle_rec"
+Array = NDArray[np.float64]
+
 SWEPT_MM, SHORTEST_SWEEP = 150.0, 100     # a fast sweep has fewer frames: an arm is not longer
 HANDS = ("RH", "LH", "RH")      # of the scan that is scored and of the two that are calibrated on
 DEFAULT, CALIBRATED = "default", "calibrated"
@@ -40,8 +44,10 @@ DEFAULT, CALIBRATED = "default", "calibrated"
 COLUMNS = (("final", "final", ".3f", min), ("mirror given", "mirror_given", ".3f", min),
            ("path", "path", ".2f", lambda v: max(v, key=lambda x: abs(np.log(max(x, 1e-3))))),
            ("along z", "along_z", ".2f", lambda v: max(v, key=lambda x: abs(np.log(max(x, 1e-3))))),
-           ("error/claimed", "error_over_claimed", ".1f", max), ("confidence", "confidence", ".2f", None),
-           ("follows error", "confidence_follows_error", ".2f", min), ("s", "seconds", ".0f", max))
+           ("error/claimed", "error_over_claimed", ".1f", max), ("angle/claimed", "angle_over_claimed", ".1f", max),
+           ("confidence", "confidence", ".2f", None),
+           ("follows error", "confidence_follows_error", ".2f", min), ("verdict", "verdict", "", None),
+           ("s", "seconds", ".0f", max))
 
 
 @dataclass(frozen=True)
@@ -122,27 +128,52 @@ def judged(job: Job, variant: str) -> dict:
     against = truth, geometry.steps(truth), scan.scale, scan.shape, scan.landmarks
     decided = score.evaluate(result.T_first_frame, result.T_prev_frame, *against)
     given, mirrored = score.with_mirror_given(result.T_first_frame, result.T_prev_frame, *against)
-    T_first, T_prev = (geometry.mirror(T) if mirrored else T for T in (result.T_first_frame, result.T_prev_frame))
+    T_first, T_prev, covariance = result.T_first_frame, result.T_prev_frame, result.covariance
+    if mirrored:
+        sign = np.array([1, 1, -1, -1, -1, 1])
+        T_first, T_prev, covariance = (geometry.mirror(T_first), geometry.mirror(T_prev),
+                                       covariance * np.outer(sign, sign))
     steps = score.step_errors(T_prev, *against[1:4])
     return {"final": decided.final, "mirror_given": given.final, "global": decided.global_, "local": decided.local,
             "path": steps.path_est_mm / steps.path_true_mm,
             "along_z": steps.elevational_path_est_mm / max(steps.elevational_path_true_mm, 1e-6),
-            "error_over_claimed": error_over_claimed(T_first, truth, result.covariance, result.geometry),
+            **errors_over_claimed(T_first, truth, covariance, result.geometry),
             "confidence": float(np.mean(result.confidence[1:])),
+            "confidence_bins": reliability(result.confidence, T_prev, against[1], result.geometry),
             "confidence_follows_error": follows(result.confidence, T_prev, against[1], scan),
             "seconds": seconds, "verdict": result.verdict["shape"], "warnings": result.warnings}
 
 
-def error_over_claimed(T_est, T_true, covariance, field) -> float:
-    """Median over the frames of the error of the face's centre over the deviation that is claimed of it."""
+def errors_over_claimed(T_est, T_true, covariance, field) -> dict[str, float]:
+    """Errors of the face's centre and of the angle over the deviations claimed of them: median and .95 quantile."""
     face = np.array([*field.face_mm, 0.0, 1.0])
     at = (T_est @ face)[:, :3]
-    error = np.linalg.norm(at - (T_true @ face)[:, :3], axis=1)
+    moved = np.linalg.norm(at - (T_true @ face)[:, :3], axis=1)
+    turned = np.linalg.norm(geometry.log(geometry.inverse(T_true) @ T_est)[:, 3:], axis=1)
     lever = np.zeros((len(at), 3, 6))
     lever[:, :, :3] = np.eye(3)
     lever[:, :, 3:] = -np.array([geometry.hat(arm) for arm in at - face[:3]])      # of a twist about frame 0's face
-    claimed = np.sqrt(np.einsum("nij,njk,nik->n", lever, covariance, lever))
-    return float(np.median(error[1:] / np.maximum(claimed[1:], 1e-9)))
+    spread = np.einsum("nij,njk,nik->n", lever, covariance, lever), np.einsum("nii->n", covariance[:, 3:, 3:])
+    found = {}
+    for name, error, variance in (("error", moved, spread[0]), ("angle", turned, spread[1])):
+        ratio = error[1:] / np.maximum(np.sqrt(variance[1:]), 1e-9)
+        found[f"{name}_over_claimed"] = float(np.median(ratio))
+        found[f"{name}_over_claimed_95"] = float(np.quantile(ratio, 0.95))
+    return found
+
+
+def reliability(confidence, T_prev, T_prev_true, field) -> list[list[float]]:
+    """Steps by confidence, in tenths: their number, the sum of their confidences, and how many are about right.
+
+    A step is about right where the middle of the field is off by less than a quarter of its way, or .1 mm.
+    """
+    middle = np.array([field.face_mm[0], field.face_mm[1] + np.mean(field.depth_mm), 0, 1])
+    way = (T_prev @ middle - middle)[1:, :3]
+    error = np.linalg.norm(way - (T_prev_true @ middle - middle)[1:, :3], axis=1)
+    right = error < np.maximum(TOLERATED * np.linalg.norm(way, axis=1), TOLERATED_MM)
+    sure = np.asarray(confidence[1:], float)
+    bins = np.minimum((10 * sure).astype(int), 9)
+    return [[int((bins == b).sum()), float(sure[bins == b].sum()), int(right[bins == b].sum())] for b in range(10)]
 
 
 def follows(confidence, T_prev, T_prev_true, scan) -> float:
@@ -198,11 +229,56 @@ def table(results: dict[str, dict]) -> str:
     for title, of in (("mean", np.mean), ("median", np.median), ("worst", None)):
         cells = []
         for _, key, form, worst in COLUMNS:
-            values = [row[key] for row in results.values() if key in row]
+            values = [row[key] for row in results.values() if isinstance(row.get(key), int | float)]
             how = of or worst
             cells.append(format(float(how(values)), form) if values and how else "-")
         lines.append(f"| **{title}** | {' | '.join(cells)} | |")
     return "\n".join(lines)
+
+
+def about_right(results: dict[str, dict]) -> tuple[Array, Array, Array]:
+    """Of tenths of confidence that a hundredth of the steps fall into (every world counts the same): mean confidence,
+    share of steps that are about right, and its standard error from world to world, each [B]."""
+    bins = np.array([row["confidence_bins"] for row in results.values() if "confidence_bins" in row], float)
+    if not len(bins):
+        return (np.zeros(0),) * 3
+    share = bins / bins[:, :, 0].sum(1)[:, None, None]
+    n, sure, right = share.sum(0).T
+    kept = n > 0.01 * len(bins)
+    level = right / np.maximum(n, 1e-12)
+    apart = np.sqrt(np.square(share[:, :, 2] - level * share[:, :, 0]).sum(0)) / np.maximum(n, 1e-12)
+    return sure[kept] / n[kept], level[kept], apart[kept]
+
+
+def trust(results: dict[str, dict]) -> str:
+    """Markdown: how right steps of each confidence are, errors beside what is claimed, and what verdicts are worth."""
+    lines = ["| confidence | about right | +- |", "|---:|---:|---:|",
+             *(f"| {c:.2f} | {r:.2f} | {e:.2f} |" for c, r, e in zip(*about_right(results), strict=True)), ""]
+    good = [row for row in results.values() if "error_over_claimed" in row]
+    for name in ("error", "angle") if good else ():
+        median, far = (np.array([row[f"{name}_over_claimed{end}"] for row in good]) for end in ("", "_95"))
+        lines.append(f"{name} over claimed: median over the worlds {np.median(median):.2f}, .95 quantile of the poses "
+                     f"under 3 in {(far < 3).sum()} of {len(far)}")
+    for shape in ("reliable", "doubtful", "not measurable"):
+        scores = sorted(row["mirror_given"] for row in good if row["verdict"] == shape)
+        if scores:
+            lines.append(f"{shape}: {len(scores)}, mirror given {', '.join(f'{v:.2f}' for v in scores)}")
+    return "\n".join(lines)
+
+
+def draw_trust(path: Path, all_results: dict[str, dict[str, dict]]) -> None:
+    """Reliability diagram: share of steps that are about right over their confidence."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.6", lw=0.8)
+    axes.fill_between([0, 1], [-0.1, 0.9], [0.1, 1.1], color="0.93")
+    for variant, results in all_results.items():
+        sure, right, apart = about_right(results)
+        axes.errorbar(sure, right, apart, fmt="o-", capsize=2, label=variant)
+    axes.set(xlabel="confidence of a step", ylabel="share that is about right", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    figure.savefig(path, dpi=130)
 
 
 def draw(path: Path, all_results: dict[str, dict[str, dict]]) -> None:
@@ -253,9 +329,11 @@ def main() -> None:
               "make them anew)", file=sys.stderr)
     if variants:
         found = {variant: collected(jobs, variant) for variant in variants}
-        text = "\n\n".join(f"{variant.capitalize()}:\n\n{table(results)}" for variant, results in found.items())
+        text = "\n\n".join(f"{variant.capitalize()}:\n\n{table(results)}\n\n{trust(results)}"
+                           for variant, results in found.items())
         (o.out / f"{o.group}.md").write_text(text + "\n")
         draw(o.out / f"{o.group}.png", found)
+        draw_trust(o.out / f"{o.group}-confidence.png", found)
         print(text)
 
 

@@ -363,8 +363,32 @@ def test_an_error_as_large_as_claimed_is_told_as_such(bench):
     true = se3.exp(np.column_stack([rng.normal(size=(n, 3)) * 10, rng.normal(size=(n, 3)) * 0.3]))
     off = se3.translation(face) @ se3.exp(twist) @ se3.translation(-face) @ true
     covariance = np.broadcast_to(half @ half.T * 0.01, (n, 6, 6))
-    once, twice = (bench.error_over_claimed(off, true, covariance / k**2, field) for k in (1, 2))
-    assert 0.6 < once < 1.1 and abs(twice / once - 2) < 1e-6
+    once, twice = (bench.errors_over_claimed(off, true, covariance / k**2, field) for k in (1, 2))
+    for of in ("error", "angle"):
+        assert 0.6 < once[f"{of}_over_claimed"] < 1.1 and 1.4 < once[f"{of}_over_claimed_95"] < 2.6
+        assert all(abs(twice[name] / once[name] - 2) < 1e-6 for name in once if name.startswith(of))
+
+
+def test_steps_right_as_often_as_confidence_says_lie_on_the_diagonal(bench):
+    """And those that are wrong by twice what is allowed for in every second step do not."""
+    rng, n = np.random.default_rng(1), 20_000
+    field = Picture().geometry()
+    true = np.broadcast_to(se3.translation([0.0, 0.0, 0.8]), (n, 4, 4))
+    confidence = rng.uniform(0, 1, n)
+    wrong = rng.uniform(0, 1, n) > confidence
+    off = true @ np.where(wrong[:, None, None], se3.translation([0.0, 0.5, 0.0]), np.eye(4))
+    sure, right, _ = bench.about_right({"a": {"confidence_bins": bench.reliability(confidence, off, true, field)}})
+    assert len(sure) == 10 and np.abs(sure - right).max() < 0.05
+    swapped = {"a": {"confidence_bins": bench.reliability(1 - confidence, off, true, field)}}
+    sure, right, _ = bench.about_right(swapped)
+    assert np.abs(sure - right).max() > 0.7
+
+
+def test_every_world_counts_the_same_in_the_reliability(bench):
+    few, many = [[0, 0.0, 0]] * 10, [[0, 0.0, 0]] * 10
+    few[7], many[7] = [10, 7.5, 10], [1000, 750.0, 0]
+    sure, right, apart = bench.about_right({"a": {"confidence_bins": few}, "b": {"confidence_bins": many}, "c": {}})
+    assert sure == [0.75] and right == [0.5] and 0.3 < apart[0] < 0.4
 
 
 def test_a_row_a_world_and_the_worst_of_all(bench):
@@ -373,6 +397,7 @@ def test_a_row_a_world_and_the_worst_of_all(bench):
             "c": {"final": 0.0, "mirror_given": 0.0, "failed": "no field of view"}}
     text = bench.table(rows).splitlines()
     assert text[2].startswith("| a | 0.500 | 0.600 | 0.50 |") and "no field of view" in text[4]
+    assert bench.trust(rows)
     assert text[5].startswith("| **mean** | 0.100 |") and text[7].startswith("| **worst** | -0.200 | 0.000 | 0.50 |")
 
 
