@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .crossing_scale import stretch, stretched
 from .crossing_shape import crossings, joined
-from .crossing_signs import DOUBTFUL, ITERATIONS, right_handed, settled
+from .crossing_signs import DOUBTFUL, ITERATIONS, settled
 from .crossing_volumes import Anatomy, overlap, sides
 from .factors import Crossings, Factors
 from .solver import solve
@@ -89,8 +89,7 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     if apart is None:
         return Calibrated(T, turned=False)
     first = overlap(T, anatomy, apart).similarity
-    X, mirrored = right_handed(T, anatomy, apart)
-    X, opened = settled(X, factors, anatomy, apart)
+    X, mirrored = settled(T, factors, anatomy, apart)
     tilt, yaw = stretch(X, anatomy, apart)
     X = stretched(X, tilt, yaw)
     found = Calibrated(X, gain=1 / yaw)
@@ -103,4 +102,4 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     last = overlap(X, anatomy, apart).similarity
     if last <= first:
         return Calibrated(T)
-    return replace(found, T=X, similarity=(first, last), mirrored=mirrored + opened)
+    return replace(found, T=X, similarity=(first, last), mirrored=mirrored)

@@ -8,7 +8,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from .. import geometry as se3
 from ..frames.working_images import spaced
-from .crossing_volumes import Anatomy, Sides, overlap
+from .crossing_scale import at_best
+from .crossing_volumes import Anatomy, Sides
 from .factors import Factors
 from .mirror_tests import flip, proposals
 from .solver import drawn, solve, total_cost
@@ -16,56 +17,63 @@ from .solver import drawn, solve, total_cost
 Array = NDArray[np.float64]
 
 ITERATIONS = 8
-CLEARLY = 0.1           # of the similarity by which a mirror image must be more alike
 DOUBTFUL = 0.3          # similarity that no true trajectory falls below
 PLACES, PLACES_APART = 8, 40    # frames at which a mirror is tried then
-OPEN, STANDING = 500.0, 800.0   # cost of a mirror that speckle leaves open, solved anew and as it stands
-TELLS = 0.03            # of the similarity by which it must then be more alike
-OPEN_ROUNDS, TRIED = 3, 3       # rounds, and mirrors a round of those that the anatomy does not tell apart
+WORTH = 1000.0          # cost for which anatomy stands that is wholly alike: log(1 - similarity^2) of it
+STANDING = 800.0        # change of cost of a mirror that speckle leaves open, as it stands
+LEAST = 50.0            # of both, by which a mirror must be better
+ROUNDS, TRIED = 4, 2    # rounds, and mirrors that are solved in each
 ARM_MM = 50.0           # of rotations beside shifts
 
 
-def right_handed(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
-    """The trajectory with the part after the turn mirrored, where the anatomy asks for it clearly.
+def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
+    """The trajectory solved, with those mirrors that speckle and anatomy together ask for, and their frames.
 
-    Where neither is like what true trajectories show, the turn itself may go the wrong way: then places where the
-    probe hardly moved before it are tried, for the turn alone and for all that comes after.
+    A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it. They are
+    compared at the scale at which they are most alike, since curves may be off by more than the anatomy forgives.
     """
+    T, mirrored = solve(drawn(T, factors), factors, ITERATIONS), ()
+    here, similarity = weighed(T, factors, anatomy, apart)
+    for _ in range(ROUNDS):
+        options = sorted((change + told(at_best(flip(T, *frames), anatomy, apart)[0]), frames)
+                         for change, frames in mirrors(T, factors, anatomy, apart, similarity < DOUBTFUL))
+        trials = [(solve(drawn(flip(T, *frames), factors), factors, ITERATIONS), frames)
+                  for _, frames in options[:TRIED]]
+        best = min(((*weighed(X, factors, anatomy, apart), n) for n, (X, _) in enumerate(trials)), default=None)
+        if best is None or best[0] > here - LEAST:
+            break
+        here, similarity, n = best
+        T, mirrored = trials[n][0], mirrored + trials[n][1]
+    return T, mirrored
+
+
+def told(similarity: float) -> float:
+    """What anatomy that is so much alike is worth, in cost: the likelihood of a correlation."""
+    return WORTH * float(np.log1p(-max(similarity, 0.0) ** 2))
+
+
+def weighed(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
+    """Cost of a trajectory by speckle and anatomy together, and its similarity."""
+    similarity = at_best(T, anatomy, apart)[0]
+    return total_cost(T, factors) + told(similarity), similarity
+
+
+def mirrors(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides,
+            doubtful: bool) -> list[tuple[float, tuple[int, ...]]]:
+    """Changes of cost and frames of mirrors that may be right.
+
+    Those that speckle leaves open, and that of all after the turn. Where the anatomy agrees with nothing, the turn
+    itself may go the wrong way: then places where the probe hardly moved before it, for the turn alone and all after.
+    """
+    found = [option for option in chain.from_iterable(proposals(T, factors)) if option[0] < STANDING]
     last = int(anatomy.frames[apart.after[0]])
-
-    def alike(*places: int) -> float:
-        return overlap(flip(T, *places), anatomy, apart).similarity
-
-    here, turned = alike(), alike(last)
-    best: tuple[float, tuple[int, ...]] = max((here + CLEARLY, ()), (turned, (last,)))
-    if max(here, turned) < DOUBTFUL:
+    more = [(last,)]
+    if doubtful:
         early, late = (int(anatomy.frames[rows[len(rows) // 2]]) for rows in (apart.before, apart.after))
         end = still_places(T, last, late)[:1]
-        for t in still_places(T, early, last):
-            best = max(best, (alike(t), (t,)), (alike(t, *end), (t, *end)))
-    return flip(T, *best[1]), best[1]
-
-
-def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
-    """The trajectory with those mirrors that speckle leaves open and that the anatomy asks for.
-
-    A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it. Of
-    mirrors that make the anatomy about as much more alike, the one that speckle minds least comes first.
-    """
-    mirrored: tuple[int, ...] = ()
-    for _ in range(OPEN_ROUNDS):
-        here, cost = overlap(T, anatomy, apart).similarity, total_cost(T, factors)
-        options = [(change, overlap(flip(T, *frames), anatomy, apart).similarity - here, frames)
-                   for change, frames in chain.from_iterable(proposals(T, factors)) if change < STANDING]
-        most = max((more for _, more, _ in options), default=0.0)
-        for _, _, frames in sorted(o for o in options if o[1] >= max(TELLS, most - TELLS))[:TRIED]:
-            trial = solve(drawn(flip(T, *frames), factors), factors, ITERATIONS)
-            if total_cost(trial, factors) <= cost + OPEN:
-                T, mirrored = trial, mirrored + frames
-                break
-        else:
-            break
-    return T, mirrored
+        more += [places for t in still_places(T, early, last) for places in ((t,), (t, *end))]
+    cost = total_cost(T, factors)
+    return found + [(total_cost(flip(T, *places), factors) - cost, places) for places in more]
 
 
 def still_places(T: Array, start: int, stop: int) -> list[int]:

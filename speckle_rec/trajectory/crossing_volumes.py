@@ -115,9 +115,9 @@ def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _splat(T, detail, points, keys, low, total, count, shown):
+def _splat(T, detail, points, keys, low, spacing, total, count, shown):
     """Add pixels to the nearest voxels, and keep a few of the frames that show each, drawn evenly."""
-    n_kept, spacing = shown.shape[3], VOXEL_MM
+    n_kept = shown.shape[3]
     for k in range(T.shape[0]):
         for p in range(points.shape[0]):
             u, v = points[p, 0], points[p, 1]
@@ -143,6 +143,7 @@ class Overlap:
     voxels : [V, 3] indices.   low : [3] mm, centre of voxel 0.
     before, after : volumes, smoothed.
     shown : [V, PAIRS] which `KEY` frames show each voxel before, and after; -1: none.
+    voxel_mm : edge of a voxel.
     """
 
     voxels: NDArray[np.int64]
@@ -150,11 +151,12 @@ class Overlap:
     before: Images
     after: Images
     shown: tuple[NDArray[np.int32], NDArray[np.int32]]
+    voxel_mm: float = VOXEL_MM
 
     @property
     def enough(self) -> bool:
         """Whether both show enough to be compared."""
-        return len(self.voxels) >= LEAST_VOXELS
+        return len(self.voxels) * (self.voxel_mm / VOXEL_MM) ** 3 >= LEAST_VOXELS
 
     @property
     def values(self) -> tuple[Images, Images]:
@@ -169,7 +171,8 @@ class Overlap:
         return float(np.corrcoef(*self.values)[0, 1])
 
 
-def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST_MM) -> Overlap:
+def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST_MM,
+            voxel_mm: float = VOXEL_MM) -> Overlap:
     """Volumes of the anatomy before and after the turn, smoothed to `width_mm`, along a trajectory [N, 4, 4]."""
     poses = np.ascontiguousarray(T[anatomy.frames])
     ends = anatomy.points_mm[[anatomy.points_mm[:, 0].argmin(), anatomy.points_mm[:, 0].argmax(),
@@ -177,16 +180,16 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
     corners = (poses[:, None, :3, :2] @ ends[..., None])[..., 0] + poses[:, None, :3, 3]
     low, high = corners.min((0, 1)), corners.max((0, 1))
     low = np.maximum(low, corners[0].mean(0) - LARGEST_MM / 2)
-    shape = tuple(int(n) for n in np.ceil((np.minimum(high, low + LARGEST_MM) - low) / VOXEL_MM) + 1)
+    shape = tuple(int(n) for n in np.ceil((np.minimum(high, low + LARGEST_MM) - low) / voxel_mm) + 1)
 
     def filled(rows: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_], NDArray[np.int32]]:
         """Volume of some frames, where it shows something, and the frames that do."""
         total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         kept = np.full((*shape, PAIRS), -1, np.int32)
         keys = (anatomy.frames[rows] // KEY).astype(np.int32)
-        _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, low, total, count, kept)
+        _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, low, voxel_mm, total, count, kept)
         seen = count > 0
-        total, count = (gaussian_filter(x, width_mm / VOXEL_MM, truncate=3) for x in (total, count))
+        total, count = (gaussian_filter(x, width_mm / voxel_mm, truncate=3) for x in (total, count))
         return (np.where(count > LEAST_SEEN / 2, total / np.maximum(count, LEAST_SEEN / 2), 0),
                 seen & (count > LEAST_SEEN), kept)
 
@@ -194,4 +197,4 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
         before, after = pool.map(filled, (apart.before, apart.after))
     voxels = np.argwhere(before[1] & after[1])
     at = tuple(voxels.T)
-    return Overlap(voxels, low, before[0], after[0], (before[2][at], after[2][at]))
+    return Overlap(voxels, low, before[0], after[0], (before[2][at], after[2][at]), voxel_mm)
