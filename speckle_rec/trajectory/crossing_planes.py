@@ -34,6 +34,7 @@ class Calibrated:
     ----------
     T : [N, 4, 4].   crossings : factors of the planes that cross, None where nothing was done.
     similarity : of the anatomy seen from both sides, before and after.   gain : share of the true turn that was found.
+    fan : share of the true fans that was found, over `gain`.
     mirrored : frames after which the trajectory was mirrored.
     turned : whether there was a turn, before and after which planes could cross.
     """
@@ -42,6 +43,7 @@ class Calibrated:
     crossings: Crossings | None = None
     similarity: tuple[float, float] = (0.0, 0.0)
     gain: float = 1.0
+    fan: float = 1.0
     mirrored: tuple[int, ...] = ()
     turned: bool = True
 
@@ -61,7 +63,8 @@ class Calibrated:
         do not see a shift that goes along with a tilt near the face, and would read a part of each fan as one.
         """
         held, steady = (HELD, STEADY) if self.crossings else (1.0, 1.0)
-        return replace(f, cells=f.cells._replace(stretch=f.cells.stretch * self.gain), crossings=self.crossings,
+        forms = f.cells.forms * np.array([self.fan, self.fan, 1.0])[:, None]
+        return replace(f, cells=f.cells._replace(forms=forms, stretch=f.cells.stretch * self.gain), crossings=self.crossings,
                        contact_precision=f.contact_precision * held,
                        contact_rate_precision=f.contact_rate_precision * steady)
 
@@ -92,7 +95,7 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     X, mirrored = settled(T, factors, anatomy, apart)
     tilt, yaw = stretch(X, anatomy, apart)
     X = stretched(X, tilt, yaw)
-    found = Calibrated(X, gain=1 / yaw)
+    found = Calibrated(X, gain=1 / yaw, fan=yaw / tilt)
     for width in WIDTHS:
         seen = [both for pair in apart.pairs if (both := overlap(X, anatomy, pair, width)).enough]
         if not seen:
