@@ -64,7 +64,8 @@ class Calibrated:
         """
         held, steady = (HELD, STEADY) if self.crossings else (1.0, 1.0)
         forms = f.cells.forms * np.array([self.fan, self.fan, 1.0])[:, None]
-        return replace(f, cells=f.cells._replace(forms=forms, stretch=f.cells.stretch * self.gain), crossings=self.crossings,
+        cells = f.cells._replace(forms=forms, stretch=f.cells.stretch * self.gain)
+        return replace(f, cells=cells, crossings=self.crossings,
                        contact_precision=f.contact_precision * held,
                        contact_rate_precision=f.contact_rate_precision * steady)
 
