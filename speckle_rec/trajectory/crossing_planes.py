@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .crossing_scale import stretch, stretched
+from .crossing_scale import stretch, stretch_between, stretched
 from .crossing_shape import crossings, joined
 from .crossing_signs import DOUBTFUL, ITERATIONS, settled
-from .crossing_volumes import Anatomy, overlap, sides
+from .crossing_volumes import Anatomy, Sides, overlap, sides
 from .factors import Crossings, Factors
 from .solver import solve
 
@@ -94,16 +94,23 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
         return Calibrated(T, turned=False)
     first = overlap(T, anatomy, apart).similarity
     X, mirrored = settled(T, factors, anatomy, apart)
-    tilt, yaw = stretch(X, anatomy, apart)
-    X = stretched(X, tilt, yaw)
-    found = Calibrated(X, gain=1 / yaw, fan=yaw / tilt)
+    found = drawn_together(X, stretch(X, anatomy, apart), factors, anatomy, apart)
+    if found.similarity[1] <= first:
+        return Calibrated(T)
+    return replace(found, similarity=(first, found.similarity[1]), mirrored=mirrored)
+
+
+def drawn_together(T: Array, by: tuple[float, float], factors: Factors, anatomy: Anatomy, apart: Sides) -> Calibrated:
+    """The trajectory stretched, and bent until both sides show the same as far as speckle allows."""
+    tilt, yaw = by
+    X = stretched(T, tilt, yaw)
+    found = Calibrated(T, gain=1 / yaw, fan=yaw / tilt)
     for width in WIDTHS:
         seen = [both for pair in apart.pairs if (both := overlap(X, anatomy, pair, width)).enough]
         if not seen:
             return Calibrated(T)
         found = replace(found, crossings=joined([crossings(X, both, width) for both in seen]))
         X = solve(X, found.applied(factors), ITERATIONS)
-    last = overlap(X, anatomy, apart).similarity
-    if last <= first:
-        return Calibrated(T)
-    return replace(found, T=X, similarity=(first, last), mirrored=mirrored)
+        tilt, yaw = stretch_between(T, X)
+        found = replace(found, gain=1 / yaw, fan=yaw / tilt)
+    return replace(found, T=X, similarity=(0.0, overlap(X, anatomy, apart).similarity))

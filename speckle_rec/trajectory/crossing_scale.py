@@ -1,5 +1,6 @@
 """Scale of a trajectory where planes cross: how far to stretch it for both sides of the turn to show the same."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from .crossing_volumes import Anatomy, Sides, overlap
 Array = NDArray[np.float64]
 
 STRETCHES = (0.6, 0.68, 0.76, 0.85, 0.95, 1.06, 1.19, 1.34, 1.5)
+MOST = 0.4, 2.5         # stretches that are believed
+APART = 8               # frames, over which motions are compared
 COARSE_MM = 2.4         # voxels, and ...
 SMOOTH_MM = 2.0         # ... width of the volumes by which stretches are told apart
 
@@ -21,12 +24,12 @@ def stretched(T: Array, tilt: float, yaw: float) -> Array:
     return se3.chain(se3.exp(se3.log(se3.steps(T)) * np.array([1, 1, tilt, tilt, yaw, 1])))
 
 
-def at_best(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
-    """How alike both sides are at the stretch at which they are most alike, and that stretch.
+def at_best(T: Array, anatomy: Anatomy, apart: Sides) -> float:
+    """How alike both sides are at the stretch at which they are most alike.
 
-    At a wrong scale right signs show nothing: a tenth takes a tenth of the similarity, a third all but a fifth.
+    At a wrong one right signs show nothing: a tenth takes a tenth of the similarity, a third all but a fifth.
     """
-    return max((overlap(stretched(T, s, s), anatomy, apart, SMOOTH_MM, COARSE_MM).similarity, s) for s in STRETCHES)
+    return max(_coarsely(T, s, s, anatomy, apart) for s in STRETCHES)
 
 
 def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
@@ -34,8 +37,19 @@ def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
     def alike(x: Any) -> float:
         return -overlap(stretched(T, *x), anatomy, apart).similarity
 
-    start = (at_best(T, anatomy, apart)[1],) * 2
+    start = max(product(STRETCHES, STRETCHES), key=lambda x: _coarsely(T, *x, anatomy, apart))
     found = minimize(alike, start, method="Nelder-Mead",
                      options={"initial_simplex": [start, (start[0] + 0.06, start[1]), (start[0], start[1] + 0.06)],
                               "xatol": 0.004, "fatol": 0.001, "maxfev": 30})
     return float(found.x[0]), float(found.x[1])
+
+
+def stretch_between(T: Array, X: Array) -> tuple[float, float]:
+    """Factors of tilt and of yaw by which a trajectory [N, 4, 4] became another, least squares over stretches of it."""
+    before, after = (se3.log(se3.inverse(Y[:-APART]) @ Y[APART:])[:, [3, 4]] for Y in (T, X))
+    tilt, yaw = np.clip((before * after).sum(0) / np.maximum(np.square(before).sum(0), 1e-12), *MOST)
+    return float(tilt), float(yaw)
+
+
+def _coarsely(T: Array, tilt: float, yaw: float, anatomy: Anatomy, apart: Sides) -> float:
+    return overlap(stretched(T, tilt, yaw), anatomy, apart, SMOOTH_MM, COARSE_MM).similarity

@@ -27,15 +27,15 @@ ARM_MM = 50.0           # of rotations beside shifts
 
 
 def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
-    """The trajectory solved, with those mirrors that speckle and anatomy together ask for, and their frames.
+    """The trajectory with those mirrors that speckle and anatomy together ask for, solved then, and their frames.
 
     A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it. They are
     compared at the scale at which they are most alike, since curves may be off by more than the anatomy forgives.
     """
-    T, mirrored = solve(drawn(T, factors), factors, ITERATIONS), ()
-    here, similarity = weighed(T, factors, anatomy, apart)
+    mirrored: tuple[int, ...] = ()
+    here, similarity = weighed(solve(drawn(T, factors), factors, ITERATIONS), factors, anatomy, apart)
     for _ in range(ROUNDS):
-        options = sorted((change + told(at_best(flip(T, *frames), anatomy, apart)[0]), frames)
+        options = sorted((change + told(at_best(flip(T, *frames), anatomy, apart)), frames)
                          for change, frames in mirrors(T, factors, anatomy, apart, similarity < DOUBTFUL))
         trials = [(solve(drawn(flip(T, *frames), factors), factors, ITERATIONS), frames)
                   for _, frames in options[:TRIED]]
@@ -49,12 +49,12 @@ def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple
 
 def told(similarity: float) -> float:
     """What anatomy that is so much alike is worth, in cost: the likelihood of a correlation."""
-    return WORTH * float(np.log1p(-max(similarity, 0.0) ** 2))
+    return WORTH * float(np.log1p(-np.clip(similarity, 0, 0.99) ** 2))
 
 
 def weighed(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
     """Cost of a trajectory by speckle and anatomy together, and its similarity."""
-    similarity = at_best(T, anatomy, apart)[0]
+    similarity = at_best(T, anatomy, apart)
     return total_cost(T, factors) + told(similarity), similarity
 
 
