@@ -23,6 +23,7 @@ WIDTHS = (2.0, 1.5, 1.0, 0.8, 0.8)      # coarse to fine
 HELD = 0.2              # of the weight of the contact prior, where planes cross
 STEADY = 3.0            # times the weight of the contact point's steps there
 SCALE_SD = 0.05         # relative, of the scale where planes cross: fans of simulated scans by curves fitted to such
+APART = 0.1             # by which fans and turns are stretched unlike (log), for their curves to be so
 LEFT = 0.3              # of an error of scale: by curves that were none of the tissue's a path came out 16% short
 
 
@@ -94,23 +95,37 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
         return Calibrated(T, turned=False)
     first = overlap(T, anatomy, apart).similarity
     X, mirrored = settled(T, factors, anatomy, apart)
-    found = drawn_together(X, stretch(X, anatomy, apart), factors, anatomy, apart)
+    by = stretch(X, anatomy, apart)
+    found = drawn_together(X, by, factors, anatomy, apart)
+    if abs(np.log(by[1] / by[0])) > APART:
+        other = drawn_together(X, by, factors, anatomy, apart, fans_apart=True)
+        found = max(found, other, key=lambda f: f.similarity[1])
     if found.similarity[1] <= first:
         return Calibrated(T)
     return replace(found, similarity=(first, found.similarity[1]), mirrored=mirrored)
 
 
-def drawn_together(T: Array, by: tuple[float, float], factors: Factors, anatomy: Anatomy, apart: Sides) -> Calibrated:
-    """The trajectory stretched, and bent until both sides show the same as far as speckle allows."""
-    tilt, yaw = by
-    X = stretched(T, tilt, yaw)
-    found = Calibrated(T, gain=1 / yaw, fan=yaw / tilt)
+def drawn_together(T: Array, by: tuple[float, float], factors: Factors, anatomy: Anatomy, apart: Sides,
+                   fans_apart: bool = False) -> Calibrated:
+    """The trajectory stretched, and bent until both sides show the same as far as speckle allows.
+
+    Parameters
+    ----------
+    by : factors of tilt and of yaw.
+    fans_apart : whether the curves of fans have a scale of their own.
+    """
+    X, found = stretched(T, *by), gained(Calibrated(T), by, fans_apart)
     for width in WIDTHS:
         seen = [both for pair in apart.pairs if (both := overlap(X, anatomy, pair, width)).enough]
         if not seen:
             return Calibrated(T)
         found = replace(found, crossings=joined([crossings(X, both, width) for both in seen]))
         X = solve(X, found.applied(factors), ITERATIONS)
-        tilt, yaw = stretch_between(T, X)
-        found = replace(found, gain=1 / yaw, fan=yaw / tilt)
+        found = gained(found, stretch_between(T, X), fans_apart)
     return replace(found, T=X, similarity=(0.0, overlap(X, anatomy, apart).similarity))
+
+
+def gained(found: Calibrated, by: tuple[float, float], fans_apart: bool) -> Calibrated:
+    """With the curves' gain where tilts and yaws had to be stretched so."""
+    tilt, yaw = by
+    return replace(found, gain=1 / yaw, fan=yaw / tilt if fans_apart else 1.0)
