@@ -37,7 +37,7 @@ def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
     def alike(x: Any) -> float:
         return -overlap(stretched(T, *x), anatomy, apart).similarity
 
-    start = max(product(STRETCHES, STRETCHES), key=lambda x: _coarsely(T, *x, anatomy, apart))
+    start = max(product(STRETCHES, STRETCHES), key=lambda x: _coarsely(T, x[0], x[1], anatomy, apart))
     found = minimize(alike, start, method="Nelder-Mead",
                      options={"initial_simplex": [start, (start[0] + 0.06, start[1]), (start[0], start[1] + 0.06)],
                               "xatol": 0.004, "fatol": 0.001, "maxfev": 30})

@@ -67,7 +67,7 @@ def mirrors(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides,
     """
     found = [option for option in chain.from_iterable(proposals(T, factors)) if option[0] < STANDING]
     last = int(anatomy.frames[apart.after[0]])
-    more = [(last,)]
+    more: list[tuple[int, ...]] = [(last,)]
     if doubtful:
         early, late = (int(anatomy.frames[rows[len(rows) // 2]]) for rows in (apart.before, apart.after))
         end = still_places(T, last, late)[:1]
