@@ -67,7 +67,8 @@ def licence_note(data: Path) -> str:
         around = _notes(data.parent)
     for name, text in [*inside, *around]:
         if LICENCE_WORDS.search(text):
-            return f"{name}:\n  {LICENCE}, for research that is not commercial; share results alike, name the source"
+            return (f"{name}:\n  {LICENCE}, for research that is not commercial; share results alike,\n"
+                    "  name the source")
     if others := [name for name, _ in inside if not Path(name).name.lower().startswith("readme")]:
         raise InputError(f"{data}: {others[0]}: expected the terms of the challenge ({LICENCE}), found others: read "
                          "them, and give the unpacked folder with no such file if they allow this")
