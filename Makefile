@@ -13,8 +13,11 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q
 
 # make challenge DATA=Freehand_US_data_val_2025.zip [TRAIN=Freehand_US_data_train_2025.zip CALIBRATE=12] [OUT=challenge]
+# [JOBS=2]: so many scans at a time.
 challenge: $(VENV)/.demo
-	$(BIN)/python tools/challenge.py "$(DATA)" $(if $(TRAIN),--train "$(TRAIN)" --calibrate $(CALIBRATE)) -o $(or $(OUT),challenge)
+	@$(if $(DATA),,echo "make challenge: expected DATA=Freehand_US_data_val_2025.zip, found none" >&2; exit 2)
+	@$(BIN)/python tools/challenge.py "$(DATA)" $(if $(TRAIN),--train "$(TRAIN)") $(if $(CALIBRATE),--calibrate "$(CALIBRATE)") \
+		-o "$(or $(OUT),challenge)" $(if $(JOBS),-j "$(JOBS)")
 
 # Data and checkpoints of the learned baselines: docs/BENCHMARK-engines.md. WORLDS: the folder of benchmarks/worlds.py.
 rivals: $(VENV)/.bench

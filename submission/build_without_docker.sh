@@ -3,7 +3,7 @@
 #
 #   sudo sh submission/build_without_docker.sh DATA [WORK]
 #
-# The self-test runs twice: as root, and as user 65534 in a root file system that cannot be written to.
+# The self-test runs twice: as user 65534 in a root file system that cannot be written to, and as root.
 # DATA: a val-layout data set (python cli.py simulate DATA --layout val --frames 60).
 # WORK: folder for base system, image store and results (default /var/tmp/speckle-rec-image; about 8 GB).
 # Needs root, buildah and debootstrap (Debian or Ubuntu: apt-get install buildah debootstrap), and Linux's unshare.
@@ -32,6 +32,9 @@ if ! buildah images -q "$base" >/dev/null 2>&1; then
         debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv bookworm \
             "$work/base" "$mirror" >"$work/debootstrap.log"
         rm -f "$work/base/usr/lib/python3.11/EXTERNALLY-MANAGED"
+        # What a slim image does without, too: else the size would be of something else.
+        rm -rf "$work/base/var/cache/apt" "$work/base/var/lib/apt/lists" "$work/base/usr/share/doc" \
+            "$work/base/usr/share/man" "$work/base/usr/share/locale" "$work/base/usr/share/info"
         ln -s /usr/bin/python3.11 "$work/base/usr/local/bin/python"
         ln -s /usr/bin/pip3 "$work/base/usr/local/bin/pip"
         tar -C "$work/base" --numeric-owner -cf "$work/base.tar" .
@@ -62,7 +65,7 @@ entry=$(buildah inspect --format '{{index .OCIv1.Config.Entrypoint 0}}' "localho
 mkdir -p "$mounted/home/TUS-REC2025/data" "$mounted/home/TUS-REC2025/results"
 environment=$(buildah inspect --format '{{range .OCIv1.Config.Env}}{{.}} {{end}}' "localhost/$tag")
 status=0
-for user in 0 65534; do
+for user in 65534 0; do      # first where kernels that lack in the image cannot be added to it
     say "as user $user"
     results=$work/results/$user
     mkdir -p "$results"

@@ -108,6 +108,22 @@ def test_a_user_without_a_home(world, user):
 
 
 @as_root
+def test_kernels_of_a_folder_that_cannot_be_written_to_are_taken_over(world):
+    """As in an image whose root is read-only: what was compiled while it was built is not compiled again."""
+    made = world / "image"
+    assert works(world, 1, NUMBA_CACHE_DIR=str(made))[0]
+    (made / "marker").write_text("")
+    shutil.rmtree(world / "out" / "result")
+    well, done = works(world, 1, before=as_user(NOBODY), TMPDIR=str(world / "tmp"), NUMBA_CACHE_DIR=str(made))
+    assert well, done
+    kept = world / "tmp" / f"speckle-rec-{NOBODY}" / "numba"
+    kernels = sorted(path.relative_to(made) for path in made.rglob("*.nbc"))
+    assert kernels and sorted(path.relative_to(kept) for path in kept.rglob("*.nbc")) == kernels
+    assert all((kept / name).read_bytes() == (made / name).read_bytes() for name in kernels)
+    assert (kept / "marker").exists() and not list(kept.parent.glob("numba.*"))
+
+
+@as_root
 def test_kernels_figures_and_workers_of_a_user_without_a_home(world):
     well, done = works(world, 2, before=as_user(NOBODY), TMPDIR=str(world / "tmp"))
     assert well, done

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,22 @@ def test_dockerfile_suits_old_builders():
     assert subprocess.run(["sh", "-n", FOLDER / "build_without_docker.sh"], check=False).returncode == 0
 
 
+def test_trim_leaves_what_is_imported(tmp_path):
+    """h5py imports its tests, torch one program; the rest of tests, headers and programs goes."""
+    kept = ["h5py/tests/__init__.py", "torch/bin/torch_shm_manager", "torch/nn/tests.py", "a/test_data/x"]
+    gone = ["scipy/special/tests/data/x", "torch/test/x", "torch/include/a/x.h", "torch/bin/test_api", "a/b/tests/x.py"]
+    for name in (*kept, *gone):
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / name).write_text("")
+    (tmp_path / "bin").mkdir()
+    for name, does in (("python", f'case "$1" in -c) echo {tmp_path / "p"};; esac'), ("strip", "true")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    subprocess.run(["sh", FOLDER / "trim.sh"], check=True, env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
+    there = [str(path.relative_to(tmp_path / "p")) for path in (tmp_path / "p").rglob("*") if path.is_file()]
+    assert sorted(there) == sorted(kept)
+
+
 def test_image_without_a_docker_engine(tmp_path):
     """Minutes and gigabytes: on demand only."""
     missing = [tool for tool in ("buildah", "debootstrap") if shutil.which(tool) is None]
@@ -154,6 +171,9 @@ def test_image_without_a_docker_engine(tmp_path):
     if not os.environ.get("SPECKLE_REC_IMAGE_TEST"):
         pytest.skip("the submission's IMAGE IS NOT TESTED: set SPECKLE_REC_IMAGE_TEST to the folder of a val-layout "
                     "data set (takes minutes, root, and about 8 GB)")
-    done = subprocess.run(["sh", FOLDER / "build_without_docker.sh", os.environ["SPECKLE_REC_IMAGE_TEST"], tmp_path],
+    work = os.environ.get("SPECKLE_REC_IMAGE_WORK", tmp_path)      # kept from run to run: base system and layers
+    done = subprocess.run(["sh", FOLDER / "build_without_docker.sh", os.environ["SPECKLE_REC_IMAGE_TEST"], work],
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    size = re.search(r"image: (\d+) MiB unpacked", done.stdout)
+    assert size and int(size[1]) * 2**20 < 1.5e9, done.stdout[-300:]

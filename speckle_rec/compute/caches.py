@@ -39,6 +39,8 @@ def settle() -> None:
             notes.append("no folder for compiled kernels can be written to: they are compiled anew in every process; "
                          f"set {NUMBA} to a folder that can")
         return
+    if NUMBA in wanting:
+        _take_over(_set(NUMBA), folder / "numba")
     for variable in wanting:
         environment.put(variable, str(folder / variable.partition("_")[0].lower()))
     if NUMBA in wanting:
@@ -66,6 +68,20 @@ def private_folder() -> Path | None:
         if ours and _can_write(folder) and disk.f_bavail * disk.f_frsize >= LEAST_BYTES:
             return folder
     return None
+
+
+def _take_over(given: Path | None, folder: Path) -> None:
+    """Copy the kernels of a read-only folder, such as an image's: numba reads only where it can write."""
+    if given is None or not given.is_dir() or folder.exists():
+        return
+    import shutil
+    import tempfile
+    part = Path(tempfile.mkdtemp(prefix="numba.", dir=folder.parent))
+    try:
+        shutil.copytree(given, part, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        part.rename(folder)     # whole, or not at all: another process may do the same
+    except OSError:             # shutil.Error is one: kernels are compiled anew
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def lend(folder: Path) -> None:

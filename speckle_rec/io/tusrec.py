@@ -2,8 +2,8 @@
 
 Training: ``frames_transfs/SSS/NAME.h5`` (as the archive of 2024 unzips: ``SSS/NAME.h5``) with datasets ``frames`` and
 ``tforms``. Validation and test: ``frames/SSS/NAME.h5`` and ``transfs/SSS/NAME.h5``. Beside them
-``landmarks/landmark_SSS.h5`` (a dataset for each NAME), ``calib_matrix.csv`` and ``dataset_keys.h5``, whose keys are
-``subSSS__NAME``.
+``landmarks/landmark_SSS.h5`` (2024: ``landmark/``; a dataset for each NAME), ``calib_matrix.csv`` and
+``dataset_keys.h5``, whose keys are ``subSSS__NAME``.
 """
 
 import re
@@ -128,7 +128,8 @@ def find_landmarks(path: Path, n_frames: int, shape: tuple[int, int],
         return _read_landmarks(Path(landmarks), path.stem, n_frames, shape), []
     subject = path.absolute().parent.name
     for folder in surroundings(path):
-        for found in (folder / "landmarks" / f"landmark_{subject}.h5", folder / f"landmark_{subject}.h5"):
+        for place in ("landmarks", "landmark", ""):
+            found = folder / place / f"landmark_{subject}.h5"
             if found.is_file():
                 try:
                     return _read_landmarks(found, path.stem, n_frames, shape), []
