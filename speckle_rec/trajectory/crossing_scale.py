@@ -35,7 +35,7 @@ def at_best(T: Array, anatomy: Anatomy, apart: Sides) -> float:
 def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
     """Factors of tilt and of yaw (see `stretched`) at which both sides show most alike the same."""
     def alike(x: Any) -> float:
-        return -overlap(stretched(T, *x), anatomy, apart).similarity
+        return -overlap(stretched(T, *x), anatomy, apart, pairs=0).similarity
 
     start = max(product(STRETCHES, STRETCHES), key=lambda x: _coarsely(T, x[0], x[1], anatomy, apart))
     found = minimize(alike, start, method="Nelder-Mead",
@@ -52,4 +52,4 @@ def stretch_between(T: Array, X: Array) -> tuple[float, float]:
 
 
 def _coarsely(T: Array, tilt: float, yaw: float, anatomy: Anatomy, apart: Sides) -> float:
-    return overlap(stretched(T, tilt, yaw), anatomy, apart, SMOOTH_MM, COARSE_MM).similarity
+    return overlap(stretched(T, tilt, yaw), anatomy, apart, SMOOTH_MM, COARSE_MM, pairs=0).similarity

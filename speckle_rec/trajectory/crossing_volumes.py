@@ -128,6 +128,8 @@ def _splat(T, detail, points, keys, low, spacing, total, count, shown):
                 continue
             total[a, b, c] += detail[k, p]
             count[a, b, c] += 1
+            if n_kept == 0:
+                continue
             n = int(count[a, b, c])
             at = n - 1 if n <= n_kept else (n * 2654435761 + a * 40503 + b * 9176 + c * 131) % n    # reservoir
             if at < n_kept:
@@ -142,7 +144,7 @@ class Overlap:
     ----------
     voxels : [V, 3] indices.   low : [3] mm, centre of voxel 0.
     before, after : volumes, smoothed.
-    shown : [V, PAIRS] which `KEY` frames show each voxel before, and after; -1: none.
+    shown : [V, pairs] which `KEY` frames show each voxel before, and after; -1: none.
     voxel_mm : edge of a voxel.
     """
 
@@ -172,8 +174,11 @@ class Overlap:
 
 
 def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST_MM,
-            voxel_mm: float = VOXEL_MM) -> Overlap:
-    """Volumes of the anatomy before and after the turn, smoothed to `width_mm`, along a trajectory [N, 4, 4]."""
+            voxel_mm: float = VOXEL_MM, pairs: int = PAIRS) -> Overlap:
+    """Volumes of the anatomy before and after the turn, smoothed to `width_mm`, along a trajectory [N, 4, 4].
+
+    `pairs` of the frames that show a voxel are kept: none are needed to tell how alike the volumes are.
+    """
     poses = np.ascontiguousarray(T[anatomy.frames])
     ends = anatomy.points_mm[[anatomy.points_mm[:, 0].argmin(), anatomy.points_mm[:, 0].argmax(),
                               anatomy.points_mm[:, 1].argmin(), anatomy.points_mm[:, 1].argmax()]]
@@ -185,7 +190,7 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
     def filled(rows: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_], NDArray[np.int32]]:
         """Volume of some frames, where it shows something, and the frames that do."""
         total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        kept = np.full((*shape, PAIRS), -1, np.int32)
+        kept = np.full((*shape, pairs), -1, np.int32)
         keys = (anatomy.frames[rows] // KEY).astype(np.int32)
         _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, low, voxel_mm, total, count, kept)
         seen = count > 0
