@@ -115,9 +115,10 @@ def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _splat(T, detail, points, keys, low, spacing, total, count, shown):
-    """Add pixels to the nearest voxels, and keep a few of the frames that show each, drawn evenly."""
-    n_kept = shown.shape[3]
+def _splat(T, detail, points, keys, grid, total, count, shown):
+    """Add pixels to the nearest voxels of a grid (centre of its first, spacing), and keep a few of the frames that
+    show each, drawn evenly."""
+    n_kept, (low, spacing) = shown.shape[3], grid
     for k in range(T.shape[0]):
         for p in range(points.shape[0]):
             u, v = points[p, 0], points[p, 1]
@@ -192,7 +193,7 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
         total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         kept = np.full((*shape, pairs), -1, np.int32)
         keys = (anatomy.frames[rows] // KEY).astype(np.int32)
-        _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, low, voxel_mm, total, count, kept)
+        _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, (low, voxel_mm), total, count, kept)
         seen = count > 0
         total, count = (gaussian_filter(x, width_mm / voxel_mm, truncate=3) for x in (total, count))
         return (np.where(count > LEAST_SEEN / 2, total / np.maximum(count, LEAST_SEEN / 2), 0),
