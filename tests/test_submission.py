@@ -163,6 +163,7 @@ def test_trim_leaves_what_is_imported(tmp_path):
     assert sorted(there) == sorted(kept)
 
 
+@pytest.mark.timeout(3 * 3600)
 def test_image_without_a_docker_engine(tmp_path):
     """Minutes and gigabytes: on demand only."""
     missing = [tool for tool in ("buildah", "debootstrap") if shutil.which(tool) is None]
