@@ -47,13 +47,14 @@ def verdict(signal: NDArray[np.floating], similarity: float | None, scale_uncert
     mean = float(np.mean(signal[1:])) if n > 1 else 0.0
     if n < FEW_FRAMES:
         return unmeasured(f"{n} frame{'s' * (n > 1)}: too few to tell a motion from", handed)
-    if mean < MEASURABLE:
+    agrees = similarity is not None and similarity >= ALIKE
+    if mean < MEASURABLE and not agrees:
         return unmeasured(f"hardly any speckle that can be followed (mean signal {mean:.2f}; {speckled:.0%} of the "
                           "field of view shows speckle that moves)", handed)
     sure = False
     if similarity is None:
         why = "no planes cross, by which the shape could be checked"
-    elif similarity < ALIKE:
+    elif not agrees:
         why = f"where planes cross they do not show the same (similarity {similarity:.2f})"
     elif mean < SURE:
         why = f"speckle is often lost (mean signal {mean:.2f})"

@@ -36,14 +36,16 @@ def test_a_verdict_is_whole_and_reliable_only_where_planes_cross_and_agree(n, le
     assert told["handedness"] == ("known" if handed else "assumed")
     if told["shape"] == "reliable":
         assert similarity is not None and similarity >= ALIKE and level >= 0.5 and n >= 10
-    if level < MEASURABLE - 1e-6:
+    if level < MEASURABLE - 1e-6 and (similarity is None or similarity < ALIKE):
         assert told["shape"] == "not measurable"
     assert told["scale_percent"] >= 0
 
 
 @pytest.mark.parametrize("n, level, similarity, shape, why", [
     (60, 0.9, 0.6, "reliable", "cross"), (60, 0.9, 0.2, "doubtful", "0.20"), (60, 0.9, None, "doubtful", "no planes"),
-    (60, 0.4, 0.6, "doubtful", "0.40"), (60, 0.1, 0.6, "not measurable", "0.10"), (5, 0.9, 0.6, "not measurable", "5")])
+    (60, 0.4, 0.6, "doubtful", "0.40"), (60, 0.1, 0.6, "doubtful", "0.10"),
+    (60, 0.1, 0.2, "not measurable", "0.10"), (60, 0.1, None, "not measurable", "0.10"),
+    (5, 0.9, 0.6, "not measurable", "5")])
 def test_what_is_said_of_each_kind(n, level, similarity, shape, why):
     told = verdict(np.full(n, level), similarity, 0.16, handed=False)
     assert told["shape"] == shape and why in told["why"]
