@@ -504,12 +504,11 @@ def test_kill_9_loses_less_than_a_second(tmp_path, swung):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_says_that_the_probe_has_stopped(tmp_path, swung, number):
-    frames = np.concatenate([swung[0], swung[0][::-1]] * 8)     # so many that none is left before the signal comes
-    write_scan(tmp_path / "fan.h5", frames)
+    write_scan(tmp_path / "fan.h5", np.concatenate([swung[0], swung[0][::-1]] * 4))
     process, _ = started(tmp_path, "--replay", "fan.h5", "-o", "r", "--no-volume", "--no-page", "--no-progress")
     wait_for(lambda: frames_in(tmp_path / "r.igs.mha") >= 20)
     process.send_signal(number)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     n = frames_in(tmp_path / "r.igs.mha")
-    assert 20 <= n < len(frames) and len(poses_of(tmp_path / "r")["T_first_frame"]) == n and f"frames {n}" in out
+    assert 20 <= n < 300 and len(poses_of(tmp_path / "r")["T_first_frame"]) == n and f"frames {n}" in out
