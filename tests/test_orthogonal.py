@@ -13,7 +13,7 @@ from speckle_rec import geometry as se3
 from speckle_rec.kernels.cells import LOSS, CellModel, Pairs
 from speckle_rec.probe.field import ProbeGeometry
 from speckle_rec.scan import Scan
-from speckle_rec.trajectory import crossing_signs
+from speckle_rec.trajectory import crossing_planes, crossing_signs
 from speckle_rec.trajectory.crossing_planes import Calibrated, self_calibrate, warnings_of
 from speckle_rec.trajectory.crossing_scale import stretch, stretched
 from speckle_rec.trajectory.crossing_shape import crossings
@@ -168,6 +168,21 @@ def test_anatomy_tells_the_more_the_more_it_is_alike():
     assert told(-0.3) == told(0.0) == 0
     values = [told(s) for s in np.linspace(0, 1, 11)]
     assert np.isfinite(values).all() and (np.diff(values) < 0).all() and (np.diff(values, 2)[:8] < 0).all()
+
+
+def test_a_trajectory_whose_sides_show_nothing_in_common_stays_as_it_was(scan, monkeypatch):
+    """Signs that were tried on the way do not stay."""
+    T, anatomy = scan
+    wrong = flip(T, 428)
+    lacking = replace(overlap(T, anatomy, sides(T, anatomy.frames)), voxels=np.zeros((0, 3), np.int64))
+    monkeypatch.setattr(crossing_planes, "settled", lambda T, *_: (flip(T, 428), (428,)))
+    monkeypatch.setattr(crossing_planes, "stretch", lambda *_: (1.0, 1.0))
+    first = overlap(wrong, anatomy, sides(wrong, anatomy.frames))
+    opposed = replace(first, after=-first.before)      # less alike than what is not compared at all
+    given = iter([opposed])
+    monkeypatch.setattr(crossing_planes, "overlap", lambda *_: next(given, lacking))
+    found = self_calibrate(wrong, along(wrong), anatomy)
+    assert found.crossings is None and found.mirrored == () and (found.T == wrong).all()
 
 
 def test_sides_that_do_not_agree_are_told(scan, field):

@@ -23,7 +23,7 @@ WIDTHS = (2.0, 1.5, 1.0, 0.8, 0.8)      # coarse to fine
 HELD = 0.2              # of the weight of the contact prior, where planes cross
 STEADY = 3.0            # times the weight of the contact point's steps there
 SCALE_SD = 0.05         # relative, of the scale where planes cross: fans of simulated scans by curves fitted to such
-APART = 0.1             # by which fans and turns are stretched unlike (log), for their curves to be so
+UNLIKE = 0.1            # log of a fan's stretch over a turn's, from which a scale of their own is tried for fans
 LEFT = 0.3              # of an error of scale: by curves that were none of the tissue's a path came out 16% short
 
 
@@ -97,21 +97,22 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     X, mirrored = settled(T, factors, anatomy, apart)
     by = stretch(X, anatomy, apart)
     found = drawn_together(X, by, factors, anatomy, apart)
-    if abs(np.log(by[1] / by[0])) > APART:
+    if abs(np.log(by[1] / by[0])) > UNLIKE:
         other = drawn_together(X, by, factors, anatomy, apart, fans_apart=True)
         found = max(found, other, key=lambda f: f.similarity[1])
-    if found.similarity[1] <= first:
+    if found.crossings is None or found.similarity[1] <= first:
         return Calibrated(T)
     return replace(found, similarity=(first, found.similarity[1]), mirrored=mirrored)
 
 
 def drawn_together(T: Array, by: tuple[float, float], factors: Factors, anatomy: Anatomy, apart: Sides,
                    fans_apart: bool = False) -> Calibrated:
-    """The trajectory stretched, and bent until both sides show the same as far as speckle allows.
+    """The trajectory stretched, and bent until both sides show the same as far as speckle allows; as given, without
+    crossings, where they show too little in common.
 
     Parameters
     ----------
-    by : factors of tilt and of yaw.
+    by : factors of tilt and of yaw to begin with.
     fans_apart : whether the curves of fans have a scale of their own.
     """
     X, found = stretched(T, *by), gained(Calibrated(T), by, fans_apart)
