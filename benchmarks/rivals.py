@@ -33,6 +33,7 @@ from speckle_rec.scan import Scan
 from speckle_rec.scoring import score
 
 TRACKER_MM, TRACKER_DEG = 0.09, 0.05      # white jitter of poses, of the challenge's class of tracker
+TIE = 0.002     # score by which two are told apart
 LENGTHS_MM = (10.0, 30.0, 100.0)     # of true path, over which drift is told
 # Rival: what it is, and what it needs to be shown before.
 WHAT = {"identity": ("a probe held still", "nothing"), "flow": ("dense optical flow (DIS), nothing out of plane",
@@ -200,11 +201,22 @@ def spread(rows: list[dict], key: str) -> str:
     return f"{values.mean():.3f} +- {sd / np.sqrt(len(values)):.3f} ({sd:.3f})"
 
 
+def ahead(ours: dict[str, dict], others: dict[str, dict]) -> str:
+    """Difference of the scores, mirror bit given, scan by scan: mean +- standard error (how often ours is better, worse
+    by .002 or more)."""
+    difference = np.array([ours[name]["mirror_given"] - row["mirror_given"] for name, row in others.items()
+                           if name in ours])
+    if len(difference) < 2:
+        return ""
+    return (f"{difference.mean():.3f} +- {difference.std(ddof=1) / np.sqrt(len(difference)):.3f} "
+            f"({(difference >= TIE).sum()}, {(difference <= -TIE).sum()})")
+
+
 def tables(results: dict[str, dict[str, dict]], judged: list[str], others: list[str]) -> str:
     """Markdown: scores over the judged scans, steps and drift, and each other scan for itself."""
-    first = ["| rival | scans | final +- se (sd) | mirror given +- se (sd) | global | local | path | s a scan | "
-             "parameters | needs |",
-             "|---|" + "---:|" * 8 + "---|"]
+    first = ["| rival | scans | final +- se (sd) | mirror given +- se (sd) | ours less it +- se (better, worse) | "
+             "global | local | path | s a scan | parameters | needs |",
+             "|---|" + "---:|" * 9 + "---|"]
     second = ["| rival | rotation slope | bias deg | translation slope | bias mm | "
               + " | ".join(f"drift {length:g} mm" for length in LENGTHS_MM) + " |",
               "|---|" + "---:|" * (4 + len(LENGTHS_MM))]
@@ -215,6 +227,7 @@ def tables(results: dict[str, dict[str, dict]], judged: list[str], others: list[
         if rows:
             many = int(rows[0]["parameters"])
             first.append(f"| {rival} | {len(rows)} | {spread(rows, 'final')} | {spread(rows, 'mirror_given')} | "
+                         f"{ahead(results.get('speckle', {}), {n: scans[n] for n in judged if n in scans})} | "
                          f"{cell(rows, 'global')} | {cell(rows, 'local')} | {cell(rows, 'path', '.2f')} | "
                          f"{cell(rows, 'seconds', '.1f')} | {f'{many:,}' if many else '-'} | {WHAT[rival][1]} |")
             second.append(f"| {rival} | " + " | ".join(cell(rows, key) for key in (
