@@ -14,8 +14,8 @@ from speckle_rec.kernels.cells import LOSS, CellModel, Pairs
 from speckle_rec.probe.field import ProbeGeometry
 from speckle_rec.scan import Scan
 from speckle_rec.trajectory import crossing_planes, crossing_signs
-from speckle_rec.trajectory.crossing_planes import Calibrated, self_calibrate, warnings_of
-from speckle_rec.trajectory.crossing_scale import stretch, stretched
+from speckle_rec.trajectory.crossing_planes import Calibrated, gained, self_calibrate, warnings_of
+from speckle_rec.trajectory.crossing_scale import stretch, stretch_between, stretched
 from speckle_rec.trajectory.crossing_shape import crossings
 from speckle_rec.trajectory.crossing_signs import settled, still_places, told
 from speckle_rec.trajectory.crossing_volumes import BEFORE, Anatomy, overlap, sides
@@ -237,6 +237,26 @@ def test_where_planes_cross_the_contact_may_lie_anywhere_but_slides_steadily(sca
     few = replace(few, pairs=few.pairs._replace(i=np.zeros(2, np.int64), j=np.array([1, 8]), temper=np.ones(2)))
     near, alone = (found.settled(few).pairs.temper for found in (crossed, Calibrated(T)))
     assert near[0] > near[1] and alone[0] == alone[1]
+
+
+@pytest.mark.parametrize("tilt, yaw", [(1.3, 0.8), (0.7, 1.0), (1.0, 1.0)])
+def test_what_a_trajectory_was_stretched_by_is_read_off_it(scan, tilt, yaw):
+    T, _ = scan
+    np.testing.assert_allclose(stretch_between(T, stretched(T, tilt, yaw)), (tilt, yaw), rtol=0.01)
+
+
+def test_curves_read_a_stretched_motion_as_the_one_that_was_measured(scan):
+    """A gain and a scale of fans undo the stretch in what cells are expected to show: forms times motion stay."""
+    T, _ = scan
+    tilt, yaw = 1.3, 0.8
+    f = along(T)
+    f = replace(f, cells=f.cells._replace(forms=np.random.default_rng(2).normal(size=(3, 3, 1))))
+    motion = np.array([0.2, 0.02, -0.03])
+    before = f.cells.stretch[0, 0] * (f.cells.forms[:, :, 0] @ motion)
+    for fans_apart, factors in ((True, (tilt, tilt, yaw)), (False, (yaw, yaw, yaw))):
+        cells = gained(Calibrated(T), (tilt, yaw), fans_apart).applied(f).cells
+        after = cells.stretch[0, 0] * (cells.forms[:, :, 0] @ (motion * factors))
+        np.testing.assert_allclose(after, before)
 
 
 def test_a_bent_trajectory_is_drawn_to_the_anatomy(scan):
