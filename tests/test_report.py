@@ -289,7 +289,7 @@ def test_advice_names_where_speckle_was_lost(tmp_path):
 
 @pytest.mark.parametrize(("name", "value", "told"), [
     ("drift_hausdorff_mm", 1.2345, ("Largest distance between the two paths (Hausdorff)", "1.23 mm")),
-    ("static_share", 0.0412, ("Field of view that never changes (text, grids)", "4.12 %")),
+    ("static_share", 0.0412, ("Field of view that never changes (text, grids, haze)", "4.12 %")),
     ("scale_percent", 50.0, ("Uncertainty of the scale out of the plane", "50.0 %")),
     ("some_new_thing_deg", 3.14159, ("Some new thing", "3.14 deg")), ("pixel_mm", [0.2294, 0.2210],
      ("Width and height of a pixel", "0.229, 0.221 mm")), ("plain", "text", ("Plain", "text"))])

@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from speckle_rec import geometry as se3
 from speckle_rec.config import Config
 from speckle_rec.frames import overlay
-from speckle_rec.frames.speckled import speckled
+from speckle_rec.frames.speckled import FEWEST, measured, shown
 from speckle_rec.frames.working_images import WorkingImages
-from speckle_rec.pairs.block_matching import Matcher
+from speckle_rec.pairs.block_matching import Matcher, planar_motion
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.probe import field
+from speckle_rec.products.stages import LEAST_SPECKLED
 from speckle_rec.scan import Scan
 
 N = 40
+STEP_MM = 0.04
 SECTOR = scenes.SECTOR
 FIELD = SECTOR.mask()
 WRITING = cv2.FONT_HERSHEY_SIMPLEX
@@ -26,7 +28,8 @@ WRITING = cv2.FONT_HERSHEY_SIMPLEX
 def fanned(n=N, seed=0):
     """Frames of a probe that is fanned steadily."""
     face = np.array([*SECTOR.face_mm, 0])
-    T = scenes.trajectory(tilt_rad=np.linspace(0, 0.1, N), x_mm=np.linspace(0, 1.5, N))[:n]
+    k = np.arange(n)
+    T = scenes.trajectory(tilt_rad=0.0025 * k, x_mm=STEP_MM * k)
     return np.stack([scenes.phantom()(se3.translation(face) @ t @ se3.translation(-face), seed + k)
                      for k, t in enumerate(T)])
 
@@ -88,7 +91,7 @@ def still(frames):
 
 def alive(frames, geometry=SECTOR):
     images = WorkingImages.of(scan_of(frames), geometry)
-    return speckled(*overlay.samples(scan_of(frames)), images, field.cells(images.geometry))
+    return shown(*overlay.samples(scan_of(frames)), images, field.cells(images.geometry)).moving
 
 
 # -- what is masked
@@ -208,7 +211,7 @@ def test_tissue_shows_moving_speckle(moved):
     lambda f: np.random.default_rng(0).integers(0, 3, f.shape, dtype=np.uint8),
 ], ids=["frozen", "frozen, clock", "frozen, clock, jpeg", "text", "text, clock", "wires in water", "dark noise"])
 def test_pictures_without_moving_speckle_are_told(moved, make):
-    assert alive(make(moved)).mean() < 0.05
+    assert alive(make(moved)).mean() < LEAST_SPECKLED - 0.05
 
 
 def test_static_haze_is_none_where_tissue_moves(moved, rested):
@@ -218,9 +221,31 @@ def test_static_haze_is_none_where_tissue_moves(moved, rested):
     images = WorkingImages.of(scan_of(both), SECTOR)
     grid = field.cells(images.geometry)
     deep = np.array([np.nonzero(grid.labels == c)[0].min() > 152 for c in range(len(grid))])
-    shown = speckled(*overlay.samples(scan_of(both)), images, grid)
-    assert shown[deep].mean() < 0.1
-    assert shown[~deep].mean() > 0.7
+    seen = shown(*overlay.samples(scan_of(both)), images, grid)
+    assert seen.moving[deep].mean() < 0.1 and seen.standing[deep].mean() > 0.9
+    assert seen.moving[~deep].mean() > 0.7 and seen.standing[~deep].mean() < 0.2
+
+
+def test_haze_that_stands_still_is_not_taken_for_a_probe_at_rest():
+    """Two thirds of the field stand still, from a depth of which tissue shows; the rest tells the motion."""
+    frames = fanned(FEWEST)
+    frames[:, 120:] = np.stack([scenes.frame(seed=k) for k in range(FEWEST)])[:, 120:]
+    scan = scan_of(frames)
+    whole = WorkingImages.of(scan, SECTOR)
+    what = measured(whole, overlay.samples(scan))
+    assert what.standing_share > 0.5 and what.moving.mean() > 0.7
+    clear, all_of_it = (planar_motion(images, lags=(1, 4), jobs=1)[0] for images in (what.images, whole))
+    lateral = [float(np.mean(np.abs(found.twist[found.j - found.i == 4, 0]))) for found in (clear, all_of_it)]
+    assert lateral[0] == pytest.approx(4 * STEP_MM, rel=0.15)
+    assert lateral[1] < 2 * STEP_MM
+
+
+def test_of_a_short_scan_nothing_is_taken_for_haze(moved, rested):
+    both = moved.copy()
+    both[:, 150:] = rested[:, 150:]
+    assert len(both) < FEWEST
+    images = WorkingImages.of(scan_of(both), SECTOR)
+    assert measured(images, overlay.samples(scan_of(both))).images is images
 
 
 # -- reconstructions

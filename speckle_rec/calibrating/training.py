@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from .. import geometry as se3
 from ..errors import InputError
-from ..frames import lift_off, overlay
+from ..frames import lift_off
 from ..frames.texture import windows
-from ..frames.working_images import WorkingImages, sample_frames
+from ..frames.view import field_of
 from ..io import h5write
 from ..io.hdf5 import H5_ERRORS, attributes, one_line, open_h5, read_array
 from ..io.source import check_name
@@ -30,7 +30,7 @@ from ..pairs.block_matching import planar_motion
 from ..pairs.correlation import Correlations, between_rows, correlate
 from ..pairs.planar_chain import planar_chain
 from ..probe.beam_lines import lines_of
-from ..probe.field import KINDS, Cells, ProbeGeometry, cells, find
+from ..probe.field import KINDS, Cells, ProbeGeometry
 from ..products.stages import NO_FILTER
 from ..scan import Scan
 from ..speckle.calibration import SIGNS, signs_of
@@ -111,9 +111,8 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
         raise InputError(f"{scan.path or scan.name}: expected tracked poses (tforms and an image calibration) from the "
                          "first frame on, found none; calibrate on tracked scans")
     report = progress or (lambda stage, done, total: None)
-    found, _, _ = overlay.taken_out(scan, find(sample_frames(scan), scan.scale))
-    images = WorkingImages.of(scan, found.geometry)
-    grid = cells(images.geometry)
+    found, what, _ = field_of(scan)
+    images, grid = what.images, what.cells
     face = se3.translation(np.array([*found.geometry.face_mm, 0.0]))
     T = se3.inverse(face) @ T_image @ face
     ok = np.asarray(np.isfinite(T).all(axis=(1, 2)))

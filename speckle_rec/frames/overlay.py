@@ -124,8 +124,8 @@ def without(geometry: ProbeGeometry, mask: Mask) -> ProbeGeometry:
 
 def warnings_of(share: float) -> list[str]:
     """What a user should know of a share of the field of view that is static."""
-    return [f"{share:.1%} of the field of view never changes (text, rulers, rings, borders): it is no tissue and takes "
-            "no part"] if share >= NOTABLE else []
+    return [f"{share:.1%} of the field of view never changes (text, rulers, borders, haze that stands still): it is no "
+            "tissue and takes no part"] if share >= NOTABLE else []
 
 
 def _change(frames: Frames) -> Array:

@@ -60,7 +60,12 @@ class View:
     @property
     def measurable(self) -> bool:
         """Whether enough of the field of view shows speckle that moves."""
-        return bool(self.speckled.mean() >= LEAST_SPECKLED)
+        return self.speckled_share >= LEAST_SPECKLED
+
+    @property
+    def speckled_share(self) -> float:
+        """Share of the field of view that shows speckle that moves; what never changes is a part of the field."""
+        return float(self.speckled.mean()) * (1 - self.static_share)
 
 
 @dataclass(frozen=True)

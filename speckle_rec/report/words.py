@@ -25,7 +25,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "outlier_steps_mended": ("Single steps that were mended", ""),
     "orthogonal_similarity": ("Likeness of what crossing planes show (1: the same)", ""),
     "orthogonal_gain": ("Length of the motion, by crossing planes over by speckle", ""),
-    "static_share": ("Field of view that never changes (text, grids)", "%"),
+    "static_share": ("Field of view that never changes (text, grids, haze)", "%"),
     "reading": ("How the probe moved", ""), "other_reading": ("Its mirror image", ""),
     "probe": ("Probe", ""), "curves": ("Decorrelation curves", ""),
     "in_plane_path_mm": ("Path within the image plane", "mm"),

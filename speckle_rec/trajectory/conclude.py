@@ -69,7 +69,7 @@ def conclude(view: View, measurements: Measurements, model: SpeckleModel, trajec
           assumed(handed), calibration.of_this_machine)
     similarity = crossed.similarity[1] if crossed and crossed.crossings else None
     result.verdict = verdict(result.evidence["signal"], similarity, uncertain, handed=handed.known,
-                             speckled=float(view.speckled.mean()))
+                             speckled=view.speckled_share)
     result.verdict["why"] += f"; {handed.why}"
     return result
 

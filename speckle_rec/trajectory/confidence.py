@@ -114,7 +114,7 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
         elevational_path_sd_mm=path.deviation_mm,
         cells=int(strengths.fast.shape[1]),
         cells_with_signal=float((strengths.fast > 0).mean()),
-        cells_with_speckle=float(view.speckled.mean()))
+        cells_with_speckle=view.speckled_share)
     result.evidence.update(in_plane=increment[:, [0, 1, 5]], out_of_plane=increment[:, [2, 3, 4]],
                            duplicate=duplicate, signal=signal)
     warnings = result.warnings
@@ -129,7 +129,7 @@ def judge(result: Reconstruction, view: View, measurements: Measurements, streng
         warnings.append(f"out-of-plane scale is uncertain by {scale_uncertainty:.0%}: {curves}; "
                         "calibrate on tracked scans of this machine")
     if not view.measurable:
-        warnings.append(f"{view.speckled.mean():.0%} of the field of view shows speckle that moves: nothing can be "
+        warnings.append(f"{view.speckled_share:.0%} of the field of view shows speckle that moves: nothing can be "
                         "measured (water, wires, text, shadow, a frozen picture, or a probe that rests)")
     if mirror_note:
         warnings.append(mirror_note)

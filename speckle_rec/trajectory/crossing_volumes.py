@@ -94,18 +94,22 @@ class Sides:
         return [self, Sides(self.before, none, self.within), Sides(self.within, none, self.after)]
 
 
+def total_turn(T: Array) -> float:
+    """How far (rad) a probe turned about its axis in a trajectory [N, 4, 4]; at most, where it was turned back."""
+    yaw = se3.turned(T)
+    turn = float(np.median(yaw[-max(len(yaw) // 20, 1):]))
+    return turn if abs(turn) >= LEAST_TURN_RAD else float(max(np.quantile(yaw, (0.1, 0.9)), key=abs))
+
+
 def sides(T: Array, frames: NDArray[np.int64]) -> Sides | None:
     """The frames before and after the turn of a trajectory [N, 4, 4]; None where the probe was hardly turned.
 
     A probe that was turned back is taken by how far it was turned; what it showed on its way back is left out.
     """
-    yaw = se3.turned(T)
-    turn = float(np.median(yaw[-max(len(yaw) // 20, 1):]))
-    if abs(turn) < LEAST_TURN_RAD:
-        turn = float(max(np.quantile(yaw, (0.1, 0.9)), key=abs))
+    turn = total_turn(T)
     if abs(turn) < LEAST_TURN_RAD:
         return None
-    share = yaw[frames] / turn
+    share = se3.turned(T)[frames] / turn
     after = share > AFTER
     back = np.arange(len(frames)) > np.flatnonzero(after).max(initial=-1)
     before = (share < BEFORE) & ~back

@@ -9,7 +9,7 @@ the bare curves are taken, which are off by less where nothing mends them (docs/
 """
 
 from dataclasses import replace
-from math import log
+from math import log, pi
 
 from ..compute.clock import Clock
 from ..config import Config
@@ -18,6 +18,7 @@ from ..speckle.calibration import Calibration
 from ..speckle.curves import Curves
 from ..speckle.model import model
 from ..verdict import ALIKE
+from .crossing_volumes import total_turn
 from .estimate import estimate
 from .phases import two_rocks
 
@@ -25,6 +26,7 @@ Estimated = tuple[Trajectory, SpeckleModel, Measurements]
 
 TOLD = ("no planes that cross bear out the default calibration: curves of a usual beam are taken instead, which are "
         "off by less in most tissues")
+TURN_RAD, LEAST_RAD = pi / 2, 0.3     # turn of the protocol, and one that is found at the least
 OFF = 1.3           # times, by which crossing planes find the curves' scale off: twice what calibrated curves claim
 
 
@@ -37,16 +39,31 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     calibration : that of the machine, or curves; None for the defaults, of which the scan chooses.
     """
     bare, given = Calibration.bare(view.found.geometry.kind), calibration is not None
-    if not given and two_rocks(measurements.planar_step[:, 2]) is None:
+    rocks = two_rocks(measurements.planar_step[:, 2]) is not None
+    if not given and not rocks:
         calibration = bare
-    found = _estimated(calibration, view, measurements, config, clock)
-    t, speckle, _ = found
-    if given or speckle.calibration.hash == bare.hash or bears_out(t):
-        return found
-    other, model_of_it, seen = _estimated(bare, view, measurements, config, clock)
-    if agreement(other) < agreement(t):
-        return found
-    return other, model_of_it, replace(seen, warnings=(*seen.warnings, TOLD))
+    first = _estimated(calibration, view, measurements, config, clock)
+    if given or not rocks or bears_out(first[0]):
+        return first
+    tried = [first]
+    if first[1].calibration.hash != bare.hash:
+        tried.append(_estimated(bare, view, measurements, config, clock))
+    if not any(agreement(found[0])[0] for found in tried):
+        tried += [_estimated(other, view, measurements, config, clock) for found in tried
+                  if (other := turned_as_usual(*found[:2])) is not None]
+    best = max(tried, key=lambda found: agreement(found[0]))        # the first of those that are alike
+    if best is first:
+        return first
+    return best[0], best[1], replace(best[2], warnings=(*best[2].warnings, TOLD))
+
+
+def turned_as_usual(t: Trajectory, model_of_it: SpeckleModel) -> Calibration | None:
+    """The calibration stretched so that the probe turned by what it does in the protocol; None where it did about that,
+    or hardly at all."""
+    turn, made = abs(total_turn(t.T)), model_of_it.calibration
+    if turn < LEAST_RAD or abs(log(turn / TURN_RAD)) < log(OFF):
+        return None
+    return replace(made, gain=made.gain * turn / TURN_RAD)
 
 
 def _estimated(calibration: Calibration | Curves | None, view: View, measurements: Measurements, config: Config,
