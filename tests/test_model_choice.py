@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from speckle_rec import geometry
 from speckle_rec.config import Config
 from speckle_rec.products.stages import Measurements
-from speckle_rec.speckle.calibration import Calibration
+from speckle_rec.speckle.calibration import PHYSICAL, Calibration, Uncalibrated
 from speckle_rec.speckle.curves import Curves
 from speckle_rec.trajectory import model_choice
 from speckle_rec.trajectory.crossing_planes import Calibrated
@@ -19,20 +20,30 @@ def crossed(similarity, gain=1.0):
     return Calibrated(np.eye(4)[None], crossings=object(), similarity=(0.0, similarity), gain=gain)
 
 
+def turning(total_deg):
+    """Poses of a probe that turns by so much."""
+    yaw = np.radians(total_deg) * np.minimum(np.arange(99) / 60, 1)
+    return geometry.exp(yaw[:, None] * np.array([0, 0, 0, 0, 1.0, 0]))
+
+
 @pytest.fixture
 def chosen(monkeypatch):
     """The model that is taken, and how many were tried, of a scan whose crossing planes show so much by each."""
-    def run(default, bare, calibration=None, kind="curvilinear", rocks=True):
+    def run(default, bare, calibration=None, kind="curvilinear", rocks=True, turn_deg=90, stretched=None):
         tried = []
 
         def estimated(given, view, measurements, config, clock):
-            name = "bare" if isinstance(given, Calibration) and given.hash == "physical" else "default"
-            tried.append(name)
-            made = given or Calibration.default(kind)
-            seen = Measurements(None, None, None, None, None, None, None, "cpu")
-            return (SimpleNamespace(crossed=bare if name == "bare" else default),
-                    SimpleNamespace(calibration=made, name=name), seen)
+            made = Uncalibrated.of(given) if isinstance(given, Curves) else given or Calibration.default(kind)
+            tried.append(made)
+            usual = Calibration.bare(kind) if made.hash == PHYSICAL else Calibration.default(kind)
+            name = "bare" if made.hash == PHYSICAL else "default"
+            seen_as, turn = bare if name == "bare" else default, turn_deg
+            if made.gain != usual.gain and not given_one:
+                name, seen_as, turn = f"{name} by {made.gain / usual.gain:.2f}", stretched, 90
+            return (SimpleNamespace(crossed=seen_as, T=turning(turn)), SimpleNamespace(calibration=made, name=name),
+                    Measurements(None, None, None, None, None, None, None, "cpu"))
 
+        given_one = calibration is not None
         monkeypatch.setattr(model_choice, "_estimated", estimated)
         view = SimpleNamespace(found=SimpleNamespace(geometry=SimpleNamespace(kind=kind)))
         monkeypatch.setattr(model_choice, "two_rocks", lambda roll: ((0, 9), (50, 60)) if rocks else None)
@@ -73,6 +84,21 @@ def test_bare_curves_are_taken_where_they_agree_better(chosen, default, bare):
                                            (crossed(0.6, 1.4), crossed(0.7, 1.7)), (crossed(0.3), None)])
 def test_the_default_stays_where_they_do_not(chosen, default, bare):
     assert chosen(default, bare) == ("default", 2, False)
+
+
+@pytest.mark.parametrize("turn_deg, by", [(40, "0.44"), (150, "1.67")])
+@pytest.mark.parametrize("kind, name, tries", [("curvilinear", "bare", 4), ("linear", "bare", 2)])
+def test_a_turn_of_another_size_than_the_protocols_asks_for_other_curves(chosen, turn_deg, by, kind, name, tries):
+    none, agrees = crossed(0.1), crossed(0.5)
+    assert chosen(none, none, kind=kind, turn_deg=turn_deg, stretched=agrees) == (f"{name} by {by}", tries, True)
+    assert chosen(none, none, kind=kind, turn_deg=turn_deg, stretched=NONE)[:2] == (name, tries)
+    assert chosen(agrees, none, kind=kind, turn_deg=turn_deg, stretched=agrees)[1] <= 2
+    assert chosen(none, agrees, turn_deg=turn_deg, stretched=agrees) == ("bare", 2, True)
+
+
+def test_a_probe_that_hardly_turned_is_not_stretched_to_the_protocols_turn(chosen):
+    assert chosen(None, None, turn_deg=10, stretched=crossed(0.5)) == ("bare", 2, True)
+    assert chosen(None, None, turn_deg=80, stretched=crossed(0.5)) == ("bare", 2, True)
 
 
 def test_a_calibration_of_the_machine_is_taken_at_its_word(chosen):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from speckle_rec import geometry as se3
 from speckle_rec.config import Config
 from speckle_rec.frames import overlay
-from speckle_rec.frames.speckled import FEWEST, measured, shown
+from speckle_rec.frames.speckled import FEWEST, NEAR, SAMPLES, measured, shown
 from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.io.source import sampled_pairs
 from speckle_rec.pairs.block_matching import Matcher, planar_motion
 from speckle_rec.pipeline import reconstruct
 from speckle_rec.probe import field
@@ -91,7 +92,11 @@ def still(frames):
 
 def alive(frames, geometry=SECTOR):
     images = WorkingImages.of(scan_of(frames), geometry)
-    return shown(*overlay.samples(scan_of(frames)), images, field.cells(images.geometry)).moving
+    return shown(*near(images.scan), images, field.cells(images.geometry)).moving
+
+
+def near(scan):
+    return sampled_pairs(scan.source, SAMPLES, NEAR)
 
 
 # -- what is masked
@@ -221,7 +226,7 @@ def test_static_haze_is_none_where_tissue_moves(moved, rested):
     images = WorkingImages.of(scan_of(both), SECTOR)
     grid = field.cells(images.geometry)
     deep = np.array([np.nonzero(grid.labels == c)[0].min() > 152 for c in range(len(grid))])
-    seen = shown(*overlay.samples(scan_of(both)), images, grid)
+    seen = shown(*near(images.scan), images, grid)
     assert seen.moving[deep].mean() < 0.1 and seen.standing[deep].mean() > 0.9
     assert seen.moving[~deep].mean() > 0.7 and seen.standing[~deep].mean() < 0.2
 
@@ -232,7 +237,7 @@ def test_haze_that_stands_still_is_not_taken_for_a_probe_at_rest():
     frames[:, 120:] = np.stack([scenes.frame(seed=k) for k in range(FEWEST)])[:, 120:]
     scan = scan_of(frames)
     whole = WorkingImages.of(scan, SECTOR)
-    what = measured(whole, overlay.samples(scan))
+    what = measured(whole)
     assert what.standing_share > 0.5 and what.moving.mean() > 0.7
     clear, all_of_it = (planar_motion(images, lags=(1, 4), jobs=1)[0] for images in (what.images, whole))
     lateral = [float(np.mean(np.abs(found.twist[found.j - found.i == 4, 0]))) for found in (clear, all_of_it)]
@@ -245,7 +250,7 @@ def test_of_a_short_scan_nothing_is_taken_for_haze(moved, rested):
     both[:, 150:] = rested[:, 150:]
     assert len(both) < FEWEST
     images = WorkingImages.of(scan_of(both), SECTOR)
-    assert measured(images, overlay.samples(scan_of(both))).images is images
+    assert measured(images).images is images
 
 
 # -- reconstructions

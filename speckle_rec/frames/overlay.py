@@ -48,12 +48,11 @@ def samples(scan: Scan, n: int = SAMPLES) -> tuple[Frames, Frames]:
     return sampled_pairs(scan.source, n)
 
 
-def taken_out(scan: Scan, found: Found) -> tuple[Found, float, tuple[Frames, Frames]]:
-    """A field of view without what never moves, the share of it that never does, and the `samples` that told."""
-    seen = samples(scan)
-    mask = still(*seen, found.geometry)
+def taken_out(scan: Scan, found: Found) -> tuple[Found, float]:
+    """A field of view without what never moves, and the share of it that never does."""
+    mask = still(*samples(scan), found.geometry)
     share = float(mask.sum() / max(found.geometry.field().sum(), 1))
-    return replace(found, geometry=without(found.geometry, mask)), share, seen
+    return replace(found, geometry=without(found.geometry, mask)), share
 
 
 def still(frames: Frames, following: Frames, geometry: ProbeGeometry) -> Mask:

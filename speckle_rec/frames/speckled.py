@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io.source import sampled_pairs
 from ..probe.field import Cells, cells
 from .features import GreyFeatures, shrink
 from .overlay import FLICKER, without
@@ -19,14 +20,15 @@ from .working_images import WorkingImages
 
 Frame = NDArray[np.uint8]
 
-EVERY = 2                   # of the samples: half of them tell
+SAMPLES = 20                # frames that tell, each with one ...
+NEAR = 4                    # ... so many frames on, beyond a scanner's filter over time, which keeps noise alike
 FILLED = 0.08               # share of a cell that its texture fills: of wires in water .03 to .1, of speckle more
 TEXTURE = 2.0               # grey levels, standard deviation about the local mean: four times that of rounding at least
 SATURATED, CUT_OFF = 250, 0.5       # grey level, and share of a cell's pixels, from which nothing of speckle is left
-STAYS = 0.5                 # correlation of far frames over that of neighbours: of what stays more than it goes
+STAYS = 0.65                # correlation of far frames over that of near ones: tissue to .3, haze .85 to 1
 APART = 4                   # part of a scan that far frames are apart
 FEWEST = 60                 # frames of a scan, in fewer of which tissue may not have gone yet
-CLEAR = 0.15                # correlation of neighbours from which a pattern can stay: that of noise is about 0
+CLEAR = 0.1                 # correlation from which a pattern stays: that of noise is about 0
 OTHERS = 0.05               # share of the good cells that must move for those that stay to be static
 
 
@@ -59,14 +61,9 @@ class Measured:
     standing_share: float = 0.0
 
 
-def measured(images: WorkingImages, samples: tuple[Frame, Frame]) -> Measured:
-    """What of a scan is measured: cells of what does not stand still.
-
-    Parameters
-    ----------
-    samples : see `overlay.samples`.
-    """
-    grid = cells(images.geometry)
+def measured(images: WorkingImages) -> Measured:
+    """What of a scan is measured: cells of what does not stand still."""
+    samples, grid = sampled_pairs(images.scan.source, SAMPLES, NEAR), cells(images.geometry)
     seen = shown(*samples, images, grid)
     if images.scan.n_frames < FEWEST or not seen.standing.any():
         return Measured(images, grid, seen.moving)
@@ -85,9 +82,8 @@ def shown(frames: Frame, following: Frame, images: WorkingImages, grid: Cells) -
 
     Parameters
     ----------
-    frames, following : uint8 [n, rows, columns] of a scan, see `overlay.samples`.   grid : cells of `images`.
+    frames, following : uint8 [n, rows, columns] spread over a scan, and `NEAR` frames on.   grid : cells of `images`.
     """
-    frames, following = frames[::EVERY], following[::EVERY]
     inside, n = grid.labels >= 0, len(grid)
     at, n_px = grid.labels[inside], np.maximum(np.bincount(grid.labels[inside], minlength=n), 1)
 
@@ -111,7 +107,8 @@ def shown(frames: Frame, following: Frame, images: WorkingImages, grid: Cells) -
     texture = (np.median(spread, axis=0) >= TEXTURE) & (np.median(filled, axis=0) >= FILLED)
     good = whole & change & texture
     near = np.mean([mean(a * unit(b)[0]) for a, b in zip(now, following, strict=True)], axis=0)
-    stays = (near > CLEAR) & (_far(now, mean) > STAYS * near)
+    far = _far(now, mean)
+    stays = (far > CLEAR) & (far > STAYS * near)
     goes = good & (near > CLEAR) & ~stays
     standing = stays & bool(goes.sum() >= OTHERS * max(good.sum(), 1))
     return Shown(good & ~standing, standing)

@@ -19,6 +19,6 @@ def look(scan: Scan) -> View:
 
 def field_of(scan: Scan) -> tuple[Found, Measured, float]:
     """The field of view of a scan without what is drawn, what of it is measured, and which share never moves."""
-    found, drawn, samples = overlay.taken_out(scan, find(sample_frames(scan), scan.scale))                  # (2.8)
-    what = measured(WorkingImages.of(scan, found.geometry), samples)                                        # (2.9)
+    found, drawn = overlay.taken_out(scan, find(sample_frames(scan), scan.scale))                  # (2.8)
+    what = measured(WorkingImages.of(scan, found.geometry))                                                 # (2.9)
     return found, what, drawn + (1 - drawn) * what.standing_share

@@ -147,11 +147,12 @@ def sampled(source: FrameSource, n: int = 24) -> NDArray[np.uint8]:
     return np.concatenate([source.read(int(k), int(k) + 1) for k in picks])
 
 
-def sampled_pairs(source: FrameSource, n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Up to `n` frames spread over a source, and the frame after each: [n, rows, columns] twice."""
-    first = np.unique(np.linspace(0, max(source.n_frames - 2, 0), n).round().astype(int))
-    both = [source.read(int(k), min(int(k) + 2, source.n_frames)) for k in first]
-    return np.stack([pair[0] for pair in both]), np.stack([pair[-1] for pair in both])
+def sampled_pairs(source: FrameSource, n: int, apart: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Up to `n` frames spread over a source, and the frames `apart` after them: [n, rows, columns] twice."""
+    last = source.n_frames - 1
+    first = np.unique(np.linspace(0, max(last - apart, 0), n).round().astype(int))
+    both = [[source.read(k, k + 1)[0] for k in (int(a), min(int(a) + apart, last))] for a in first]
+    return np.stack([pair[0] for pair in both]), np.stack([pair[1] for pair in both])
 
 
 def check_name(name: str, path: Path) -> str:

@@ -3,7 +3,8 @@
 No default fits every tissue and beam: curves fitted to one kind of tissue read another's motion at another scale. Where
 planes cross, the scan tells: anatomy seen from both sides of the turn agrees if the trajectory is right, and its size
 gives the scale. So a scan of the rotation protocol is estimated with the shipped calibration, and with the bare curves
-of a usual beam where the anatomy does not agree; the model that it bears out better is taken (METHOD.md, section 9).
+of a usual beam where the anatomy does not agree, then with both stretched so that the turn is the protocol's; the model
+that it bears out better is taken (METHOD.md, section 9).
 Costs of the correlations cannot tell: they favour a model that explains them at a wrong scale. Where no planes cross,
 the bare curves are taken, which are off by less where nothing mends them (docs/notes/scale.md).
 """
@@ -26,6 +27,8 @@ Estimated = tuple[Trajectory, SpeckleModel, Measurements]
 
 TOLD = ("no planes that cross bear out the default calibration: curves of a usual beam are taken instead, which are "
         "off by less in most tissues")
+STRETCHED = ("no planes that cross bear out the default curves: they are stretched so that the probe turns by 90 "
+             "degrees between the rocks, as in the protocol")
 TURN_RAD, LEAST_RAD = pi / 2, 0.3     # turn of the protocol, and one that is found at the least
 OFF = 1.3           # times, by which crossing planes find the curves' scale off: twice what calibrated curves claim
 
@@ -47,14 +50,16 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
         return first
     tried = [first]
     if first[1].calibration.hash != bare.hash:
-        tried.append(_estimated(bare, view, measurements, config, clock))
+        tried.insert(0, _estimated(bare, view, measurements, config, clock))        # which is taken where nothing tells
+    as_they_are = len(tried)
     if not any(agreement(found[0])[0] for found in tried):
         tried += [_estimated(other, view, measurements, config, clock) for found in tried
                   if (other := turned_as_usual(*found[:2])) is not None]
-    best = max(tried, key=lambda found: agreement(found[0]))        # the first of those that are alike
+    best = max(tried, key=lambda found: agreement(found[0]))
     if best is first:
         return first
-    return best[0], best[1], replace(best[2], warnings=(*best[2].warnings, TOLD))
+    told = STRETCHED if any(best is found for found in tried[as_they_are:]) else TOLD
+    return best[0], best[1], replace(best[2], warnings=(*best[2].warnings, told))
 
 
 def turned_as_usual(t: Trajectory, model_of_it: SpeckleModel) -> Calibration | None:
