@@ -118,6 +118,7 @@ def calibration(job: Job):
 def judged(job: Job, variant: str) -> dict:
     """One reconstruction of the scan, in numbers."""
     import speckle_rec as sr
+    from speckle_rec.calibrating.gain import about_face, spread_of
     from speckle_rec.scoring import score
     scan = sr.Scan.open(simulated(job, 0))
     model = calibration(job) if variant == CALIBRATED else None
@@ -141,6 +142,8 @@ def judged(job: Job, variant: str) -> dict:
             "confidence": float(np.mean(result.confidence[1:])),
             "confidence_bins": reliability(result.confidence, T_prev, against[1], result.geometry),
             "confidence_follows_error": follows(result.confidence, T_prev, against[1], scan),
+            "spread": spread_of(*about_face(result, truth), result).round(3).tolist(),
+            "curves": result.numbers["curves"], "scale_percent": result.verdict["scale_percent"],
             "seconds": seconds, "verdict": result.verdict["shape"], "warnings": result.warnings}
 
 
