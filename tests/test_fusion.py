@@ -19,7 +19,7 @@ from speckle_rec.trajectory.hand import Hand
 from speckle_rec.trajectory.mirror_tests import decimated
 from speckle_rec.trajectory.normal_equations import Normal
 from speckle_rec.trajectory.phases import phase_precision
-from speckle_rec.trajectory.smoother import chained_covariance, smooth, step_measurements
+from speckle_rec.trajectory.smoother import BEND_RAD_MM, bend_covariance, chained_covariance, smooth, step_measurements
 from speckle_rec.trajectory.solver import linearise, solve, total_cost, twists_between
 
 
@@ -110,6 +110,20 @@ def test_step_measurements_put_both_kinds_in_their_places():
 
 
 # -- covariance of a chain
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_limb_that_bends_as_much_as_told_is_one_deviation_off(sign):
+    """A sweep along z that yaws as it goes, beside the straight one that is found of it."""
+    n, step = 60, 1.5
+    curved = se3.chain(np.tile(se3.exp(np.array([0, 0, step, 0, sign * BEND_RAD_MM * step, 0])), (n, 1, 1)))
+    straight = se3.chain(np.tile(se3.exp(np.array([0, 0, step, 0, 0, 0.0])), (n, 1, 1)))
+    error = se3.log(curved @ se3.inverse(straight))
+    stated = bend_covariance(straight)
+    at = slice(10, None)
+    np.testing.assert_allclose(np.abs(error[at, 4]), np.sqrt(stated[at, 4, 4]), rtol=0.05)
+    np.testing.assert_allclose(np.abs(error[at, 0]), np.sqrt(stated[at, 0, 0]), rtol=0.05)
+    assert (np.sign(error[at, 0] * error[at, 4]) == np.sign(stated[at, 0, 4])).all()
+
 
 def test_chained_covariance_is_that_of_many_noisy_chains():
     rng = np.random.default_rng(2)

@@ -17,7 +17,7 @@ from .evidence import coherence, gather, measured
 from .factors import hand_acceleration
 from .hand import pivot_depth
 from .handedness import Handedness, Voice, decided
-from .smoother import chained_covariance, smooth, step_measurements
+from .smoother import bend_covariance, chained_covariance, smooth, step_measurements
 
 Array = NDArray[np.float64]
 
@@ -52,6 +52,8 @@ def conclude(view: View, measurements: Measurements, model: SpeckleModel, trajec
     spread = np.array(calibration.spread)                                                                   # (7.10)
     scaled = (2,) if sensor and sensor.usable else (2, 3, 4)
     chained = chained_covariance(T, covariance, uncertain, scaled) * np.outer(spread, spread)
+    if not t.hand.pivot and not (sensor and sensor.usable):
+        chained += bend_covariance(T)
     result = Reconstruction(first, previous, chained, np.zeros(len(T), np.float32), run_times_s=clock.times_s,
                             geometry=view.found.geometry,
                             warnings=[*warnings_of(view, measurements, trajectory), *handed.warnings,

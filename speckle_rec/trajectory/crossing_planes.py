@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..verdict import ALIKE
 from .crossing_scale import stretch, stretch_between, stretched
 from .crossing_shape import crossings, joined
 from .crossing_signs import DOUBTFUL, ITERATIONS, settled
@@ -53,7 +54,7 @@ class Calibrated:
 
         Planes that cross and do not show the same tell nothing of it.
         """
-        if not self.crossings or self.similarity[1] < DOUBTFUL:
+        if not self.crossings or self.similarity[1] < ALIKE:
             return before
         return min(before, float(np.hypot(SCALE_SD, LEFT * before)))
 

@@ -11,6 +11,8 @@ from .factors import ACCELERATION
 
 Array = NDArray[np.float64]
 
+BEND_RAD_MM = 1.5e-3    # of limbs: straight sweeps .3 to .9e-3, curved ones 2.5e-3
+
 
 def smooth(increment: Array, covariance: Array, acceleration: Array = ACCELERATION) -> tuple[Array, Array]:
     """Kalman filter and RTS smoother of the twist from frame to frame (Rauch, Tung & Striebel 1965).
@@ -70,3 +72,12 @@ def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_
     common = np.zeros((len(T_first_frame), 6))
     common[:, scaled] = scale_uncertainty * se3.log(T_first_frame)[:, scaled]
     return random + common[:, :, None] * common[:, None, :]
+
+
+def bend_covariance(T_first_frame: Array) -> Array:
+    """Covariance [N, 6, 6] of a sweep whose yaw is not measured: the limb may bend by `BEND_RAD_MM`, as a twist in the
+    first frame."""
+    along = T_first_frame[:, 2, 3]
+    common = np.zeros((len(along), 6))
+    common[:, 0], common[:, 4] = -BEND_RAD_MM * along**2 / 2, BEND_RAD_MM * along
+    return common[:, :, None] * common[:, None, :]
