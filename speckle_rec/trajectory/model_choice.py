@@ -52,9 +52,11 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     if first[1].calibration.hash != bare.hash:
         tried.insert(0, _estimated(bare, view, measurements, config, clock))        # which is taken where nothing tells
     as_they_are = len(tried)
-    if not any(agreement(found[0])[0] for found in tried):
-        tried += [_estimated(other, view, measurements, config, clock) for found in tried
-                  if (other := turned_as_usual(*found[:2])) is not None]
+    for found in sorted(tried, key=lambda found: agreement(found[0]), reverse=True):
+        if any(agreement(one[0])[0] for one in tried):
+            break
+        if (other := turned_as_usual(*found[:2])) is not None:
+            tried.append(_estimated(other, view, measurements, config, clock))
     best = max(tried, key=lambda found: agreement(found[0]))
     if best is first:
         return first
