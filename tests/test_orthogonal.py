@@ -185,6 +185,19 @@ def test_a_trajectory_whose_sides_show_nothing_in_common_stays_as_it_was(scan, m
     assert found.crossings is None and found.mirrored == () and (found.T == wrong).all()
 
 
+def test_sides_that_are_drawn_apart_are_not_taken_for_more_alike_than_those_that_disagree(scan, monkeypatch):
+    """A trajectory that was bent until hardly anything is shown twice has a similarity of 0."""
+    T, anatomy = scan
+    first = overlap(T, anatomy, sides(T, anatomy.frames))
+    monkeypatch.setattr(crossing_planes, "settled", lambda T, *_: (T, ()))
+    monkeypatch.setattr(crossing_planes, "stretch", lambda *_: (1.0, 1.0))
+    monkeypatch.setattr(crossing_planes, "overlap", lambda *_: replace(first, after=-first.before))
+    apart = Calibrated(flip(T, 428), crossings=object(), similarity=(0.0, 0.0), gain=2.5)
+    monkeypatch.setattr(crossing_planes, "drawn_together", lambda *_, **__: apart)
+    found = self_calibrate(T, along(T), anatomy)
+    assert found.crossings is None and found.gain == 1 and (found.T == T).all()
+
+
 def test_sides_that_do_not_agree_are_told(scan, field):
     T, anatomy = scan
     both = overlap(T, anatomy, sides(T, anatomy.frames))

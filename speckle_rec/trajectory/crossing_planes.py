@@ -101,7 +101,7 @@ def self_calibrate(T: Array, factors: Factors, anatomy: Anatomy) -> Calibrated:
     if abs(np.log(by[1] / by[0])) > UNLIKE:
         other = drawn_together(X, by, factors, anatomy, apart, fans_apart=True)
         found = max(found, other, key=lambda f: f.similarity[1])
-    if found.crossings is None or found.similarity[1] <= first:
+    if found.crossings is None or found.similarity[1] <= max(first, 0.0):      # 0 where hardly anything is shown twice
         return Calibrated(T)
     return replace(found, similarity=(first, found.similarity[1]), mirrored=mirrored)
 
