@@ -166,7 +166,7 @@ def test_default_cells_are_about_400_of_20_by_20_px():
 
 def test_plot_writes_a_png(tmp_path):
     geometry = field.ultrasonix_4dc7(SCALE)
-    field.plot(geometry, draw(geometry, n=1)[0], tmp_path / "probe.png", cells=field.cells(geometry))
+    field.plot(geometry, draw(geometry, n=1)[0], tmp_path / "probe.png", measured_mm=field.cells(geometry).centres_mm)
     assert (tmp_path / "probe.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -262,8 +262,13 @@ def cells(geometry: ProbeGeometry, r_mm: float = 4.4, lateral_mm: float = 4.4, *
 
 
 def plot(geometry: ProbeGeometry, frame: NDArray[np.uint8], path: str | Path, *,
-         cells: Cells | None = None) -> None:
-    """Write a PNG of `frame` with the outline of the field of view (and of the cells) over it, static pixels in red."""
+         measured_mm: NDArray[np.float64] | None = None) -> None:
+    """Write a PNG of `frame` with the outline of the field of view over it, static pixels in red.
+
+    Parameters
+    ----------
+    measured_mm : [P, 2] middles of the cells that take part, image mm: a dot each.
+    """
     from matplotlib.figure import Figure
 
     sx, sy = geometry.scale[0, 0], geometry.scale[1, 1]
@@ -273,15 +278,10 @@ def plot(geometry: ProbeGeometry, frame: NDArray[np.uint8], path: str | Path, *,
     figure = Figure(figsize=(8, 8 * rows * sy / (columns * sx) + 0.6), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(frame, cmap="gray", vmin=0, vmax=255, extent=extent)
-    if cells is not None:
-        boundary = np.zeros(geometry.shape, bool)
-        boundary[:, 1:] |= cells.labels[:, 1:] != cells.labels[:, :-1]
-        boundary[1:] |= cells.labels[1:] != cells.labels[:-1]
-        overlay = np.zeros((rows, columns, 4))
-        overlay[boundary] = (0.3, 0.8, 1, 0.5)
-        axes.imshow(overlay, extent=extent)
     if geometry.static is not None:
         axes.imshow(geometry.static[..., None] * np.array([1, 0.15, 0.15, 0.6]), extent=extent)
+    if measured_mm is not None:
+        axes.plot(*np.asarray(measured_mm).T, ".", color=(0.3, 0.8, 1), alpha=0.8, ms=5)
     axes.plot(*geometry.outline().T, color="tab:orange", lw=1.2)
     axes.plot(*geometry.face_mm, "o", color="tab:orange", ms=4)
     axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="x (mm)", ylabel="y, depth (mm)",

@@ -30,7 +30,8 @@ CITATION = """@software{{speckle_rec,
 ABOUT = {
     "curves": "Correlation of the clearest cells by out-of-plane motion: what turned speckle into distances here, "
               "at every depth alike. Dots: the scan's own cells at the motion that was estimated.",
-    "probe": "Red, if there is any: pixels that never change over the scan, which take no part.",
+    "probe": "A dot: a part that is measured. Red, if there is any: pixels that never change over the scan, which take "
+             "no part, as haze that stands still does not.",
     "slices": "Cut through the middle of the volume.",
     "against": "The frames compounded twice on one grid, with the estimated and with the tracked poses. Likeness: grey "
                "values where both have seen something. Overlap: Dice coefficient of what was seen.",

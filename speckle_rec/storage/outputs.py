@@ -159,7 +159,8 @@ def _write_volume(out: Path, scan: Scan, result: Reconstruction, geometry: Probe
 
 def _write_plots(out: Path, scan: Scan, result: Reconstruction, geometry: ProbeGeometry) -> None:
     middle = scan.n_frames // 2
-    probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png")
+    probe.plot(geometry, scan.frames(middle, middle + 1)[0], out / "probe.png",
+               measured_mm=result.evidence.get("cell_mm"))
     if film := available("report.film"):
         film.write(out / film.NAME, scan)
     if plots := available("report.plots"):
