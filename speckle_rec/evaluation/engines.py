@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from .. import geometry as se3
 from ..config import Config
 from ..errors import InputError
-from ..frames.working_images import WorkingImages, sample_frames
+from ..frames.view import field_of
+from ..frames.working_images import sample_frames
+from ..pairs import time_filter
 from ..pairs.block_matching import planar_motion
 from ..pairs.planar_chain import planar_chain
 from ..probe.field import ProbeGeometry, find
 from ..products.motion_priors import MirrorPrior
+from ..products.stages import NO_FILTER
 from ..result import Reconstruction
 from ..scan import Scan
 from ..trajectory.hypothesis_tracking import planar_poses
@@ -172,12 +175,12 @@ class ProtocolPrior:
 
 def _planar_steps(scan: Scan, setup: Setup) -> tuple[ProbeGeometry, Array]:
     scan = scan.filled()
-    geometry = find(sample_frames(scan), scan.scale).geometry
-    images = WorkingImages.of(scan, geometry)
+    found, what, _ = field_of(scan)
     report = setup.progress or (lambda stage, done, total: None)
-    motion, _ = planar_motion(images, jobs=setup.config.jobs or len(os.sched_getaffinity(0)),
+    motion, _ = planar_motion(what.images, jobs=setup.config.jobs or len(os.sched_getaffinity(0)),
                               progress=lambda done, total: report("in-plane motion", done, total))
-    return geometry, planar_chain(motion, scan.n_frames)[0]
+    filtered = time_filter.find(what.images) if setup.config.time_filter == "auto" else NO_FILTER
+    return found.geometry, planar_chain(time_filter.unpulled(motion, filtered), scan.n_frames)[0]
 
 
 def _rigid(flow_px: NDArray[np.float32], frame: NDArray[np.uint8], scale: Array) -> Array:
