@@ -28,7 +28,7 @@ SATURATED, CUT_OFF = 250, 0.5       # grey level, and share of a cell's pixels, 
 STAYS = 0.65                # correlation of far frames over that of near ones: tissue to .3, haze .85 to 1
 APART = 4                   # part of a scan that far frames are apart
 FEWEST = 60                 # frames of a scan, in fewer of which tissue may not have gone yet
-CLEAR = 0.1                 # correlation from which a pattern stays: that of noise is about 0
+CLEAR, FOLLOWED = 0.1, 0.2  # correlation from which a pattern stays, and goes: recursions leave noise some .1
 OTHERS = 0.05               # share of the good cells that must move for those that stay to be static
 
 
@@ -109,7 +109,7 @@ def shown(frames: Frame, following: Frame, images: WorkingImages, grid: Cells) -
     near = np.mean([mean(a * unit(b)[0]) for a, b in zip(now, following, strict=True)], axis=0)
     far = _far(now, mean)
     stays = (far > CLEAR) & (far > STAYS * near)
-    goes = good & (near > CLEAR) & ~stays
+    goes = good & (near > FOLLOWED) & ~stays
     standing = stays & bool(goes.sum() >= OTHERS * max(good.sum(), 1))
     return Shown(good & ~standing, standing)
 
