@@ -25,13 +25,11 @@ from ..io import h5write
 from ..io.hdf5 import H5_ERRORS, attributes, one_line, open_h5, read_array
 from ..io.source import check_name
 from ..io.staging import staged_file
-from ..pairs import time_filter
-from ..pairs.block_matching import planar_motion
+from ..pairs.backends import backend_of
 from ..pairs.correlation import Correlations, between_rows, correlate
-from ..pairs.planar_chain import planar_chain
+from ..pairs.measure import in_plane
 from ..probe.beam_lines import lines_of
 from ..probe.field import KINDS, Cells, ProbeGeometry
-from ..products.stages import NO_FILTER
 from ..scan import Scan
 from ..speckle.calibration import SIGNS, signs_of
 from ..trajectory import phases
@@ -120,19 +118,19 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     both[0] = False
     steps = np.zeros((len(T), 6))
     steps[both] = se3.log(se3.inverse(T[np.flatnonzero(both) - 1]) @ T[both])
-    motion, duplicate = planar_motion(images, jobs=jobs, progress=lambda a, b: report("in-plane motion", a, b))
-    found_filter = time_filter.find(images) if filtered == "auto" else NO_FILTER
-    chain = planar_chain(time_filter.unpulled(motion, found_filter), scan.n_frames)[0]
+    within = in_plane(images, backend_of(images, "cpu", jobs), filtered,
+                      lambda a, b: report("in-plane motion", a, b))
+    chain = within.step
     planar_rms = np.sqrt(np.mean(np.square(chain - steps[:, [0, 1, 5]])[both], axis=0)) if both.any() else np.zeros(3)
     if planar == "tracked":
         chain = steps[:, [0, 1, 5]]
-    speckle = correlate(images, grid, chain, duplicate, jobs=jobs,
+    speckle = correlate(images, grid, chain, within.duplicate, jobs=jobs,
                         progress=lambda a, b: report("speckle correlation", a, b))
     speckle = speckle.without(lift_off.lost_in(images, grid))
-    signs = signs_of(speckle, images, grid, jobs, found_filter.response)(T)
+    signs = signs_of(speckle, images, grid, jobs, within.filtered.response)(T)
     record = sample(scan.name, images.geometry, grid, speckle, signs, windows(scan.n_frames)[1], T, seed=seed,
                     planar_rms=planar_rms)
-    return replace(record, response=np.array(found_filter.response))
+    return replace(record, response=np.array(within.filtered.response))
 
 
 def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlations, signs: Array,

@@ -18,12 +18,10 @@ from ..config import Config
 from ..errors import InputError
 from ..frames.view import field_of
 from ..frames.working_images import sample_frames
-from ..pairs import time_filter
-from ..pairs.block_matching import planar_motion
-from ..pairs.planar_chain import planar_chain
+from ..pairs.backends import backend_of
+from ..pairs.measure import in_plane
 from ..probe.field import ProbeGeometry, find
 from ..products.motion_priors import MirrorPrior
-from ..products.stages import NO_FILTER
 from ..result import Reconstruction
 from ..scan import Scan
 from ..trajectory.hypothesis_tracking import planar_poses
@@ -177,10 +175,10 @@ def _planar_steps(scan: Scan, setup: Setup) -> tuple[ProbeGeometry, Array]:
     scan = scan.filled()
     found, what, _ = field_of(scan)
     report = setup.progress or (lambda stage, done, total: None)
-    motion, _ = planar_motion(what.images, jobs=setup.config.jobs or len(os.sched_getaffinity(0)),
-                              progress=lambda done, total: report("in-plane motion", done, total))
-    filtered = time_filter.find(what.images) if setup.config.time_filter == "auto" else NO_FILTER
-    return found.geometry, planar_chain(time_filter.unpulled(motion, filtered), scan.n_frames)[0]
+    pairs = backend_of(what.images, "cpu", setup.config.jobs or len(os.sched_getaffinity(0)))
+    found_motion = in_plane(what.images, pairs, setup.config.time_filter,
+                            lambda done, total: report("in-plane motion", done, total))
+    return found.geometry, found_motion.step
 
 
 def _rigid(flow_px: NDArray[np.float32], frame: NDArray[np.uint8], scale: Array) -> Array:

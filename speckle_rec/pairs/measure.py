@@ -1,14 +1,52 @@
 """What pairs of frames tell: motion in the plane, correlation of cells, places that are seen again."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..compute.clock import Clock
 from ..config import Config
-from ..products.stages import NO_FILTER, Measurements, View
+from ..frames.working_images import WorkingImages
+from ..products.stages import NO_FILTER, Measurements, TimeFilter, View
 from . import time_filter
-from .backends import backend_of
+from .backends import Backend, Progress, backend_of
+from .block_matching import PlanarMotion
 from .loop_closures import NO_LOOPS
 from .planar_chain import planar_chain
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InPlane:
+    """In-plane motion of a scan.
+
+    Attributes
+    ----------
+    motion : of pairs.   step : [N, 3] (x, y, roll) into each frame, as they agree on it.
+    covariance : [N, 3, 3] of it.   duplicate : bool [N], frames that show the picture before again.
+    filtered : the scanner's filter over time.
+    """
+
+    motion: PlanarMotion
+    step: Array
+    covariance: Array
+    duplicate: NDArray[np.bool_]
+    filtered: TimeFilter
+
+
+def in_plane(images: WorkingImages, pairs: Backend, filtered: str, progress: Progress = None) -> InPlane:
+    """Matches of pairs, freed of the pull of the scanner's filter over time, and the steps that they agree on.
+
+    Parameters
+    ----------
+    filtered : "auto" or "none", `Config.time_filter`.
+    """
+    found = time_filter.find(images) if filtered == "auto" else NO_FILTER
+    motion, duplicate = pairs.planar_motion(progress=progress)
+    motion = time_filter.unpulled(motion, found)
+    return InPlane(motion, *planar_chain(motion, images.scan.n_frames), duplicate, found)
 
 
 def measure(view: View, config: Config, device: str, clock: Clock) -> Measurements:
@@ -22,16 +60,13 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
     images = view.images
     pairs = backend_of(images, device, config.jobs)
     with clock.stage("in-plane motion") as report:
-        filtered = time_filter.find(images) if config.time_filter == "auto" else NO_FILTER
-        planar, duplicate = pairs.planar_motion(progress=report)
-        planar = time_filter.unpulled(planar, filtered)
-        step, covariance = planar_chain(planar, view.scan.n_frames)
+        planar = in_plane(images, pairs, config.time_filter, report)
     with clock.stage("speckle correlation") as report:
-        speckle = pairs.correlate(view.cells, step, duplicate, progress=report).without(view.lost)
+        speckle = pairs.correlate(view.cells, planar.step, planar.duplicate, progress=report).without(view.lost)
     loops = NO_LOOPS
     if config.fusion == "revisits":
         with clock.stage("revisits") as report:
-            loops = pairs.find_loops(view.cells, step, duplicate, progress=report)
+            loops = pairs.find_loops(view.cells, planar.step, planar.duplicate, progress=report)
             loops = replace(loops, speckle=loops.speckle.without(view.lost))
-    return Measurements(planar, step, covariance, duplicate, speckle, loops, images, pairs.name, filtered,
-                        (*pairs.warnings, *time_filter.warnings_of(filtered)))
+    return Measurements(planar.motion, planar.step, planar.covariance, planar.duplicate, speckle, loops, images,
+                        pairs.name, planar.filtered, (*pairs.warnings, *time_filter.warnings_of(planar.filtered)))
