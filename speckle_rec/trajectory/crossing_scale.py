@@ -1,5 +1,6 @@
 """Scale of a trajectory where planes cross: how far to stretch it for both sides of the turn to show the same."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from .. import geometry as se3
+from ..frames.working_images import threads
 from .crossing_volumes import Anatomy, Sides, overlap
 
 Array = NDArray[np.float64]
@@ -29,7 +31,7 @@ def at_best(T: Array, anatomy: Anatomy, apart: Sides) -> float:
 
     At a wrong one right signs show nothing: a tenth takes a tenth of the similarity, a third all but a fifth.
     """
-    return max(_coarsely(T, s, s, anatomy, apart) for s in STRETCHES)
+    return max(_coarsely(T, [(s, s) for s in STRETCHES], anatomy, apart))
 
 
 def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
@@ -37,7 +39,8 @@ def stretch(T: Array, anatomy: Anatomy, apart: Sides) -> tuple[float, float]:
     def alike(x: Any) -> float:
         return -overlap(stretched(T, *x), anatomy, apart, pairs=0).similarity
 
-    start = max(product(STRETCHES, STRETCHES), key=lambda x: _coarsely(T, x[0], x[1], anatomy, apart))
+    tried = list(product(STRETCHES, STRETCHES))
+    start = tried[int(np.argmax(_coarsely(T, tried, anatomy, apart)))]
     found = minimize(alike, start, method="Nelder-Mead",
                      options={"initial_simplex": [start, (start[0] + 0.06, start[1]), (start[0], start[1] + 0.06)],
                               "xatol": 0.004, "fatol": 0.001, "maxfev": 30})
@@ -51,5 +54,12 @@ def stretch_between(T: Array, X: Array) -> tuple[float, float]:
     return float(tilt), float(yaw)
 
 
-def _coarsely(T: Array, tilt: float, yaw: float, anatomy: Anatomy, apart: Sides) -> float:
-    return overlap(stretched(T, tilt, yaw), anatomy, apart, SMOOTH_MM, COARSE_MM, pairs=0).similarity
+def _coarsely(T: Array, by: Sequence[tuple[float, float]], anatomy: Anatomy, apart: Sides) -> list[float]:
+    """How alike both sides are at each of some stretches of tilt and yaw."""
+    coarse = anatomy.coarse
+
+    def alike(x: tuple[float, float]) -> float:
+        return overlap(stretched(T, *x), coarse, apart, SMOOTH_MM, COARSE_MM, pairs=0, jobs=1).similarity
+
+    with threads(2) as pool:
+        return list(pool.map(alike, by))

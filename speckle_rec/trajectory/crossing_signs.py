@@ -1,5 +1,6 @@
 """Signs of a trajectory where planes cross: mirrors that the anatomy on both sides of the turn asks for."""
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -8,10 +9,11 @@ from scipy.ndimage import gaussian_filter1d
 
 from .. import geometry as se3
 from ..frames.working_images import spaced
+from ..pairs.loop_closures import STRIDE
 from .crossing_scale import at_best
 from .crossing_volumes import Anatomy, Sides
 from .factors import Factors
-from .mirror_tests import flip, proposals
+from .mirror_tests import decimated, flip, proposals
 from .solver import drawn, solve, total_cost
 
 Array = NDArray[np.float64]
@@ -21,6 +23,7 @@ DOUBTFUL = 0.3          # similarity that no true trajectory falls below
 PLACES, PLACES_APART = 8, 40    # frames at which a mirror is tried then
 WORTH = 1000.0          # cost for which anatomy stands that is wholly alike: log(1 - similarity^2) of it
 STANDING = 800.0        # change of cost of a mirror that speckle leaves open, as it stands
+OPEN = 40               # of these, so many of the least change
 LEAST = 50.0            # of both, by which a mirror must be better
 ROUNDS, TRIED = 4, 2    # rounds, and mirrors that are solved in each
 ARM_MM = 50.0           # of rotations beside shifts
@@ -29,21 +32,27 @@ ARM_MM = 50.0           # of rotations beside shifts
 def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
     """The trajectory with those mirrors that speckle and anatomy together ask for, solved then, and their frames.
 
+    They are tried among every few frames.
+
     A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it. They are
     compared at the scale at which they are most alike, since curves may be off by more than the anatomy forgives.
     """
     mirrored: tuple[int, ...] = ()
-    here, similarity = weighed(solve(drawn(T, factors), factors, ITERATIONS), factors, anatomy, apart)
+    some, few = decimated(factors), replace(anatomy, frames=anatomy.frames // STRIDE)
+
+    def tried(T: Array) -> tuple[float, float]:
+        return weighed(solve(drawn(T[::STRIDE], some), some, ITERATIONS), some, few, apart)
+
+    here, similarity = tried(T)
     for _ in range(ROUNDS):
         options = sorted((change + told(at_best(flip(T, *frames), anatomy, apart)), frames)
                          for change, frames in mirrors(T, factors, anatomy, apart, similarity < DOUBTFUL))
-        trials = [(solve(drawn(flip(T, *frames), factors), factors, ITERATIONS), frames)
-                  for _, frames in options[:TRIED]]
-        best = min(((*weighed(X, factors, anatomy, apart), n) for n, (X, _) in enumerate(trials)), default=None)
+        trials = [(*tried(flip(T, *frames)), frames) for _, frames in options[:TRIED]]
+        best = min(trials, default=None)
         if best is None or best[0] > here - LEAST:
             break
-        here, similarity, n = best
-        T, mirrored = trials[n][0], mirrored + trials[n][1]
+        here, similarity, frames = best
+        T, mirrored = solve(drawn(flip(T, *frames), factors), factors, ITERATIONS), mirrored + frames
     return T, mirrored
 
 
@@ -65,7 +74,7 @@ def mirrors(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides,
     Those that speckle leaves open, and that of all after the turn. Where the anatomy agrees with nothing, the turn
     itself may go the wrong way: then places where the probe hardly moved before it, for the turn alone and all after.
     """
-    found = [option for option in chain.from_iterable(proposals(T, factors)) if option[0] < STANDING]
+    found = sorted(option for option in chain.from_iterable(proposals(T, factors)) if option[0] < STANDING)[:OPEN]
     last = int(anatomy.frames[apart.after[0]])
     more: list[tuple[int, ...]] = [(last,)]
     if doubtful:

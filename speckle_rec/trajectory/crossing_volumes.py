@@ -1,12 +1,14 @@
 """Volumes of what a scan shows beyond speckle before and after its turn, and how alike they are (METHOD.md (9.1))."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import csr_array
 
 from .. import geometry as se3
 from ..frames.working_images import BLOCK, threads
@@ -76,6 +78,14 @@ class Anatomy:
         points = pixel * np.diag(scan.scale)[:2] + scan.scale[:2, 3] - np.asarray(geometry.face_mm)
         return cls(np.array(frames), points, detail - detail.mean(0))
 
+    @cached_property
+    def coarse(self) -> "Anatomy":
+        """The same with pixels of twice the size: for volumes that are smoothed more widely than that."""
+        column, row = (np.unique(at.round(6), return_inverse=True)[1] // 2 for at in self.points_mm.T)
+        name, count = np.unique(column * (row.max() + 1) + row, return_inverse=True, return_counts=True)[1:]
+        means = csr_array((1 / count[name], (name, np.arange(len(name)))))
+        return Anatomy(self.frames, means @ self.points_mm, np.ascontiguousarray((means @ self.detail.T).T, np.float32))
+
 
 @dataclass(frozen=True)
 class Sides:
@@ -123,20 +133,26 @@ def _splat(T, detail, points, keys, grid, total, count, shown):
     """Add pixels to the nearest voxels of a grid (centre of its first, spacing), and keep a few of the frames that
     show each, drawn evenly."""
     n_kept, (low, spacing) = shown.shape[3], grid
+    X = np.empty((3, 3))        # from pixels (mm) to voxels, half a voxel on
     for k in range(T.shape[0]):
+        for r in range(3):
+            X[r, 0], X[r, 1] = T[k, r, 0] / spacing, T[k, r, 1] / spacing
+            X[r, 2] = (T[k, r, 3] - low[r]) / spacing + 0.5
         for p in range(points.shape[0]):
             u, v = points[p, 0], points[p, 1]
-            a = int(np.floor((T[k, 0, 0] * u + T[k, 0, 1] * v + T[k, 0, 3] - low[0]) / spacing + 0.5))
-            b = int(np.floor((T[k, 1, 0] * u + T[k, 1, 1] * v + T[k, 1, 3] - low[1]) / spacing + 0.5))
-            c = int(np.floor((T[k, 2, 0] * u + T[k, 2, 1] * v + T[k, 2, 3] - low[2]) / spacing + 0.5))
-            if min(a, b, c) < 0 or a >= total.shape[0] or b >= total.shape[1] or c >= total.shape[2]:
+            x = X[0, 0] * u + X[0, 1] * v + X[0, 2]
+            y = X[1, 0] * u + X[1, 1] * v + X[1, 2]
+            z = X[2, 0] * u + X[2, 1] * v + X[2, 2]
+            if min(x, y, z) < 0 or x >= total.shape[0] or y >= total.shape[1] or z >= total.shape[2]:
                 continue
+            a, b, c = np.uint64(x), np.uint64(y), np.uint64(z)
             total[a, b, c] += detail[k, p]
             count[a, b, c] += 1
             if n_kept == 0:
                 continue
             n = int(count[a, b, c])
-            at = n - 1 if n <= n_kept else (n * 2654435761 + a * 40503 + b * 9176 + c * 131) % n    # reservoir
+            drawn = (n * 2654435761 + int(a) * 40503 + int(b) * 9176 + int(c) * 131) % n        # reservoir
+            at = n - 1 if n <= n_kept else drawn
             if at < n_kept:
                 shown[a, b, c, at] = keys[k]
 
@@ -179,18 +195,14 @@ class Overlap:
 
 
 def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST_MM,
-            voxel_mm: float = VOXEL_MM, pairs: int = PAIRS) -> Overlap:
+            voxel_mm: float = VOXEL_MM, pairs: int = PAIRS, jobs: int = 2) -> Overlap:
     """Volumes of the anatomy before and after the turn, smoothed to `width_mm`, along a trajectory [N, 4, 4].
 
-    `pairs` of the frames that show a voxel are kept: none are needed to tell how alike the volumes are.
+    `pairs` of the frames that show a voxel are kept: none are needed to tell how alike the volumes are. `jobs`: 2 for a
+    thread each.
     """
     poses = np.ascontiguousarray(T[anatomy.frames])
-    ends = anatomy.points_mm[[anatomy.points_mm[:, 0].argmin(), anatomy.points_mm[:, 0].argmax(),
-                              anatomy.points_mm[:, 1].argmin(), anatomy.points_mm[:, 1].argmax()]]
-    corners = (poses[:, None, :3, :2] @ ends[..., None])[..., 0] + poses[:, None, :3, 3]
-    low, high = corners.min((0, 1)), corners.max((0, 1))
-    low = np.maximum(low, corners[0].mean(0) - LARGEST_MM / 2)
-    shape = tuple(int(n) for n in np.ceil((np.minimum(high, low + LARGEST_MM) - low) / voxel_mm) + 1)
+    low, shape = _common(poses, anatomy.points_mm, apart, width_mm, voxel_mm)
 
     def filled(rows: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_], NDArray[np.int32]]:
         """Volume of some frames, where it shows something, and the frames that do."""
@@ -199,12 +211,51 @@ def overlap(T: Array, anatomy: Anatomy, apart: Sides, width_mm: float = SHARPEST
         keys = (anatomy.frames[rows] // KEY).astype(np.int32)
         _splat(poses[rows], anatomy.detail[rows], anatomy.points_mm, keys, (low, voxel_mm), total, count, kept)
         seen = count > 0
-        total, count = (gaussian_filter(x, width_mm / voxel_mm, truncate=3) for x in (total, count))
+        total, count = (smoothed(x, width_mm / voxel_mm) for x in (total, count))
         return (np.where(count > LEAST_SEEN / 2, total / np.maximum(count, LEAST_SEEN / 2), 0),
                 seen & (count > LEAST_SEEN), kept)
 
-    with threads(2) as pool:
-        before, after = pool.map(filled, (apart.before, apart.after))
+    if jobs > 1:
+        with threads(2) as pool:
+            before, after = pool.map(filled, (apart.before, apart.after))
+    else:
+        before, after = filled(apart.before), filled(apart.after)
     voxels = np.argwhere(before[1] & after[1])
     at = tuple(voxels.T)
     return Overlap(voxels, low, before[0], after[0], (before[2][at], after[2][at]), voxel_mm)
+
+
+def _common(poses: Array, points_mm: Array, apart: Sides, width_mm: float,
+            voxel_mm: float) -> tuple[Array, tuple[int, ...]]:
+    """Centre [3] of the first voxel (mm) and size of the grid that holds what both sides may show, with as much about
+    it as smoothing reaches."""
+    (x0, y0), (x1, y1) = points_mm.min(0), points_mm.max(0)
+    ends = np.array([[x0, y0], [x0, y1], [x1, y0], [x1, y1]])
+    corners = (poses[:, None, :3, :2] @ ends[..., None])[..., 0] + poses[:, None, :3, 3]
+    sides_of = [corners[rows] for rows in (apart.before, apart.after)]
+    low, high = (pick([np.asarray(getattr(side, end)((0, 1))) for side in sides_of], axis=0)
+                 for pick, end in ((np.max, "min"), (np.min, "max")))
+    middle = corners[0].mean(0)
+    low, high = np.maximum(low, middle - LARGEST_MM / 2), np.minimum(high, middle + LARGEST_MM / 2)
+    about = _reach(width_mm / voxel_mm) + 1
+    first = np.floor(low / voxel_mm) - about
+    shape = np.maximum(np.ceil(high / voxel_mm) + about - first + 1, 1).astype(int)
+    return first * voxel_mm, tuple(shape.tolist())
+
+
+def _reach(width: float) -> int:
+    """Voxels either side that a Gaussian of a width takes in."""
+    return int(3 * width + 0.5)
+
+
+def smoothed(volume: Images, width: float) -> Images:
+    """A volume under a Gaussian of a width in voxels; nothing about it."""
+    x = np.arange(-_reach(width), _reach(width) + 1)
+    kernel = np.exp(-0.5 * np.square(x / width)).astype(np.float32)
+    kernel /= kernel.sum()
+    one, out = np.ones(1, np.float32), np.empty_like(volume)
+    flat = volume.reshape(len(volume), -1)
+    cv2.sepFilter2D(flat, -1, one, kernel, dst=out.reshape(flat.shape), borderType=cv2.BORDER_CONSTANT)
+    for plane in out:
+        cv2.sepFilter2D(plane, -1, kernel, kernel, dst=plane, borderType=cv2.BORDER_CONSTANT)
+    return out

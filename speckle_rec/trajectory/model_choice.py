@@ -11,6 +11,7 @@ the bare curves are taken, which are off by less where nothing mends them (docs/
 
 from dataclasses import replace
 from math import log, pi
+from typing import NamedTuple
 
 from ..compute.clock import Clock
 from ..config import Config
@@ -24,6 +25,20 @@ from .estimate import estimate
 from .phases import two_rocks
 
 Estimated = tuple[Trajectory, SpeckleModel, Measurements]
+
+
+class Tried(NamedTuple):
+    """An estimate, and what a user is told of its model if it is taken."""
+
+    trajectory: Trajectory
+    model: SpeckleModel
+    measurements: Measurements
+    told: str
+
+    def agreement(self) -> tuple[bool, float]:
+        """`agreement` of its trajectory."""
+        return agreement(self.trajectory)
+
 
 TOLD = ("no planes that cross bear out the default calibration: curves of a usual beam are taken instead, which are "
         "off by less in most tissues")
@@ -43,25 +58,24 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     """
     bare, given = Calibration.bare(view.found.geometry.kind), calibration is not None
     rocks = two_rocks(measurements.planar_step[:, 2]) is not None
-    if not given and not rocks:
-        calibration = bare
-    first = _estimated(calibration, view, measurements, config, clock)
-    if given or not rocks or bears_out(first[0]):
-        return first
+
+    def tried_with(made: Calibration | Curves | None, told: str = "") -> Tried:
+        return Tried(*_estimated(made, view, measurements, config, clock), told)
+
+    first = tried_with(calibration if given or rocks else bare)
+    if given or not rocks or bears_out(first.trajectory):
+        return first[:3]
     tried = [first]
-    if first[1].calibration.hash != bare.hash:
-        tried.insert(0, _estimated(bare, view, measurements, config, clock))        # which is taken where nothing tells
-    as_they_are = len(tried)
-    for found in sorted(tried, key=lambda found: agreement(found[0]), reverse=True):
-        if any(agreement(one[0])[0] for one in tried):
+    if first.model.calibration.hash != bare.hash:
+        tried.insert(0, tried_with(bare, TOLD))         # which is taken where nothing tells
+    for found in sorted(tried, key=Tried.agreement, reverse=True):
+        if any(one.agreement()[0] for one in tried):
             break
-        if (other := turned_as_usual(*found[:2])) is not None:
-            tried.append(_estimated(other, view, measurements, config, clock))
-    best = max(tried, key=lambda found: agreement(found[0]))
-    if best is first:
-        return first
-    told = STRETCHED if any(best is found for found in tried[as_they_are:]) else TOLD
-    return best[0], best[1], replace(best[2], warnings=(*best[2].warnings, told))
+        if (other := turned_as_usual(found.trajectory, found.model)) is not None:
+            tried.append(tried_with(other, STRETCHED))
+    best = max(tried, key=Tried.agreement)
+    told = (best.told,) if best.told else ()
+    return best.trajectory, best.model, replace(best.measurements, warnings=(*best.measurements.warnings, *told))
 
 
 def turned_as_usual(t: Trajectory, model_of_it: SpeckleModel) -> Calibration | None:
