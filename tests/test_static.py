@@ -293,6 +293,22 @@ def test_nothing_is_claimed_of_pictures_without_tissue(moved, make):
     assert any("nothing can be measured" in line for line in result.warnings)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("rests", [True, False], ids=["below a probe at rest", "everywhere"])
+def test_noise_behind_a_filter_is_not_taken_for_motion(rested, share, rests):
+    rng, kept, frames = np.random.default_rng(2), 120.0, rested.copy()
+    frames[:] = frames[0]
+    for frame in frames:
+        kept = share * kept + (1 - share) * rng.normal(120, 60, frame.shape)
+        noise = (np.clip(kept, 0, 255) * FIELD).astype(np.uint8)
+        frame[150 * rests:] = noise[150 * rests:]
+    result = reconstruct(scan_of(frames), config=Config(jobs=1))
+    assert result.confidence.max() < 0.2 and result.verdict["shape"] == "not measurable"
+    assert path_of(result) < 1
+    assert any("nothing can be measured" in line for line in result.warnings)
+    assert not any("missing between" in line for line in result.warnings)
+
+
 @pytest.mark.parametrize("name", ["USTC_3NWires_ProbeTranslation", "USTC_FrameGrabber_ProbeRotationData",
                                   "SegmentationTest_VLCUS_RandomStepperMotionData2"])
 def test_water_tanks_cannot_be_measured(shared_data, name):

@@ -89,6 +89,27 @@ def test_a_filter_is_found_where_all_is_noise():
     assert response[0] == pytest.approx(0.5, abs=0.06)
 
 
+@settings(max_examples=8, deadline=None)
+@given(st.floats(0, 0.75), st.integers(0, 99))
+def test_pictures_of_nothing_but_noise_are_known(p, seed):
+    noise = 100 + 25 * np.random.default_rng(seed).normal(size=(48, *scenes.SECTOR.shape))
+    assert found(blended(noise, p)).only_noise
+
+
+@pytest.mark.parametrize("pace", [0.02, 0.1, 0.3, 0.6])
+def test_tissue_at_any_pace_is_not_nothing_but_noise(pace):
+    """Fanned: the deeper, the faster it changes."""
+    rng = np.random.default_rng(7)
+    rows, columns = scenes.SECTOR.shape
+    memory = np.exp(-np.square(pace * np.linspace(0.5, 3, rows)))[:, None]
+    pattern, frames = rng.normal(size=(rows, columns)), []
+    for _ in range(48):
+        pattern = memory * pattern + np.sqrt(1 - memory**2) * rng.normal(size=pattern.shape)
+        frames.append(110 + 25 * pattern)
+    for seen in (np.stack(frames), blended(frames, 0.5)):
+        assert not found(seen).only_noise
+
+
 def test_what_never_moves_is_no_filter():
     frames = world(5)
     frames[:, frames.shape[1] // 2:] += 60 * np.random.default_rng(1).random(frames.shape[1:])[frames.shape[1] // 2:]

@@ -68,5 +68,7 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(view.cells, planar.step, planar.duplicate, progress=report)
             loops = replace(loops, speckle=loops.speckle.without(view.lost))
+    if planar.filtered.only_noise:
+        speckle = replace(speckle, rho=np.full_like(speckle.rho, np.nan))
     return Measurements(planar.motion, planar.step, planar.covariance, planar.duplicate, speckle, loops, images,
                         pairs.name, planar.filtered, (*pairs.warnings, *time_filter.warnings_of(planar.filtered)))

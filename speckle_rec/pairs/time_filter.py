@@ -31,6 +31,8 @@ MISFIT = 0.045                  # rms of what the fall of other blocks leaves of
 SPEEDS = np.geomspace(1e-4, 300, 200)   # Q of one step: C(n) = 1 / (1 + n^2 Q), as real tissue falls
 SPECKLE = 0.5                   # of what a match rests on: noise is sharper, and tells more than its energy
 LEAST_SEEN = 0.25               # share of the motion, below which a match is no longer stretched
+ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
+GONE = 0.2                      # correlation of noise at the last lag, at most
 ENDS = 0.03                     # correlation of noise at which a filter has ended
 
 
@@ -50,6 +52,8 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
     """
     if len(grey) < 2 * FEWEST:
         return NO_FILTER
+    if nothing_but_noise(alike):
+        return TimeFilter(_falling(np.median(alike, axis=0)), 0.01, only_noise=True)
     bright = grey > np.quantile(grey, DARK)
     dark = np.flatnonzero(~bright)
     order, few = dark[np.argsort(alike[dark, :2].sum(1))], max(FEWEST, round(QUIET * len(dark)))
@@ -65,9 +69,20 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
     darker = np.median(grey[quiet]) < DARKER * np.median(grey[bright])
     if response[0] < LEAST or not darker or not (differs or tight):
         return NO_FILTER
+    return TimeFilter(_falling(response), max(spread, 0.01))
+
+
+def nothing_but_noise(alike: Array) -> bool:
+    """Whether all blocks, of correlations [B, LAGS], fall alike and soon: tissue falls otherwise at other depths."""
+    low, high = np.quantile(alike, (0.05, 0.95), axis=0)
+    return bool((high - low)[:NEAR].max() < ALIKE and high[-1] < GONE)
+
+
+def _falling(response: Array) -> tuple[float, ...]:
+    """A response that falls, up to where it has ended."""
     response = np.minimum.accumulate(response)
     ends = int(np.argmax(np.append(response, 0.0) < ENDS))
-    return TimeFilter(tuple(float(np.round(r, 3)) for r in response[:ends]), max(spread, 0.01))
+    return tuple(float(np.round(r, 3)) for r in response[:ends])
 
 
 def block_correlations(images: WorkingImages) -> tuple[Array, Array]:
@@ -149,6 +164,9 @@ def pull_of(response: tuple[float, ...], lag: int) -> tuple[Array, Array]:
 
 def warnings_of(found: TimeFilter) -> list[str]:
     """What a user should know of a filter that was found."""
+    if found.only_noise:
+        return ["the pictures show nothing that moves but noise: nothing can be measured (a probe in the air, or at "
+                "rest)"]
     if not found:
         return []
     return [f"the scanner averages frames over time (noise of neighbours correlates by {found}): this is "

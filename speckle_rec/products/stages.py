@@ -76,10 +76,12 @@ class TimeFilter:
     ----------
     response : correlation of noise at lags 1, 2, ...; empty where no filter was found.
     deviation : standard deviation of the first of them.
+    only_noise : whether the pictures show nothing else.
     """
 
     response: tuple[float, ...] = ()
     deviation: float = 0.0
+    only_noise: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.response)

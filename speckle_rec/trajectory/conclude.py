@@ -71,7 +71,7 @@ def conclude(view: View, measurements: Measurements, model: SpeckleModel, trajec
           assumed(handed), calibration.of_this_machine)
     similarity = crossed.similarity[1] if crossed and crossed.crossings else None
     result.verdict = verdict(result.evidence["signal"], similarity, uncertain, handed=handed.known,
-                             speckled=view.speckled_share)
+                             speckled=0.0 if measurements.time_filter.only_noise else view.speckled_share)
     result.verdict["why"] += f"; {handed.why}"
     return result
 
@@ -123,7 +123,7 @@ def warnings_of(view: View, measurements: Measurements, trajectory: Trajectory) 
     """What the stages have to say, one line each."""
     lost, crossed = trajectory.lost_frames, trajectory.crossed
     return [*view.warnings, *measurements.warnings, *(trajectory.motion.warnings if trajectory.motion else []),
-            *(lost_frames.warnings_of(lost) if lost else []),
+            *(lost_frames.warnings_of(lost) if lost and not measurements.time_filter.only_noise else []),
             *(crossing_planes.warnings_of(crossed) if crossed else [])]
 
 
