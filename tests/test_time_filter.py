@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from speckle_rec.frames.working_images import WorkingImages
 from speckle_rec.pairs import time_filter
-from speckle_rec.pairs.block_matching import PlanarMotion
-from speckle_rec.products.stages import NO_FILTER, TimeFilter
+from speckle_rec.products.stages import NO_FILTER
 from speckle_rec.scan import Scan
 from speckle_rec.speckle.curves import FILTERED_LAGS, Curves
 
@@ -145,16 +144,3 @@ def test_tables_begin_at_one_fall_and_have_their_slopes(values, lag):
     table = curves.tables()
     assert table.shape[0] == len(curves.noise()) == (FILTERED_LAGS + 1 if values else 1)
     np.testing.assert_allclose(table[0], curves.table())
-
-
-def test_without_a_filter_matches_stay_as_they_are_and_with_one_they_are_stretched():
-    n = 30
-    pairs = np.array([(k, k + lag) for lag in (1, 2, 4, 8) for k in range(n - lag)])
-    lag = np.diff(pairs)[:, 0]
-    motion = PlanarMotion(*pairs.T, np.outer(lag, [0.1, 0.05, 0.01]), np.tile(np.eye(3) * 1e-4, (len(lag), 1, 1)),
-                          np.full(len(lag), 0.8), np.ones(len(lag)))
-    assert time_filter.unpulled(motion, NO_FILTER) is motion
-    stretched = time_filter.unpulled(motion, TimeFilter(MEANS[3], 0.01))
-    ratio = (stretched.twist / motion.twist)[:, 0]
-    assert (ratio[lag == 1] > 1.2).all() and ratio[lag == 8].max() < ratio[lag == 1].min() and (ratio >= 1).all()
-    np.testing.assert_allclose(stretched.covariance[:, 0, 0], 1e-4 * ratio**2)

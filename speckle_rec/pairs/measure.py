@@ -9,7 +9,7 @@ from ..compute.clock import Clock
 from ..config import Config
 from ..frames.working_images import WorkingImages
 from ..products.stages import NO_FILTER, Measurements, TimeFilter, View
-from . import time_filter
+from . import lag_closure, time_filter
 from .backends import Backend, Progress, backend_of
 from .block_matching import PlanarMotion
 from .loop_closures import NO_LOOPS
@@ -37,15 +37,15 @@ class InPlane:
 
 
 def in_plane(images: WorkingImages, pairs: Backend, filtered: str, progress: Progress = None) -> InPlane:
-    """Matches of pairs, freed of the pull of the scanner's filter over time, and the steps that they agree on.
+    """Matches of pairs, near ones made to see what far ones do, and the steps that they agree on.
 
     Parameters
     ----------
     filtered : "auto" or "none", `Config.time_filter`.
     """
     found = time_filter.find(images) if filtered == "auto" else NO_FILTER
-    motion, duplicate = pairs.planar_motion(progress=progress)
-    motion = time_filter.unpulled(motion, found)
+    matches, duplicate = pairs.planar_motion(progress=progress)
+    motion = lag_closure.closed(matches)
     return InPlane(motion, *planar_chain(motion, images.scan.n_frames), duplicate, found)
 
 

@@ -5,16 +5,13 @@ frames by the autocorrelation of that filter, whatever the probe does. Cells tha
 shadow) tell it; what leaks into them of moving echoes falls as that of other cells does (METHOD.md, section 2).
 """
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..frames.features import GREY_PER_NEPER, AmplitudeFeatures
 from ..frames.working_images import WorkingImages
 from ..probe.field import ProbeGeometry
-from ..products.stages import NO_FILTER, TimeFilter, both_ways, noise_at
-from .block_matching import PlanarMotion
+from ..products.stages import NO_FILTER, TimeFilter
 
 Array = NDArray[np.float64]
 
@@ -28,9 +25,6 @@ LEAST = 0.06                    # correlation of noise in neighbours, below whic
 DARKER = 0.85                   # grey level of quiet blocks over that of bright ones, above which they are no noise
 TIGHT = 0.06                    # most by which noise differs from block to block
 MISFIT = 0.045                  # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter
-SPEEDS = np.geomspace(1e-4, 300, 200)   # Q of one step: C(n) = 1 / (1 + n^2 Q), as real tissue falls
-SPECKLE = 0.5                   # of what a match rests on: noise is sharper, and tells more than its energy
-LEAST_SEEN = 0.25               # share of the motion, below which a match is no longer stretched
 ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
 GONE = 0.2                      # correlation of noise at the last lag, at most
 ENDS = 0.03                     # correlation of noise at which a filter has ended
@@ -130,36 +124,6 @@ def _cut(images: NDArray, tops: NDArray[np.int64], lefts: NDArray[np.int64], siz
     step = np.arange(size)
     rows, columns = tops[:, None, None] + step[:, None], lefts[:, None, None] + step
     return np.ascontiguousarray(images[:, rows, columns].reshape(len(images), len(tops), -1))
-
-
-def unpulled(motion: PlanarMotion, found: TimeFilter) -> PlanarMotion:
-    """Planar motion of neighbours without the pull of filtered pictures towards no motion.
-
-    A match of filtered pictures lies in the middle of what they hold, R(d) C(n - d) at n - d steps, and noise, R(n) at
-    none; how far speckle correlates, C, follows from how well the blocks do.                        METHOD.md (2.7b)
-    """
-    if not found:
-        return motion
-    twist, covariance, lag = motion.twist.copy(), motion.covariance.copy(), motion.j - motion.i
-    for n in np.unique(lag):
-        alike, share = pull_of(found.response, int(n))
-        at = lag == n
-        seen = np.interp(-motion.ncc[at], -alike, share)
-        twist[at] /= seen[:, None]
-        covariance[at] /= np.square(seen)[:, None, None]
-    return replace(motion, twist=twist, covariance=covariance)
-
-
-def pull_of(response: tuple[float, ...], lag: int) -> tuple[Array, Array]:
-    """Correlation of blocks, falling, and the share of a steady motion that matches at a lag see, at `SPEEDS`."""
-    mean, held, own = np.zeros((3, len(SPEEDS)))
-    for d, weight in both_ways(response):
-        there = weight / (1 + (lag - d) ** 2 * SPEEDS)
-        mean += there * (1 - d / lag)
-        held += there
-        own += weight / (1 + d**2 * SPEEDS)
-    alike = SPECKLE * held / own + (1 - SPECKLE) * noise_at(response, lag)
-    return alike, np.clip(SPECKLE * mean / own / alike, LEAST_SEEN, 1)
 
 
 def warnings_of(found: TimeFilter) -> list[str]:
