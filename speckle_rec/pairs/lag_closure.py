@@ -15,7 +15,7 @@ from .block_matching import PlanarMotion
 Array = NDArray[np.float64]
 
 AGREE = 0.85            # correlation of steps added up with the match over all of them, from which it tells
-FEWEST = 12             # sums that tell
+FEWEST = 30             # sums that tell
 LEAST, MOST = 0.1, 2.0  # shares that are believed
 ROUNDS, CUTOFF = 4, 2.0     # of the robust fit, and its robust standard deviations
 
