@@ -141,7 +141,8 @@ def judge(hard: Hard, usual: set[str]) -> tuple[str, set[str]]:
     low = float((result.confidence[1:] < UNRELIABLE).mean())
     new = "; ".join(warning for warning in result.warnings if warning not in usual) or "-"
     return (f"| {hard.name} | {len(hard.frames)} | {decided.final:.3f} | {given.final:.3f} | {decided.GPE:.2f} | "
-            f"{float(np.mean(result.confidence[1:])):.2f} | {low:.0%} | {new if usual else '(usual ones)'} |",
+            f"{float(np.mean(result.confidence[1:])):.2f} | {low:.0%} | {result.verdict['shape']} | "
+            f"{new if usual else '(usual ones)'} |",
             set(result.warnings))
 
 
@@ -156,7 +157,7 @@ def main() -> None:
     base = Hard("as it is", scan.frames(0, options.frames), scan.T_world_tool[:options.frames], scan.scale,
                 scan.T_tool_image)
     print("| case | frames | final | mirror given | GPE mm | confidence | steps below "
-          f"{UNRELIABLE:g} | warnings beside the usual |\n|---|---|---|---|---|---|---|---|")
+          f"{UNRELIABLE:g} | verdict | warnings beside the usual |\n|---|---|---|---|---|---|---|---|---|")
     usual: set[str] = set()
     for hard in chain(cases(base), simulated(options.frames)):
         if usual and not any(word in hard.name for word in options.only.split(",")):
