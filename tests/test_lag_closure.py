@@ -18,7 +18,8 @@ def motion(seen: dict, n=400, noise=0.1, seed=0, moving=True) -> tuple[PlanarMot
     """Matches that see shares [3] by lag of a motion that wanders, and what they should."""
     rng = np.random.default_rng(seed)
     wander = np.cumsum(rng.normal(size=(n, 3)), 0)
-    step = SIZE * (wander - np.linspace(0, 1, n)[:, None] * wander[-1]) / wander.std(0) * moving
+    wander -= np.linspace(0, 1, n)[:, None] * wander[-1]
+    step = SIZE * wander / wander.std(0) * moving
     path = np.concatenate([np.zeros((1, 3)), np.cumsum(step[1:], 0)])
     i, j = np.array([(k, k + lag) for lag in LAGS for k in range(n - lag)]).T
     true = path[j] - path[i]

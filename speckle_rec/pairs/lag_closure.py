@@ -56,7 +56,8 @@ def _share(motion: PlanarMotion, lag: int, far: int, axis: int) -> float:
         return np.nan
     added, whole = motion.twist[near_rows, axis].sum(1), motion.twist[far_rows, axis]
     trust = motion.share[far_rows] + 1e-6
-    slope = float(np.median(np.abs(added)) / max(np.median(np.abs(whole)), 1e-12))
+    most = np.abs(whole) >= max(np.quantile(np.abs(whole), 0.75), 1e-12)
+    slope = float(np.median(added[most] / whole[most])) if most.any() else np.nan
     for _ in range(ROUNDS):
         off = added - slope * whole
         weight = trust / (1 + np.square(off / (CUTOFF * 1.48 * np.median(np.abs(off)) + 1e-9)))

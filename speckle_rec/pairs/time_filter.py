@@ -27,6 +27,7 @@ TIGHT = 0.06                    # most by which noise differs from block to bloc
 MISFIT = 0.045                  # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter
 ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
 GONE = 0.2                      # correlation of noise at the last lag, at most
+RECURSIVE = 0.3                 # by which logarithms at lags 2 and 1 may miss those of a recursion, 2 to 1; of tissue 4
 ENDS = 0.03                     # correlation of noise at which a filter has ended
 
 
@@ -67,9 +68,19 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
 
 
 def nothing_but_noise(alike: Array) -> bool:
-    """Whether all blocks, of correlations [B, LAGS], fall alike and soon: tissue falls otherwise at other depths."""
-    low, high = np.quantile(alike, (0.05, 0.95), axis=0)
-    return bool((high - low)[:NEAR].max() < ALIKE and high[-1] < GONE)
+    """Whether all blocks, of correlations [B, LAGS], fall alike, soon, and as a filter makes noise fall.
+
+    Tissue falls otherwise at other depths, and slowly at first: as the square of the lag where the motion is steady.
+    """
+    low, middle, high = np.quantile(alike, (0.05, 0.5, 0.95), axis=0)
+    if (high - low)[:NEAR].max() > ALIKE or high[-1] > GONE:
+        return False
+    if middle[0] < LEAST:
+        return True
+    lag = np.arange(1, NEAR + 1)
+    means = [np.maximum(1 - lag / m, 0) for m in (2, 3, 4)]
+    fall = np.log(np.maximum(middle[1], 1e-3)) / np.log(middle[0])      # of a recursion twice as far at twice the lag
+    return bool(abs(fall - 2) < RECURSIVE or min(np.abs(middle[:NEAR] - mean).max() for mean in means) < LEAST)
 
 
 def _falling(response: Array) -> tuple[float, ...]:
