@@ -4,7 +4,6 @@ An engine takes a scan and a `Setup` and returns a `Reconstruction`. None looks 
 of a scan: the challenge hands over frames alone.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -175,10 +174,9 @@ def _planar_steps(scan: Scan, setup: Setup) -> tuple[ProbeGeometry, Array]:
     scan = scan.filled()
     found, what, _ = field_of(scan)
     report = setup.progress or (lambda stage, done, total: None)
-    pairs = backend_of(what.images, "cpu", setup.config.jobs or len(os.sched_getaffinity(0)))
-    found_motion = in_plane(what.images, pairs, setup.config.time_filter,
-                            lambda done, total: report("in-plane motion", done, total))
-    return found.geometry, found_motion.step
+    within = in_plane(what.images, backend_of(what.images, "cpu", setup.config.jobs), setup.config.time_filter,
+                      lambda done, total: report("in-plane motion", done, total))
+    return found.geometry, within.step
 
 
 def _rigid(flow_px: NDArray[np.float32], frame: NDArray[np.uint8], scale: Array) -> Array:

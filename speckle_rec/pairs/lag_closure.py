@@ -6,6 +6,7 @@ sees; where they give a constant share of it, each saw that share (METHOD.md (2.
 """
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,12 @@ ROUNDS, CUTOFF = 4, 2.0     # of the robust fit, and its robust standard deviati
 
 def shares(motion: PlanarMotion) -> dict[int, Array]:
     """Share [3] of (x, y, roll) that matches at each lag see, of what those at the longest lag that tells do."""
-    lags = np.unique(motion.j - motion.i)
-    seen = {int(lag): np.ones(3) for lag in lags}
+    lags = np.unique(motion.j - motion.i).tolist()
+    seen = {lag: np.ones(3) for lag in lags}
+    rows = cache(lambda lag, far: sums(motion, lag, far))
     for axis in range(3):
         for far in lags[:0:-1]:
-            found = {int(lag): _share(motion, int(lag), int(far), axis) for lag in lags[lags < far] if far % lag == 0}
+            found = {lag: _share(motion, rows(lag, far), axis) for lag in lags if lag < far and far % lag == 0}
             if not found or np.isnan(found[max(found)]):
                 continue
             for lag, share in found.items():
@@ -46,12 +48,12 @@ def closed(motion: PlanarMotion) -> PlanarMotion:
     return replace(motion, twist=twist, covariance=covariance)
 
 
-def _share(motion: PlanarMotion, lag: int, far: int, axis: int) -> float:
-    """Slope of matches at `lag`, added up, over those at `far`; NaN where too few agree.
+def _share(motion: PlanarMotion, rows: tuple[NDArray[np.int64], NDArray[np.int64]], axis: int) -> float:
+    """Slope of matches, added up, over those further apart, by the rows that `sums` gives; NaN where too few agree.
 
     Both err: it is the geometric mean of the slope of either over the other (reduced major axis; Ricker 1973).
     """
-    near_rows, far_rows = sums(motion, lag, far)
+    near_rows, far_rows = rows
     if len(far_rows) < FEWEST:
         return np.nan
     added, whole = motion.twist[near_rows, axis].sum(1), motion.twist[far_rows, axis]

@@ -61,14 +61,13 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
     pairs = backend_of(images, device, config.jobs)
     with clock.stage("in-plane motion") as report:
         planar = in_plane(images, pairs, config.time_filter, report)
+    lost = np.ones_like(view.lost) if planar.filtered.only_noise else view.lost
     with clock.stage("speckle correlation") as report:
-        speckle = pairs.correlate(view.cells, planar.step, planar.duplicate, progress=report).without(view.lost)
+        speckle = pairs.correlate(view.cells, planar.step, planar.duplicate, progress=report).without(lost)
     loops = NO_LOOPS
     if config.fusion == "revisits":
         with clock.stage("revisits") as report:
             loops = pairs.find_loops(view.cells, planar.step, planar.duplicate, progress=report)
-            loops = replace(loops, speckle=loops.speckle.without(view.lost))
-    if planar.filtered.only_noise:
-        speckle = replace(speckle, rho=np.full_like(speckle.rho, np.nan))
+            loops = replace(loops, speckle=loops.speckle.without(lost))
     return Measurements(planar.motion, planar.step, planar.covariance, planar.duplicate, speckle, loops, images,
                         pairs.name, planar.filtered, (*pairs.warnings, *time_filter.warnings_of(planar.filtered)))

@@ -32,10 +32,9 @@ ARM_MM = 50.0           # of rotations beside shifts
 def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple[Array, tuple[int, ...]]:
     """The trajectory with those mirrors that speckle and anatomy together ask for, solved then, and their frames.
 
-    They are tried among every few frames.
-
     A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it. They are
     compared at the scale at which they are most alike, since curves may be off by more than the anatomy forgives.
+    Mirrors are tried on every `STRIDE`-th frame; what is taken is solved on all.
     """
     mirrored: tuple[int, ...] = ()
     some, few = decimated(factors), replace(anatomy, frames=anatomy.frames // STRIDE)

@@ -143,7 +143,7 @@ def _splat(T, detail, points, keys, grid, total, count, shown):
             x = X[0, 0] * u + X[0, 1] * v + X[0, 2]
             y = X[1, 0] * u + X[1, 1] * v + X[1, 2]
             z = X[2, 0] * u + X[2, 1] * v + X[2, 2]
-            if min(x, y, z) < 0 or x >= total.shape[0] or y >= total.shape[1] or z >= total.shape[2]:
+            if not (0 <= x < total.shape[0] and 0 <= y < total.shape[1] and 0 <= z < total.shape[2]):     # NaN neither
                 continue
             a, b, c = np.uint64(x), np.uint64(y), np.uint64(z)
             total[a, b, c] += detail[k, p]
@@ -151,8 +151,9 @@ def _splat(T, detail, points, keys, grid, total, count, shown):
             if n_kept == 0:
                 continue
             n = int(count[a, b, c])
-            drawn = (n * 2654435761 + int(a) * 40503 + int(b) * 9176 + int(c) * 131) % n        # reservoir
-            at = n - 1 if n <= n_kept else drawn
+            at = n - 1
+            if n > n_kept:      # reservoir
+                at = (n * 2654435761 + int(a) * 40503 + int(b) * 9176 + int(c) * 131) % n
             if at < n_kept:
                 shown[a, b, c, at] = keys[k]
 
@@ -232,9 +233,9 @@ def _common(poses: Array, points_mm: Array, apart: Sides, width_mm: float,
     (x0, y0), (x1, y1) = points_mm.min(0), points_mm.max(0)
     ends = np.array([[x0, y0], [x0, y1], [x1, y0], [x1, y1]])
     corners = (poses[:, None, :3, :2] @ ends[..., None])[..., 0] + poses[:, None, :3, 3]
-    sides_of = [corners[rows] for rows in (apart.before, apart.after)]
-    low, high = (pick([np.asarray(getattr(side, end)((0, 1))) for side in sides_of], axis=0)
-                 for pick, end in ((np.max, "min"), (np.min, "max")))
+    before, after = corners[apart.before], corners[apart.after]
+    low = np.maximum(before.min((0, 1)), after.min((0, 1)))
+    high = np.minimum(before.max((0, 1)), after.max((0, 1)))
     middle = corners[0].mean(0)
     low, high = np.maximum(low, middle - LARGEST_MM / 2), np.minimum(high, middle + LARGEST_MM / 2)
     about = _reach(width_mm / voxel_mm) + 1

@@ -26,26 +26,20 @@ from .phases import two_rocks
 
 Estimated = tuple[Trajectory, SpeckleModel, Measurements]
 
-
-class Tried(NamedTuple):
-    """An estimate, and what a user is told of its model if it is taken."""
-
-    trajectory: Trajectory
-    model: SpeckleModel
-    measurements: Measurements
-    told: str
-
-    def agreement(self) -> tuple[bool, float]:
-        """`agreement` of its trajectory."""
-        return agreement(self.trajectory)
-
-
 TOLD = ("no planes that cross bear out the default calibration: curves of a usual beam are taken instead, which are "
         "off by less in most tissues")
 STRETCHED = ("no planes that cross bear out the default curves: they are stretched so that the probe turns by 90 "
              "degrees between the rocks, as in the protocol")
 TURN_RAD, LEAST_RAD = pi / 2, 0.3     # turn of the protocol, and one that is found at the least
 OFF = 1.3           # times, by which crossing planes find the curves' scale off: twice what calibrated curves claim
+
+
+class Tried(NamedTuple):
+    """An estimate, how well crossing planes bear it out (`agreement`), and what a user is told if it is taken."""
+
+    estimated: Estimated
+    agreement: tuple[bool, float]
+    told: str
 
 
 def estimate_with(calibration: Calibration | Curves | None, view: View, measurements: Measurements, config: Config,
@@ -60,22 +54,25 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     rocks = two_rocks(measurements.planar_step[:, 2]) is not None
 
     def tried_with(made: Calibration | Curves | None, told: str = "") -> Tried:
-        return Tried(*_estimated(made, view, measurements, config, clock), told)
+        found = _estimated(made, view, measurements, config, clock)
+        return Tried(found, agreement(found[0]), told)
 
     first = tried_with(calibration if given or rocks else bare)
-    if given or not rocks or bears_out(first.trajectory):
-        return first[:3]
+    if given or not rocks or bears_out(first.estimated[0]):
+        return first.estimated
     tried = [first]
-    if first.model.calibration.hash != bare.hash:
+    if first.estimated[1].calibration.hash != bare.hash:
         tried.insert(0, tried_with(bare, TOLD))         # which is taken where nothing tells
-    for found in sorted(tried, key=Tried.agreement, reverse=True):
-        if any(one.agreement()[0] for one in tried):
+    for one in sorted(tried, key=lambda one: one.agreement, reverse=True):
+        if any(other.agreement[0] for other in tried):
             break
-        if (other := turned_as_usual(found.trajectory, found.model)) is not None:
-            tried.append(tried_with(other, STRETCHED))
-    best = max(tried, key=Tried.agreement)
-    told = (best.told,) if best.told else ()
-    return best.trajectory, best.model, replace(best.measurements, warnings=(*best.measurements.warnings, *told))
+        if (stretched := turned_as_usual(*one.estimated[:2])) is not None:
+            tried.append(tried_with(stretched, STRETCHED))
+    best = max(tried, key=lambda one: one.agreement)
+    if not best.told:
+        return best.estimated
+    trajectory, speckle, seen = best.estimated
+    return trajectory, speckle, replace(seen, warnings=(*seen.warnings, best.told))
 
 
 def turned_as_usual(t: Trajectory, model_of_it: SpeckleModel) -> Calibration | None:
