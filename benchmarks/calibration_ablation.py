@@ -15,7 +15,7 @@ import numpy as np
 from speckle_rec.calibrating import curve_fit, training
 from speckle_rec.calibrating import held_out as heldout
 from speckle_rec.calibrating.machine import FORMS, drawn, held_out
-from speckle_rec.frames.features import GreyFeatures
+from speckle_rec.frames.features import AMPLITUDE_MEAN_MM, GreyFeatures
 from speckle_rec.io import tusrec
 from speckle_rec.pairs import correlation
 from speckle_rec.scan import Scan
@@ -49,7 +49,7 @@ def without_fibres(record: training.Record) -> training.Record:
 def as_log_images(scans: list[Scan]) -> list[training.Record]:
     """Statistics of scans whose speckle is not decompressed."""
     usual = correlation.AmplitudeFeatures
-    correlation.AmplitudeFeatures = lambda mask, _: GreyFeatures(mask, 5.0)
+    correlation.AmplitudeFeatures = lambda mask, pixel_mm, _: GreyFeatures(mask, pixel_mm, AMPLITUDE_MEAN_MM)
     try:
         return training.merge([[training.collect(scan)] for scan in scans])
     finally:

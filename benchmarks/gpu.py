@@ -82,7 +82,7 @@ def kernels(xp: Any, frames: Any, fan: field.ProbeGeometry, pairs: int) -> list[
     warped = gpu_images.warp(fine, i, maps, True)
     other = gpu_images.warp(fine, i, maps[::-1].copy(), True)
     out = []
-    taps = [2 * 3 * mean.width for mean in (matcher.fine.mean, correlator.features.mean)]
+    taps = [3 * sum(mean.widths) for mean in (matcher.fine.mean, correlator.features.mean)]
     out.append(Row("grey features", 5 * px * n, (taps[0] + 6) * px * n, lambda: matcher.fine(frames)))
     out.append(Row("amplitude features", 5 * px * n, (taps[1] + 6) * px * n, lambda: correlator.features(frames)))
     out.append(Row("half-shift warp, cubic", 8 * px * pairs, 48 * px * pairs,

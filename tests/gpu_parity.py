@@ -141,10 +141,10 @@ def shrink(put):
 
 @case
 def box_filter(put):
-    for rows, columns, width in ((9, 12, 5), (6, 7, 11), (1, 5, 3)):
+    for rows, columns, widths in ((9, 12, (5, 3)), (6, 7, (11, 11)), (1, 5, (3, 5))):
         every = images(8, 2, rows, columns)
-        expected = [cv2.boxFilter(image, -1, (width, width)) for image in every]
-        np.testing.assert_allclose(get(gpu_images.box_filter(put(every), width)), expected, rtol=1e-5, atol=1e-6)
+        expected = [cv2.boxFilter(image, -1, widths) for image in every]
+        np.testing.assert_allclose(get(gpu_images.box_filter(put(every), widths)), expected, rtol=1e-5, atol=1e-6)
 
 
 @case
@@ -152,8 +152,8 @@ def grey_features(put):
     mask = fan_mask()
     frames = grey(9)
     frames[1] = 255                                                 # nothing to see
-    made = gpu_images.GreyFeatures(put(mask), 3.0, features.GREY_CLIP)(put(frames))
-    twin = features.GreyFeatures(mask, 3.0)
+    twin = features.GreyFeatures(mask, (0.2, 0.3), 0.7)
+    made = gpu_images.GreyFeatures(put(mask), twin.local_mean.widths, features.GREY_CLIP)(put(frames))
     np.testing.assert_allclose(get(made), [twin(frame) for frame in frames], rtol=1e-5, atol=1e-3)
     assert (get(made)[:, ~mask] == 0).all() and np.abs(get(made)).max() > 50
 
@@ -163,8 +163,8 @@ def amplitude_features(put):
     mask = fan_mask()
     frames = grey(10)
     frames[1] = 0
-    twin = features.AmplitudeFeatures(mask, 26.7, 1.5)
-    made = gpu_images.AmplitudeFeatures(put(mask), put(twin.table), 1.5)(put(frames))
+    twin = features.AmplitudeFeatures(mask, (0.6, 0.8), 26.7)
+    made = gpu_images.AmplitudeFeatures(put(mask), put(twin.table), twin.local_mean.widths)(put(frames))
     np.testing.assert_allclose(get(made), [twin(frame) for frame in frames], rtol=1e-4, atol=1e-4)
 
 

@@ -35,7 +35,7 @@ def grid():
 
 @pytest.fixture(scope="module")
 def correlator(grid):
-    return Correlator(scenes.SECTOR, grid, features.AmplitudeFeatures(scenes.SECTOR.mask(),
+    return Correlator(scenes.SECTOR, grid, features.AmplitudeFeatures(scenes.SECTOR.mask(), scenes.SECTOR.pixel_mm,
                                                                        scenes.SECTOR_BEAM.grey_per_neper))
 
 
@@ -389,7 +389,8 @@ def test_correlations_of_a_scan_fall_with_the_lag_and_do_not_depend_on_jobs():
 # -- features
 
 def test_amplitude_features_do_not_see_the_gain():
-    feature = features.AmplitudeFeatures(scenes.SECTOR.mask(), scenes.SECTOR_BEAM.grey_per_neper)
+    feature = features.AmplitudeFeatures(scenes.SECTOR.mask(), scenes.SECTOR.pixel_mm,
+                                         scenes.SECTOR_BEAM.grey_per_neper)
     frame = np.clip(scenes.frame(), 20, 230)
     np.testing.assert_allclose(feature(frame + np.uint8(20)), feature(frame), atol=1e-4)
     assert (feature(frame)[~scenes.SECTOR.mask()] == 0).all()
@@ -399,7 +400,8 @@ def test_features_of_the_image_have_no_local_mean():
     mask = scenes.SECTOR.mask()
     inside = np.zeros_like(mask)
     inside[60:180, 110:190] = True
-    for feature in (features.GreyFeatures(mask), features.AmplitudeFeatures(mask, scenes.SECTOR_BEAM.grey_per_neper)):
+    for feature in (features.GreyFeatures(mask, scenes.SECTOR.pixel_mm),
+                    features.AmplitudeFeatures(mask, scenes.SECTOR.pixel_mm, scenes.SECTOR_BEAM.grey_per_neper)):
         image = feature(scenes.frame())
         assert abs(image[inside].mean()) < 0.05 * image[inside].std()
 
@@ -408,15 +410,33 @@ def test_local_mean_is_normalised_at_the_edge():
     mask = scenes.SECTOR.mask()
     flat = np.full(scenes.SECTOR.shape, 80, np.float32)
     flat[~mask] = 0
-    np.testing.assert_allclose(features.LocalMean(mask, 9.0)(flat)[mask], 80, rtol=1e-4)
+    np.testing.assert_allclose(features.LocalMean(mask, (9.0, 9.0))(flat)[mask], 80, rtol=1e-4)
 
 
 def test_local_mean_has_the_width_of_the_gaussian():
     point = np.zeros((121, 121), np.float32)
     point[60, 60] = 1
-    spread = features.LocalMean(np.ones_like(point, bool), 9.0)(point)
+    spread = features.LocalMean(np.ones_like(point, bool), (9.0, 5.0))(point)
     x = np.arange(121) - 60
-    assert np.sqrt((spread.sum(0) * x**2).sum() / spread.sum()) == pytest.approx(9, rel=0.06)
+    for axis, sigma in ((0, 9), (1, 5)):
+        assert np.sqrt((spread.sum(axis) * x**2).sum() / spread.sum()) == pytest.approx(sigma, rel=0.1)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_features_keep_the_same_detail_whatever_the_pixels(axis):
+    """Stripes of 6 mm, at pixels of several sizes and shapes."""
+    def left(pixel_mm):
+        columns, rows = (round(60 / mm) for mm in pixel_mm)
+        mm = (np.arange(rows)[:, None] * pixel_mm[1], np.arange(columns)[None] * pixel_mm[0])[axis]
+        frame = np.broadcast_to(100 + 40 * np.sin(2 * np.pi * mm / 6), (rows, columns)).astype(np.uint8)
+        mask = np.ones(frame.shape, bool)
+        middle = np.s_[rows // 4:3 * rows // 4, columns // 4:3 * columns // 4]
+        return np.array([feature(frame)[middle].std() for feature in (
+            features.GreyFeatures(mask, pixel_mm), features.AmplitudeFeatures(mask, pixel_mm, 27.0))])
+
+    usual = left((0.22, 0.22))
+    for pixel_mm in ((0.15, 0.15), (0.45, 0.45), (0.3, 0.15), (0.12, 0.3)):
+        np.testing.assert_allclose(left(pixel_mm), usual, rtol=0.25)       # boxes are whole pixels wide
 
 
 def test_shrinking_averages_and_leaves_out_what_fills_no_block():

@@ -106,7 +106,7 @@ def test_bias_of_the_peak_fit_on_speckle(axis, pixel_mm):
     """The number that `subpixel_peak` states: at most .025 px within half a pixel, none at the peak."""
     renderer = scenes.phantom("linear", 1.0)
     size, radius = 31, 2
-    features = GreyFeatures(renderer.geometry.mask())
+    features = GreyFeatures(renderer.geometry.mask(), renderer.geometry.pixel_mm)
     tops, lefts = np.meshgrid(np.arange(8, 240 - 40, 16), np.arange(8, 280 - 40, 16), indexing="ij")
     base = features(scenes.frame(kind="linear"))
     bias = []

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 FloatImage = NDArray[Any]     # float32 [H, W]
 
 GREY_CLIP = 60.0
+MEAN_MM = 2.1           # grey levels lose what is smoother than this: anatomy
+AMPLITUDE_MEAN_MM = 1.15
 GREY_PER_NEPER = 255 / (83 * np.log(10) / 20)     # 83 dB of amplitude over 0..255
 
 
@@ -26,8 +28,10 @@ class LocalMean:
     Three box filters stand in for the Gaussian (Wells 1986): their cost does not grow with its width.
     """
 
-    def __init__(self, mask: NDArray[np.bool_], sigma_px: float):
-        self.width = int(2 * round((np.sqrt(12 * sigma_px**2 / 3 + 1) - 1) / 2) + 1)
+    def __init__(self, mask: NDArray[np.bool_], sigma_px: tuple[float, float]):
+        """`sigma_px` : across and down."""
+        across, down = (int(2 * round((np.sqrt(12 * s**2 / 3 + 1) - 1) / 2) + 1) for s in sigma_px)
+        self.widths = across, down
         self.mask: FloatImage = mask.astype(np.float32)
         self.per_weight: FloatImage = 1 / np.maximum(self._smoothed(self.mask), 1e-6)
 
@@ -37,7 +41,7 @@ class LocalMean:
 
     def _smoothed(self, image: FloatImage) -> FloatImage:
         for _ in range(3):
-            image = cv2.boxFilter(image, -1, (self.width, self.width))
+            image = cv2.boxFilter(image, -1, self.widths)
         return image
 
 
@@ -45,11 +49,14 @@ class GreyFeatures:
     """Log image minus its local mean, clipped at +-60 grey levels, 0 outside the field of view.
 
     Compression makes speckle's statistics independent of gain; the high pass takes away anatomy.
+
+    Parameters
+    ----------
+    mask : bool [H, W].   pixel_mm : width and height of a pixel.   sigma_mm : of the local mean.
     """
 
-    def __init__(self, mask: NDArray[np.bool_], sigma_px: float = 9.0):
-        self.mask, self.sigma_px = mask, sigma_px
-        self.local_mean = LocalMean(mask, sigma_px)
+    def __init__(self, mask: NDArray[np.bool_], pixel_mm: tuple[float, float], sigma_mm: float = MEAN_MM):
+        self.local_mean = LocalMean(mask, (sigma_mm / pixel_mm[0], sigma_mm / pixel_mm[1]))
 
     def __call__(self, frame: NDArray[np.uint8]) -> FloatImage:
         image = frame.astype(np.float32)
@@ -64,11 +71,14 @@ class AmplitudeFeatures:
 
     A = exp(g / counts_per_neper) undoes log compression (83 dB over 0..255: 26.7 grey levels per neper);
     the division makes the image stationary, as the decorrelation curves assume.
+
+    Parameters
+    ----------
+    mask : bool [H, W].   pixel_mm : width and height of a pixel.   counts_per_neper : grey levels.
     """
 
-    def __init__(self, mask: NDArray[np.bool_], counts_per_neper: float, sigma_px: float = 5.0):
-        self.mask, self.sigma_px = mask, sigma_px
-        self.local_mean = LocalMean(mask, sigma_px)
+    def __init__(self, mask: NDArray[np.bool_], pixel_mm: tuple[float, float], counts_per_neper: float):
+        self.local_mean = LocalMean(mask, (AMPLITUDE_MEAN_MM / pixel_mm[0], AMPLITUDE_MEAN_MM / pixel_mm[1]))
         self.table = np.exp(np.arange(256) / counts_per_neper).astype(np.float32)
 
     def __call__(self, frame: NDArray[np.uint8]) -> FloatImage:

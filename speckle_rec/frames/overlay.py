@@ -91,7 +91,8 @@ def _drawn(change: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -
 
 def _standing(spread: Array, mean: Array, field: Mask, shown: Mask, tissue: Mask) -> Mask:
     """Pixels that stand out of the `field` about them by far more than they flicker: what a codec has blurred."""
-    stands = shown & (np.abs(mean - LocalMean(field, AROUND_PX)(mean)) >= np.maximum(STANDS_OUT, FLICKERS * spread))
+    about = LocalMean(field, (AROUND_PX, AROUND_PX))(mean)
+    stands = shown & (np.abs(mean - about) >= np.maximum(STANDS_OUT, FLICKERS * spread))
     calm, calmer = (stands & (spread <= share * np.median(spread[tissue])) for share in CALM)
     return np.asarray(ndimage.binary_propagation(calmer, np.ones((3, 3)), calm))       # letters are so in parts
 

@@ -90,7 +90,7 @@ def shown(frames: Frame, following: Frame, images: WorkingImages, grid: Cells) -
     def mean(pixels: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float64]:
         return np.bincount(at, pixels, n) / n_px
 
-    features = GreyFeatures(images.geometry.mask())
+    features = GreyFeatures(images.geometry.mask(), images.geometry.pixel_mm)
     grey = np.stack([shrink(frame, images.factor)[inside] for frame in frames])
     whole = np.median([mean(pixels >= SATURATED) for pixels in grey], axis=0) < CUT_OFF
     middle = np.median(grey, axis=0)

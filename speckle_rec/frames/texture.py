@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ..probe.field import Cells
+from ..probe.field import Cells, ProbeGeometry
 from .features import AmplitudeFeatures
 from .working_images import WorkingImages, threads
 
@@ -52,8 +52,8 @@ def windows(n_frames: int) -> tuple[NDArray[Any], NDArray[Any]]:
 class TextureMeter:
     """Measures the texture of single frames."""
 
-    def __init__(self, mask: NDArray[np.bool_], cells: Cells, grey_per_neper: float):
-        self.cells, self.features = cells, AmplitudeFeatures(mask, grey_per_neper)
+    def __init__(self, geometry: ProbeGeometry, cells: Cells, grey_per_neper: float):
+        self.cells, self.features = cells, AmplitudeFeatures(geometry.mask(), geometry.pixel_mm, grey_per_neper)
 
     def __call__(self, frame: NDArray[np.uint8]) -> Array:
         """Sums [P, 7] of `texture_sums`."""
@@ -77,7 +77,7 @@ def describe(sums: Array, depth_mm: Array, reach_mm: float) -> Array:
 
 def measure(images: WorkingImages, cells: Cells, grey_per_neper: float, jobs: int = 0) -> Array:
     """Texture [W, P, 5] of a scan's cells, by `windows`: the quantities of `TEXTURE`, about 0 +- 1 on clean speckle."""
-    meter = TextureMeter(images.geometry.mask(), cells, grey_per_neper)
+    meter = TextureMeter(images.geometry, cells, grey_per_neper)
     sums, frame = [], []
     with threads(jobs) as pool:
         for start, block in images.blocks():

@@ -4,7 +4,6 @@ They agree with OpenCV 5 to rounding. OpenCV 4 rounds the coordinates of a cubic
 some 5% of the contrast of speckle in single pixels.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,12 @@ def shrink(frames: Any, factor: int) -> Any:
     return xp_of(frames).rint(total * np.float32(1 / factor**2)).astype(np.uint8)
 
 
-def box_filter(images: Any, width: int) -> Any:
-    """Mean over width x width px (odd) of float32 [n, H, W], mirrored about the outermost pixels."""
+def box_filter(images: Any, widths: tuple[int, int]) -> Any:
+    """Mean over `widths` px (odd; across, down) of float32 [n, H, W], mirrored about the outermost pixels."""
     xp = xp_of(images)
-    half = width // 2
     across, out = xp.empty_like(images), xp.empty_like(images)
-    _mean_along(images.shape, images, half, 0, 1, across)
-    _mean_along(images.shape, across, half, 1, 0, out)
+    _mean_along(images.shape, images, widths[0] // 2, 0, 1, across)
+    _mean_along(images.shape, across, widths[1] // 2, 1, 0, out)
     return out
 
 
@@ -56,14 +54,14 @@ def _mean_along(n, r, c, images, half, down, right, out):
 class LocalMean:
     """Gaussian mean over the field of view `mask` bool [H, W] only; twin of `features.LocalMean`."""
 
-    def __init__(self, mask: Any, sigma_px: float):
-        self.width = int(2 * round((math.sqrt(12 * sigma_px**2 / 3 + 1) - 1) / 2) + 1)
+    def __init__(self, mask: Any, widths: tuple[int, int]):
+        self.widths = widths
         self.mask = mask.astype(np.float32)
         self.weight = xp_of(mask).maximum(self._thrice(self.mask[None]), np.float32(1e-6))
 
     def _thrice(self, images: Any) -> Any:
         for _ in range(3):
-            images = box_filter(images, self.width)
+            images = box_filter(images, self.widths)
         return images
 
     def __call__(self, images: Any) -> Any:
@@ -74,8 +72,8 @@ class LocalMean:
 class GreyFeatures:
     """Twin of `features.GreyFeatures`: uint8 [n, H, W] -> float32 [n, H, W]; `mask` lies on the device."""
 
-    def __init__(self, mask: Any, sigma_px: float, clip: float):
-        self.mean, self.clip = LocalMean(mask, sigma_px), clip
+    def __init__(self, mask: Any, widths: tuple[int, int], clip: float):
+        self.mean, self.clip = LocalMean(mask, widths), clip
 
     def __call__(self, frames: Any) -> Any:
         image = frames.astype(np.float32)
@@ -85,8 +83,8 @@ class GreyFeatures:
 class AmplitudeFeatures:
     """Twin of `features.AmplitudeFeatures`: uint8 [n, H, W] -> float32 [n, H, W]; `table` float32 [256]."""
 
-    def __init__(self, mask: Any, table: Any, sigma_px: float):
-        self.mean, self.table = LocalMean(mask, sigma_px), table
+    def __init__(self, mask: Any, table: Any, widths: tuple[int, int]):
+        self.mean, self.table = LocalMean(mask, widths), table
 
     def __call__(self, frames: Any) -> Any:
         xp = xp_of(frames)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frames.features import GreyFeatures, shrink
-from ..pairs.loop_closures import GAP, SIGMA_PX, thumbnail_grid
+from ..pairs.loop_closures import GAP, thumbnail_grid
 from ..probe.field import ProbeGeometry
 from ..trajectory.confidence import CLEAR, LOST, UNRELIABLE
 from ..trajectory.evidence import reversals
@@ -31,8 +31,8 @@ class SeenAgain:
     """Tells a place that was seen before, by small pictures: no further off in the plane than half a pixel of them."""
 
     def __init__(self, geometry: ProbeGeometry):
-        self._factor, _, mask = thumbnail_grid(geometry, PIXEL_MM)
-        self._features = GreyFeatures(mask, sigma_px=SIGMA_PX / self._factor)
+        self._factor, mm_px, mask = thumbnail_grid(geometry, PIXEL_MM)
+        self._features = GreyFeatures(mask, (mm_px[0, 0], mm_px[1, 1]))
         self._pictures: list[NDArray[np.float32]] = []
         self._frames: list[int] = []
         self._every = EVERY

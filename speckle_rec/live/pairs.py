@@ -38,9 +38,10 @@ class LivePairs:
     """
 
     def __init__(self, images: WorkingImages, cells: Cells):
-        self.matcher = Matcher(images.geometry)
-        self.correlator = Correlator(images.geometry, cells,
-                                     AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
+        geometry = images.geometry
+        self.matcher = Matcher(geometry)
+        self.correlator = Correlator(geometry, cells,
+                                     AmplitudeFeatures(geometry.mask(), geometry.pixel_mm, GREY_PER_NEPER))
         self.n = 0
         self._near_mm = NEAR_PX * float(np.abs(np.diag(images.geometry.mm_px)[:2]).min())
         self.step, self.covariance = np.zeros((0, 3)), np.zeros((0, 3, 3))

@@ -37,7 +37,7 @@ class RollingStrengths:
     def __init__(self, calibration: Calibration, images: WorkingImages, cells: Cells):
         self.calibration, self.cells, self.geometry = calibration, cells, images.geometry
         self.bare = isinstance(calibration, Uncalibrated)
-        self._meter = TextureMeter(self.geometry.mask(), cells, GREY_PER_NEPER)
+        self._meter = TextureMeter(self.geometry, cells, GREY_PER_NEPER)
         self._sums: deque[Array] = deque(maxlen=LOOKS)
         self._usual = Curves.usual(self.geometry.kind)
 

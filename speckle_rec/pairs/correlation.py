@@ -208,7 +208,8 @@ def correlate(images: WorkingImages, cells: Cells, planar_step: Array, skip: NDA
     ----------
     planar_step : [N, 3] planar twist into each frame.   skip : bool [N], frames left out.
     """
-    correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
+    geometry = images.geometry
+    correlator = Correlator(geometry, cells, AmplitudeFeatures(geometry.mask(), geometry.pixel_mm, GREY_PER_NEPER))
     n = images.scan.n_frames
     i, j = frame_pairs(n, lags, skip)
     rho = np.empty((len(i), len(cells)), np.float32)

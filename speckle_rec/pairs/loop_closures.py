@@ -28,7 +28,6 @@ GAP = 40                  # frames: nearer ones are tied by the correlations of 
 THUMBNAIL_MM = 0.6        # pixels of a thumbnail: below the width of speckle across the beam
 SHIFT_MM = 1.2            # between the shifts that are tried: half of it costs less than half the similarity
 MOST_SHIFT_MM = 4.8       # that the planar chain drifts by while the probe turns out of the plane
-SIGMA_PX = 9.0            # working px: what is smoother takes no part
 ROWS_AT_ONCE = 128        # thumbnails that a thread compares with all others
 MIN_SIMILARITY = 0.10     # of two thumbnails
 FEATURES_KEPT = 48        # frames whose features are kept: those that revisit neighbours are neighbours
@@ -97,7 +96,7 @@ def thumbnails(frames: list[NDArray[np.uint8]], chain: Array, geometry, *, pixel
     """
     factor, mm_px, mask = thumbnail_grid(geometry, pixel_mm)
     px_mm = np.linalg.inv(mm_px)
-    features = GreyFeatures(mask, sigma_px=SIGMA_PX / factor)
+    features = GreyFeatures(mask, (mm_px[0, 0], mm_px[1, 1]))
 
     def one(frame: NDArray[np.uint8], pose: Array) -> FloatImage:
         image = features(shrink(frame, factor))
@@ -210,7 +209,8 @@ def find_loops(images: WorkingImages, cells: Cells, planar_step: Array, skip: ND
     alike, shifted = similarity(thumbnails(frames, chain[at], images.geometry, jobs=jobs), shifts, jobs)
     a, b = peaks(alike, -(-gap // stride))
     matcher = Matcher(images.geometry)
-    correlator = Correlator(images.geometry, cells, AmplitudeFeatures(images.geometry.mask(), GREY_PER_NEPER))
+    geometry = images.geometry
+    correlator = Correlator(geometry, cells, AmplitudeFeatures(geometry.mask(), geometry.pixel_mm, GREY_PER_NEPER))
 
     pyramid = lru_cache(FEATURES_KEPT)(lambda row: matcher.pyramid(frames[row]))
     features = lru_cache(FEATURES_KEPT)(lambda row: correlator.features(frames[row]))

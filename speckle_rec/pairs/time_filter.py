@@ -100,7 +100,7 @@ def block_correlations(images: WorkingImages) -> tuple[Array, Array]:
     tops, lefts = _blocks(geometry, size)
     length = min(STRETCH, n)
     begins = np.unique(np.linspace(0, n - length, min(STRETCHES, max(1, n // length))).astype(int))
-    features = AmplitudeFeatures(geometry.mask(), GREY_PER_NEPER)
+    features = AmplitudeFeatures(geometry.mask(), geometry.pixel_mm, GREY_PER_NEPER)
     found = []
     for begin in begins:
         frames = images.frames(begin, begin + length)

@@ -57,6 +57,11 @@ class ProbeGeometry:
         S, (x, y) = self.scale, self.face_mm
         return np.array([[S[0, 0], 0, S[0, 3] + S[0, 0] - x], [0, S[1, 1], S[1, 3] + S[1, 1] - y], [0, 0, 1.0]])
 
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Width and height of a pixel."""
+        return abs(float(self.scale[0, 0])), abs(float(self.scale[1, 1]))
+
     def mask(self) -> NDArray[np.bool_]:
         """True [rows, columns] where a pixel lies inside the field of view and is not static."""
         return self.field() if self.static is None else self.field() & ~self.static

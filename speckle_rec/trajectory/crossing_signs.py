@@ -1,6 +1,5 @@
 """Signs of a trajectory where planes cross: mirrors that the anatomy on both sides of the turn asks for."""
 
-from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -9,11 +8,10 @@ from scipy.ndimage import gaussian_filter1d
 
 from .. import geometry as se3
 from ..frames.working_images import spaced
-from ..pairs.loop_closures import STRIDE
 from .crossing_scale import at_best
 from .crossing_volumes import Anatomy, Sides
 from .factors import Factors
-from .mirror_tests import decimated, flip, proposals
+from .mirror_tests import flip, proposals
 from .solver import drawn, solve, total_cost
 
 Array = NDArray[np.float64]
@@ -34,24 +32,22 @@ def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple
 
     A stroke that shows no place that was seen before has a sign that hardly costs; bones and fasciae tell it. They are
     compared at the scale at which they are most alike, since curves may be off by more than the anatomy forgives.
-    Mirrors are tried on every `STRIDE`-th frame; what is taken is solved on all.
     """
     mirrored: tuple[int, ...] = ()
-    some, few = decimated(factors), replace(anatomy, frames=anatomy.frames // STRIDE)
 
-    def tried(T: Array) -> tuple[float, float]:
-        return weighed(solve(drawn(T[::STRIDE], some), some, ITERATIONS), some, few, apart)
+    def tried(T: Array) -> tuple[float, float, Array]:
+        X = solve(drawn(T, factors), factors, ITERATIONS)
+        return *weighed(X, factors, anatomy, apart), X
 
-    here, similarity = tried(T)
+    here, similarity, _ = tried(T)
     for _ in range(ROUNDS):
         options = sorted((change + told(at_best(flip(T, *frames), anatomy, apart)), frames)
                          for change, frames in mirrors(T, factors, anatomy, apart, similarity < DOUBTFUL))
-        trials = [(*tried(flip(T, *frames)), frames) for _, frames in options[:TRIED]]
-        best = min(trials, default=None)
-        if best is None or best[0] > here - LEAST:
+        trials = [(tried(flip(T, *frames)), frames) for _, frames in options[:TRIED]]
+        best, frames = min(trials, key=lambda trial: trial[0][0], default=((here, similarity, T), ()))
+        if best[0] > here - LEAST:
             break
-        here, similarity, frames = best
-        T, mirrored = solve(drawn(flip(T, *frames), factors), factors, ITERATIONS), mirrored + frames
+        (here, similarity, T), mirrored = best, mirrored + frames
     return T, mirrored
 
 

@@ -34,9 +34,10 @@ class BatchCorrelator:
     """`correlation.Correlator` for many pairs at once."""
 
     def __init__(self, geometry: ProbeGeometry, cells: Cells, xp: Any, batches: Batches | None = None):
-        twin = AmplitudeFeatures(geometry.mask(), GREY_PER_NEPER)
+        twin = AmplitudeFeatures(geometry.mask(), geometry.pixel_mm, GREY_PER_NEPER)
         self.correlator, self.xp, self.batches = Correlator(geometry, cells, twin), xp, batches or Batches(xp)
-        self.features = gpu_images.AmplitudeFeatures(xp.asarray(twin.mask), xp.asarray(twin.table), twin.sigma_px)
+        self.features = gpu_images.AmplitudeFeatures(xp.asarray(twin.local_mean.mask), xp.asarray(twin.table),
+                                                     twin.local_mean.widths)
         self.labels = xp.asarray(self.correlator.labels)
 
     def pairs(self, images: Any, i: Ints, j: Ints, pose_i: Array, pose_j: Array) -> NDArray[np.float32]:

@@ -85,7 +85,8 @@ class BatchMatcher:
         self.matcher, self.xp = Matcher(geometry), xp
         self.batches = batches or Batches(xp)
         both = self.matcher.coarse_features, self.matcher.features
-        self.coarse, self.fine = (gpu_images.GreyFeatures(xp.asarray(f.mask), f.sigma_px, GREY_CLIP) for f in both)
+        self.coarse, self.fine = (gpu_images.GreyFeatures(xp.asarray(f.local_mean.mask), f.local_mean.widths, GREY_CLIP)
+                                  for f in both)
         self.levels = [_Level(level, xp) for level in self.matcher.levels]
 
     def pyramids(self, frames: Any) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compute.device import to_host
-from ...frames.features import GREY_CLIP
+from ...frames.features import GREY_CLIP, GreyFeatures
 from ...frames.working_images import BLOCK
 from ...kernels import gpu, gpu_images
 from ...probe.field import Cells, ProbeGeometry
@@ -18,7 +18,6 @@ from ..loop_closures import (
     MIN_CORRELATION,
     MIN_SHARE,
     NO_LOOPS,
-    SIGMA_PX,
     Loops,
     mean_correlation,
     peaks,
@@ -39,7 +38,8 @@ Ints = NDArray[np.int64]
 def thumbnails(frames: Any, chain: Array, geometry: ProbeGeometry, xp: Any) -> Any:
     """Small high-passed images of uint8 [K, H, W], moved to where the first frame was; see `revisit.thumbnails`."""
     factor, mm_px, mask = thumbnail_grid(geometry)
-    features = gpu_images.GreyFeatures(xp.asarray(mask), SIGMA_PX / factor, GREY_CLIP)
+    twin = GreyFeatures(mask, (mm_px[0, 0], mm_px[1, 1]))
+    features = gpu_images.GreyFeatures(xp.asarray(mask), twin.local_mean.widths, GREY_CLIP)
     maps = np.ascontiguousarray((np.linalg.inv(mm_px) @ np.linalg.inv(chain) @ mm_px)[:, :2])
     small = features(gpu_images.shrink(frames, factor))
     moved = gpu_images.warp(small, xp.arange(len(maps)), xp.asarray(maps), False)
