@@ -185,6 +185,16 @@ def test_a_stroke_whose_sign_speckle_leaves_open_is_told_by_the_anatomy(scan, op
     assert settled(flip(T, 560), f, anatomy, apart)[1] == ()        # neighbours speak against it too clearly
 
 
+def test_mirrors_of_short_ends_do_not_crowd_out_that_of_a_stroke(scan, open_signs, monkeypatch):
+    """Mirrors of a few frames cost next to nothing, and there the anatomy cannot tell either way."""
+    T, anatomy = scan
+    apart, last, n = sides(T, anatomy.frames), 720, len(T)
+    ends = [(0.0, (t,)) for t in (2, 6, n - 10, n - 6)]
+    monkeypatch.setattr(crossing_signs, "proposals",
+                        lambda T, f: (ends + [(300.0, (last,))], [(0.0, (last, last + 8))]))
+    assert settled(flip(T, last), along(T), anatomy, apart)[1] == (last,)
+
+
 def test_speckle_and_anatomy_are_weighed_in_one_sum(scan, open_signs, monkeypatch):
     """A mirror that the anatomy asks for is taken where speckle minds it less than that is worth, and not otherwise."""
     T, anatomy = scan

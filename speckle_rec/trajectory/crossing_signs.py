@@ -22,6 +22,7 @@ PLACES, PLACES_APART = 8, 40    # frames at which a mirror is tried then
 WORTH = 1000.0          # cost for which anatomy stands that is wholly alike: log(1 - similarity^2) of it
 STANDING = 800.0        # change of cost of a mirror that speckle leaves open, as it stands
 OPEN = 40               # of these, so many of the least change
+SHORTEST = 24           # frames of a part, below which its few planes show too little anatomy to tell its sign
 LEAST = 50.0            # of both, by which a mirror must be better
 ROUNDS, TRIED = 4, 2    # rounds, and mirrors that are solved in each
 ARM_MM = 50.0           # of rotations beside shifts
@@ -68,8 +69,13 @@ def mirrors(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides,
 
     Those that speckle leaves open, and that of all after the turn. Where the anatomy agrees with nothing, the turn
     itself may go the wrong way: then places where the probe hardly moved before it, for the turn alone and all after.
+    None makes a part below `SHORTEST`.
     """
-    found = sorted(option for option in chain.from_iterable(proposals(T, factors)) if option[0] < STANDING)[:OPEN]
+    def long(places: tuple[int, ...]) -> bool:
+        return shortest_part(places, len(T)) >= SHORTEST
+
+    found = sorted((change, places) for change, places in chain.from_iterable(proposals(T, factors))
+                   if change < STANDING and long(places))[:OPEN]
     last = int(anatomy.frames[apart.after[0]])
     more: list[tuple[int, ...]] = [(last,)]
     if doubtful:
@@ -77,7 +83,12 @@ def mirrors(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides,
         end = still_places(T, last, late)[:1]
         more += [places for t in still_places(T, early, last) for places in ((t,), (t, *end))]
     cost = total_cost(T, factors)
-    return found + [(total_cost(flip(T, *places), factors) - cost, places) for places in more]
+    return found + [(total_cost(flip(T, *places), factors) - cost, places) for places in filter(long, more)]
+
+
+def shortest_part(frames: tuple[int, ...], n_frames: int) -> int:
+    """Frames of the shortest part that mirrors after these frames of a scan make."""
+    return int(np.diff([0, *sorted(frames), n_frames]).min())
 
 
 def still_places(T: Array, start: int, stop: int) -> list[int]:

@@ -30,8 +30,8 @@ class Hand:
     z_mm, tilt_rad, yaw_rad : standard deviations of the change of the step from frame to frame.
     wobble_tilt_rad, wobble_yaw_rad : standard deviations of a step in tilt and in yaw that is not meant: a degree,
         correlated over 40 frames as the contact point is (`contact`).
-    sweep_yaw_rad : standard deviation of a step in yaw of a sweep. Speckle of few cells reads noise and shadows at the
-        sides as yaw; sweeps along a limb turn by some degrees.
+    sweep_tilt_rad, sweep_yaw_rad : standard deviations of a step in tilt and in yaw of a sweep. Speckle of few cells
+        reads noise and shadows at the sides as yaw; sweeps along a limb turn by some degrees.
     pivot : True where the probe is turned about a contact point that only drifts, by `drift_mm`, correlated over
         `drift_frames`; False where it is swept along. Speckle hardly tells a shift from a tilt (METHOD.md (4.3)).
     lean_rad : how far the beam's axis leans from where it started, correlated over `lean_frames`: a probe on the
@@ -47,6 +47,7 @@ class Hand:
     lean_frames: float = 60.0
     wobble_tilt_rad: float = 6.2e-4
     wobble_yaw_rad: float = 6.2e-4
+    sweep_tilt_rad: float = 2e-3
     sweep_yaw_rad: float = 1e-3
     pivot: bool = True
 

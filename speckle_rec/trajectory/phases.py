@@ -111,7 +111,7 @@ def phase_precision(T: Array, hand: Hand) -> Array | None:
     """Precision [N, 2] (1/rad^2) of the step into each frame, in tilt and in yaw, METHOD.md (5.5b).
 
     In a fan a hand means to tilt, in a turn to turn, in a rock neither: what is not meant is its wobble. A sweep that
-    does not end in a turn follows the limb: it yaws slowly. None where nothing is held.
+    does not end in a turn follows the limb: it tilts and yaws slowly. None where nothing is held.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def phase_precision(T: Array, hand: Hand) -> Array | None:
     """
     if not hand.pivot:
         turns = np.abs(se3.turned(T)).max() > TURNED_RAD
-        return None if turns else np.tile([0.0, 1 / hand.sweep_yaw_rad**2], (len(T), 1))
+        return None if turns else np.tile([1 / hand.sweep_tilt_rad**2, 1 / hand.sweep_yaw_rad**2], (len(T), 1))
     meant = _meant(phases(se3.log(se3.steps(T))[1:]))
     return hand.wobble_precision * ~np.concatenate([meant[:1], meant])
 
