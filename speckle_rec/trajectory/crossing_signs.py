@@ -23,7 +23,8 @@ WORTH = 1000.0          # cost for which anatomy stands that is wholly alike: lo
 STANDING = 800.0        # change of cost of a mirror that speckle leaves open, as it stands
 OPEN = 40               # of these, so many of the least change
 SHORTEST = 24           # frames of a part, below which its few planes show too little anatomy to tell its sign
-LEAST = 50.0            # of both, by which a mirror must be better
+LEAST = 50.0            # of both, by which a mirror must be better ...
+ASKED = 20.0            # ... and of the anatomy alone: what speckle asks for, mirror tests have seen to
 ROUNDS, TRIED = 4, 2    # rounds, and mirrors that are solved in each
 ARM_MM = 50.0           # of rotations beside shifts
 
@@ -45,7 +46,8 @@ def settled(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides) -> tuple
         options = sorted((change + told(at_best(flip(T, *frames), anatomy, apart)), frames)
                          for change, frames in mirrors(T, factors, anatomy, apart, similarity < DOUBTFUL))
         trials = [(tried(flip(T, *frames)), frames) for _, frames in options[:TRIED]]
-        best, frames = min(trials, key=lambda trial: trial[0][0], default=((here, similarity, T), ()))
+        asked = [trial for trial in trials if told(trial[0][1]) < told(similarity) - ASKED]
+        best, frames = min(asked, key=lambda trial: trial[0][0], default=((here, similarity, T), ()))
         if best[0] > here - LEAST:
             break
         (here, similarity, T), mirrored = best, mirrored + frames
