@@ -206,12 +206,23 @@ def test_speckle_and_anatomy_are_weighed_in_one_sum(scan, open_signs, monkeypatc
     assert worth > 2 * crossing_signs.LEAST
 
     def right(X):
-        return np.allclose(X, T if len(X) == len(T) else T[::crossing_signs.STRIDE], atol=1e-6)
+        return np.allclose(X, T, atol=1e-6)
 
     for price, taken in ((worth - 2 * crossing_signs.LEAST, (last,)), (worth, ())):
         monkeypatch.setattr(crossing_signs, "total_cost",
                             lambda X, f, price=price: price if right(X) else 0.0)
         assert settled(wrong, along(T), anatomy, apart)[1] == taken
+
+
+def test_what_speckle_alone_asks_for_is_not_taken(scan, open_signs, monkeypatch):
+    """It may be no more than a solve that had not come to its end."""
+    T, anatomy = scan
+    apart, last = sides(T, anatomy.frames), 720
+    monkeypatch.setattr(crossing_signs, "proposals", lambda T, f: ([(0.0, (last,))], []))
+    monkeypatch.setattr(crossing_signs, "total_cost",
+                        lambda X, f: 1e4 * np.allclose(X, T, atol=1e-6))
+    monkeypatch.setattr(crossing_signs, "at_best", lambda *_: 0.3)
+    assert settled(T, along(T), anatomy, apart)[1] == ()
 
 
 def test_anatomy_tells_the_more_the_more_it_is_alike():
