@@ -74,7 +74,7 @@ def mirrors(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides,
     None makes a part below `SHORTEST`.
     """
     def long(places: tuple[int, ...]) -> bool:
-        return shortest_part(places, len(T)) >= SHORTEST
+        return bool(np.diff([0, *sorted(places), len(T)]).min() >= SHORTEST)
 
     found = sorted((change, places) for change, places in chain.from_iterable(proposals(T, factors))
                    if change < STANDING and long(places))[:OPEN]
@@ -86,11 +86,6 @@ def mirrors(T: Array, factors: Factors, anatomy: Anatomy, apart: Sides,
         more += [places for t in still_places(T, early, last) for places in ((t,), (t, *end))]
     cost = total_cost(T, factors)
     return found + [(total_cost(flip(T, *places), factors) - cost, places) for places in filter(long, more)]
-
-
-def shortest_part(frames: tuple[int, ...], n_frames: int) -> int:
-    """Frames of the shortest part that mirrors after these frames of a scan make."""
-    return int(np.diff([0, *sorted(frames), n_frames]).min())
 
 
 def still_places(T: Array, start: int, stop: int) -> list[int]:
