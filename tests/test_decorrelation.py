@@ -18,8 +18,8 @@ from speckle_rec.pairs.planar_motions import chain_poses
 from speckle_rec.probe.beam_lines import beam_lines, lines_of
 from speckle_rec.probe.field import cells, ultrasonix_4dc7
 from speckle_rec.scan import Scan
+from speckle_rec.speckle.at_rest import cell_strengths
 from speckle_rec.speckle.curves import TABLE_PER_UNIT, Curves, forms_of
-from speckle_rec.speckle.strengths import cell_strengths
 from speckle_rec.synth import beam as beams
 from speckle_rec.synth.beam import Beam
 from speckle_rec.synth.measure import amplitude_correlation, expected_intensity_correlation

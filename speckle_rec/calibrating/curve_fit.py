@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.cells import LOSS
-from ..products.stages import noise_at
 from ..speckle.cell_regression import design, parts, sigmoid
 from ..speckle.curves import RATES, Curves, forms_of
 
@@ -120,10 +119,7 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
     """Expected correlations [n] (METHOD.md (7.1))."""
     floor, slow, stretch = parts(coefficients, sample.signs)
     q = unit_q(curves, sample) * stretch**2
-    level = floor * curves.kept(sample.between)
-    curves = curves.through(sample.response)
-    (fast_k, _), (slow_k, _) = curves.seen(q, sample.lag), curves.seen(curves.kappa * q, sample.lag)
-    return level * ((1 - slow) * fast_k + slow * slow_k) + (1 - floor) * noise_at(sample.response, sample.lag)
+    return curves.through(sample.response).expected(q, sample.lag, floor, slow, curves.kept(sample.between))
 
 
 def variance(f: Array) -> Array:
@@ -228,37 +224,40 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
     return CurveFit(curves, theta, cost, float(np.sqrt(np.mean(residual**2))), iterations)
 
 
-def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, ...]:
+STEP, FOCUS_STEP = 1e-4, 1e-3       # of differences that derivatives are taken by; the focus is in mm
+
+
+def _of_cells(l0: Array, lw: Array, ls: Array) -> tuple[Array, Array, Array]:
+    """Floor, slow share and stretch [n] of their linear predictors."""
+    return sigmoid(l0), sigmoid(lw), np.exp(np.clip(ls, -0.7, 0.7))
+
+
+def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+    """Expected correlations [n], Q before the stretch, and the three linear predictors."""
     curves = to_curves(v[:G], like).through(s.response)
     l0, lw, ls = (A @ v[G:].reshape(3, -1).T).T
-    floor, slow, stretch = sigmoid(l0), sigmoid(lw), np.exp(np.clip(ls, -0.7, 0.7))
     unit = unit_q(curves, s)
-    q = unit * stretch**2
-    (fast_k, _), (slow_k, _) = curves.seen(q, s.lag), curves.seen(curves.kappa * q, s.lag)
-    level = floor * curves.kept(s.between)
-    f = level * ((1 - slow) * fast_k + slow * slow_k) + (1 - floor) * noise_at(s.response, s.lag)
-    return f, level, floor, slow, stretch, q, fast_k, slow_k, unit
+    floor, slow, stretch = _of_cells(l0, lw, ls)
+    return curves.expected(unit * stretch**2, s.lag, floor, slow, curves.kept(s.between)), unit, (l0, lw, ls)
 
 
 def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.bool_]) -> tuple[Array, Array]:
-    f, level, floor, slow, stretch, q, fast_k, slow_k, unit = _expected(v, s, A, like)
+    f, unit, predictors = _expected(v, s, A, like)
+    floor, slow, stretch = _of_cells(*predictors)
     curves = to_curves(v[:G], like).through(s.response)
-    slow_q, floor_k = curves.kappa * q, (1 - floor) * noise_at(s.response, s.lag)
-    by_log_q = level * ((1 - slow) * q * curves.seen(q, s.lag)[1] + slow * slow_q * curves.seen(slow_q, s.lag)[1])
+    kept = curves.kept(s.between)
     columns = []
     for k in range(G):
         d = np.zeros_like(f)
         if loose[k]:
-            h = 1e-3 if k == 1 else 1e-4
+            h = FOCUS_STEP if k == 1 else STEP
             trial = v[:G].copy()
             trial[k] += h
             c = to_curves(trial, like).through(s.response)
-            q2 = (unit_q(c, s) if GLOBALS[k] in ("waist_mm", "focus_mm", "steering") else unit) * stretch**2
-            there = floor * c.kept(s.between)
-            kept = (1 - slow) * c.seen(q2, s.lag)[0] + slow * c.seen(c.kappa * q2, s.lag)[0]
-            d = (there * kept + floor_k - f) / h
+            q = (unit_q(c, s) if GLOBALS[k] in ("waist_mm", "focus_mm", "steering") else unit) * stretch**2
+            d = (c.expected(q, s.lag, floor, slow, c.kept(s.between)) - f) / h
         columns.append(d[:, None])
-    columns += [((f - floor_k) * (1 - floor) - floor * floor_k)[:, None] * A,
-                (level * slow * (1 - slow) * (slow_k - fast_k))[:, None] * A,
-                (2 * by_log_q)[:, None] * A]
+    for k in range(3):
+        floor, slow, stretch = _of_cells(*(x + STEP if m == k else x for m, x in enumerate(predictors)))
+        columns.append(((curves.expected(unit * stretch**2, s.lag, floor, slow, kept) - f) / STEP)[:, None] * A)
     return f, np.concatenate(columns, 1)

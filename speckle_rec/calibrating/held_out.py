@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from ..kernels.cells import LOSS, Pairs, at_lag, cell_fit, cell_weights, of_window
 from ..pairs.correlation import between_rows
-from ..products.stages import noise_at
 from ..speckle.cell_regression import parts
 from ..speckle.curves import Curves, forms_of
 from ..speckle.strengths import WORST_CELL, CellStrengths, cell_model
@@ -142,9 +141,7 @@ def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple
     w = record.window
     q = (np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) + rest_of(curves, record)) * stretch[w] ** 2
     curves = curves.through(record.response)
-    fast_k, slow_k = (curves.seen(scaled * q, lag[:, None].astype(float))[0] for scaled in (1.0, curves.kappa))
-    noise = noise_at(record.response, lag)[:, None]
-    f = floor[w] * ((1 - slow[w]) * fast_k + slow[w] * slow_k) + (1 - floor[w]) * noise
+    f = curves.expected(q, lag[:, None], floor[w], slow[w])
     e = np.where(floor[w] < WORST_CELL, np.nan, resampled(curves, record) - f)
     means = []
     for lo, hi in ((0.05, 0.3), (0.3, 1.0), (1.0, 3.0)):

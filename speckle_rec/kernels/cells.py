@@ -22,9 +22,9 @@ LANES = 64
 AT_ONCE = 512       # cells of whose terms `FEW` logarithms are taken: they cost as much as the rest
 FEW = 8
 # Rows of the work array: sums of gradient (3) and hessian (6), product of the losses' terms, U xi (3), place in the
-# table, what stands there (4), weight, residual, slope of f by Q, slopes of f by xi (3).
-(_SUMS, _PRODUCT, _ARM, _PLACE, _FOUND, _WEIGHT, _RESIDUAL, _SLOPE, _BY,
- _END) = (k * LANES for k in (0, 9, 10, 13, 14, 18, 19, 20, 21, 24))
+# table, expected correlation f and its slope by Q, weight, residual, slopes of f by xi (3).
+(_SUMS, _PRODUCT, _ARM, _PLACE, _F, _SLOPE, _WEIGHT, _RESIDUAL, _BY,
+ _END) = (k * LANES for k in (0, 9, 10, 13, 14, 15, 16, 17, 18, 21))
 
 
 class CellModel(NamedTuple):
@@ -36,9 +36,9 @@ class CellModel(NamedTuple):
     forms : [3, 3, P], of `by_entry`.
     fast, slow, stretch : [W, P], or [P] of one window; see `strengths.CellStrengths`.
     window : int64 [N], row of them that holds at each frame.
-    table : [L, n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7), as a filter
-        over time makes them at lags 1 to L - 1, METHOD.md (3.7b); the first is that of all longer lags, and the only
-        one where there is no filter. Of one lag [n, 4].
+    table : [1, n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7); behind a filter
+        over time [L, n, 8], `Curves.tables`, at lags 1 to L - 1, METHOD.md (3.7b), the first that of all longer lags. Of
+        one lag [n, 4] or [n, 8].
     per_unit : entries of the table by sqrt(Q).   noise : [L], correlation of noise at those lags; of one lag a number.
     """
 
@@ -55,6 +55,11 @@ class CellModel(NamedTuple):
         """One of so many cells."""
         forms, fast, slow, stretch = (np.ascontiguousarray(x[..., ::every]) for x in self[:4])
         return self._replace(forms=forms, fast=fast, slow=slow, stretch=stretch)
+
+    def every(self, every: int) -> "CellModel":
+        """The model where one of so many frames is left: lags count these."""
+        window, table, noise = (np.ascontiguousarray(x[::every]) for x in (self.window, self.table, self.noise))
+        return self._replace(window=window, table=table, noise=noise)
 
 
 class Loss(NamedTuple):
@@ -122,15 +127,20 @@ def at_lag(cells, lag):
 
 
 @njit
-def _look_up(xi, cells, rest, begin, n, slopes, work):
-    """U xi of n cells from `begin`, and the table where they lie, with its slopes if wanted."""
-    forms, stretch, table, per_unit = cells.forms, cells.stretch, cells.table, cells.per_unit
+def _expect(xi, cells, rest, begin, n, slopes, work):
+    """U xi of n cells from `begin`, and what they are expected to correlate by, with its slope by Q if wanted.
+
+    f = fast K(Q) + slow K(kappa Q), METHOD.md (3.7); behind a filter over time what both frames share of tissue and of
+    noise over what each shows of them, METHOD.md (3.7b).
+    """
+    forms, stretch, table, per_unit, noise = cells.forms, cells.stretch, cells.table, cells.per_unit, cells.noise
     x, y, z = xi[0], xi[1], xi[2]
     end = begin + n
     u00, u01, u02 = forms[0, 0, begin:end], forms[0, 1, begin:end], forms[0, 2, begin:end]
     u10, u11, u12 = forms[1, 0, begin:end], forms[1, 1, begin:end], forms[1, 2, begin:end]
     u20, u21, u22 = forms[2, 0, begin:end], forms[2, 1, begin:end], forms[2, 2, begin:end]
     more, wide, last = rest[begin:end], stretch[begin:end], len(table) - 1
+    quick, late = cells.fast[begin:end], cells.slow[begin:end]
     for q in range(n):
         a = u00[q] * x + u01[q] * y + u02[q] * z
         b = u10[q] * x + u11[q] * y + u12[q] * z
@@ -141,11 +151,22 @@ def _look_up(xi, cells, rest, begin, n, slopes, work):
         at = min(int(work[q + _PLACE]), last - 1)
         t = work[q + _PLACE] - at
         low, high = table[np.uint64(at)], table[np.uint64(at + 1)]      # unsigned: indices from the end cost a branch
-        work[q + _FOUND] = low[0] + t * (high[0] - low[0])
-        work[q + _FOUND + LANES] = low[1] + t * (high[1] - low[1])
+        work[q + _F] = quick[q] * (low[0] + t * (high[0] - low[0])) + late[q] * (low[1] + t * (high[1] - low[1]))
         if slopes:
-            work[q + _FOUND + 2 * LANES] = low[2] + t * (high[2] - low[2])
-            work[q + _FOUND + 3 * LANES] = low[3] + t * (high[3] - low[3])
+            work[q + _SLOPE] = (quick[q] * (low[2] + t * (high[2] - low[2]))
+                                + late[q] * (low[3] + t * (high[3] - low[3])))
+    if table.shape[1] == 4:
+        return
+    for q in range(n):
+        at = min(int(work[q + _PLACE]), last - 1)
+        t = work[q + _PLACE] - at
+        low, high = table[np.uint64(at)], table[np.uint64(at + 1)]
+        hiss = max(1.0 - quick[q] - late[q], 0.0)
+        shown = (quick[q] * (low[4] + t * (high[4] - low[4])) + late[q] * (low[5] + t * (high[5] - low[5])) + hiss)
+        work[q + _F] = (work[q + _F] + noise * hiss) / max(shown, 1e-9)
+        if slopes:
+            by_q = quick[q] * (low[6] + t * (high[6] - low[6])) + late[q] * (low[7] + t * (high[7] - low[7]))
+            work[q + _SLOPE] = (work[q + _SLOPE] - work[q + _F] * by_q) / max(shown, 1e-9)
 
 
 @njit
@@ -181,16 +202,15 @@ def cell_weights(held, cells, rho, rest, loss, out):
     sigma^2 = (1 - f^2)^2 / samples + extra^2, METHOD.md (3.8), which a solver keeps while it steps: free it would
     favour too much motion. Cells without a correlation, or whose fast and slow parts are both 0, say nothing.
     """
-    fast, slow, noise, samples, extra = cells.fast, cells.slow, cells.noise, loss.samples, loss.extra
+    fast, slow, samples, extra = cells.fast, cells.slow, loss.samples, loss.extra
     work = np.empty(_END)
     for begin in range(0, rho.size, LANES):
         n = min(LANES, rho.size - begin)
         end = begin + n
-        _look_up(held, cells, rest, begin, n, False, work)
+        _expect(held, cells, rest, begin, n, False, work)
         seen, quick, late, made = rho[begin:end], fast[begin:end], slow[begin:end], out[begin:end]
         for q in range(n):
-            f = (quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
-                 + noise * max(1.0 - quick[q] - late[q], 0.0))
+            f = work[q + _F]
             told = np.isfinite(seen[q]) and quick[q] + late[q] > 0.0
             made[q] = 1.0 / ((1.0 - f * f) * (1.0 - f * f) / samples + extra * extra) if told else 0.0
 
@@ -199,11 +219,10 @@ def cell_weights(held, cells, rho, rest, loss, out):
 def cell_fit(xi, weights, cells, rho, rest, loss, gradient, hessian):
     """Robust cost of one pair's cell correlations at xi, with gradient [3] and Gauss-Newton hessian [3, 3].
 
-    Residual (rho - f) sqrt(weight), f = fast K(Q) + slow K(kappa Q) + (1 - fast - slow) noise (METHOD.md (3.7),
-    (3.7b)), with the `weights` of `cell_weights`. Cauchy loss of the given cutoff.
+    Residual (rho - f) sqrt(weight), f as `_expect` says, with the `weights` of `cell_weights`. Cauchy loss of the given
+    cutoff.
     """
-    forms, fast, slow, stretch, cutoff = cells.forms, cells.fast, cells.slow, cells.stretch, loss.cutoff
-    noise = cells.noise
+    forms, stretch, cutoff = cells.forms, cells.stretch, loss.cutoff
     work = np.empty(_END)
     work[:_PRODUCT] = 0.0
     work[_PRODUCT:_PRODUCT + LANES] = 1.0
@@ -211,19 +230,16 @@ def cell_fit(xi, weights, cells, rho, rest, loss, gradient, hessian):
     for begin in range(0, rho.size, LANES):
         n = min(LANES, rho.size - begin)
         end = begin + n
-        _look_up(xi, cells, rest, begin, n, True, work)
-        seen, quick, late, weight, wide = (rho[begin:end], fast[begin:end], slow[begin:end], weights[begin:end],
-                                           stretch[begin:end])
+        _expect(xi, cells, rest, begin, n, True, work)
+        seen, weight, wide = rho[begin:end], weights[begin:end], stretch[begin:end]
         for q in range(n):
             w = float(weight[q])
-            e = seen[q] - (quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
-                           + noise * max(1.0 - quick[q] - late[q], 0.0))
+            e = seen[q] - work[q + _F]
             e = e if w > 0.0 else 0.0
             chi2 = e * e * w * per
             work[q + _PRODUCT] *= 1.0 + chi2
             work[q + _WEIGHT], work[q + _RESIDUAL] = w / (1.0 + chi2), e
-            work[q + _SLOPE] = 2.0 * wide[q] * wide[q] * (quick[q] * work[q + _FOUND + 2 * LANES]
-                                                          + late[q] * work[q + _FOUND + 3 * LANES])
+            work[q + _SLOPE] *= 2.0 * wide[q] * wide[q]
         for m in range(3):
             u, v, s = forms[0, m, begin:end], forms[1, m, begin:end], forms[2, m, begin:end]
             for q in range(n):
@@ -255,18 +271,16 @@ def cell_fit(xi, weights, cells, rho, rest, loss, gradient, hessian):
 def cell_cost(xi, cells, rho, rest, loss):
     """The cost of `cell_fit` alone, weights taken at xi: for comparing hypotheses that lie far apart."""
     fast, slow, samples, extra, cutoff = cells.fast, cells.slow, loss.samples, loss.extra, loss.cutoff
-    noise = cells.noise
     work = np.empty(_END)
     work[_PRODUCT:_PRODUCT + LANES] = 1.0
     cost, per = 0.0, 1.0 / (cutoff * cutoff)
     for begin in range(0, rho.size, LANES):
         n = min(LANES, rho.size - begin)
         end = begin + n
-        _look_up(xi, cells, rest, begin, n, False, work)
+        _expect(xi, cells, rest, begin, n, False, work)
         seen, quick, late = rho[begin:end], fast[begin:end], slow[begin:end]
         for q in range(n):
-            f = (quick[q] * work[q + _FOUND] + late[q] * work[q + _FOUND + LANES]
-                 + noise * max(1.0 - quick[q] - late[q], 0.0))
+            f = work[q + _F]
             e = seen[q] - f
             e = e if np.isfinite(seen[q]) and quick[q] + late[q] > 0.0 else 0.0
             variance = (1.0 - f * f) * (1.0 - f * f) / samples + extra * extra

@@ -20,12 +20,12 @@ class StepPrior(NamedTuple):
     Attributes
     ----------
     precision : [3, 3], inverse covariance of the change of step from frame to frame.
-    still, pull : precision of the step along z about 0, and share of the face's offset along z it goes back.
+    still : [3], precision of the step itself about 0.   pull : share of the face's offset along z that it goes back.
     start : [3], a step that breaks the sign's symmetry at rest; which of the two signs it ends in is open.
     """
 
     precision: NDArray[np.float64]
-    still: float
+    still: NDArray[np.float64]
     pull: float
     start: NDArray[np.float64]
 
@@ -257,9 +257,10 @@ def outlook(poses, k, sources, planar, last, prior, before):
     for r in range(3):
         offset += poses[k - 1, r, 2] * poses[k - 1, r, 3]
     joint = prior.precision.copy()
-    joint[0, 0] += prior.still
+    for m in range(3):
+        joint[m, m] += prior.still[m]
     pulled = prior.precision @ last
-    pulled[0] -= prior.still * prior.pull * offset
+    pulled[0] -= prior.still[0] * prior.pull * offset
     return Expected(np.linalg.solve(joint, pulled), joint)
 
 

@@ -14,10 +14,10 @@ from ..frames.texture import EVERY, WINDOW_HALF, WINDOW_STEP, TextureMeter, desc
 from ..frames.working_images import WorkingImages
 from ..pairs.correlation import Correlations
 from ..probe.field import Cells
-from ..speckle.at_rest import outlasting, strengths_at_rest
+from ..speckle.at_rest import cell_strengths, outlasting, strengths_at_rest
 from ..speckle.calibration import SIGNS, Calibration, Uncalibrated
 from ..speckle.curves import Curves
-from ..speckle.strengths import CellStrengths, cell_strengths, relative
+from ..speckle.strengths import CellStrengths, relative
 
 Array = NDArray[np.float64]
 

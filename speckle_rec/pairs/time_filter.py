@@ -23,8 +23,9 @@ DARK, QUIET = 0.5, 0.05          # share of the blocks that are darkest, and of 
 FEWEST = 8                      # blocks that tell
 LEAST = 0.06                    # correlation of noise in neighbours, below which there is no filter
 DARKER = 0.85                   # grey level of quiet blocks over that of bright ones, above which they are no noise
-TIGHT = 0.06                    # most by which noise differs from block to block
+EVEN, UNEVEN = 0.02, 0.055      # deviation from block to block: of noise, and what is too much for any
 MISFIT = 0.045                  # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter
+A_MEAN = 0.04                   # by which a response may miss that of a mean over frames, which tissue never has
 ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
 GONE = 0.2                      # correlation of noise at the last lag, at most
 RECURSIVE = 0.3                 # by which logarithms at lags 2 and 1 may miss those of a recursion, 2 to 1; of tissue 4
@@ -42,8 +43,8 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
 
     Noise of a filter correlates by R(lag), echoes by s(lag), blocks that hold both by (1 - a) R + a s. The least alike
     of the dark blocks hold least echoes; s is that of the bright ones, and a what is left at the far lags, where no
-    filter reaches. Without a filter R is 0, and dark blocks fall as a share of the bright ones'; where all blocks are
-    noise, they are alike alike. Blocks as bright as the others hold speckle, and tell nothing.       METHOD.md (2.7)
+    filter reaches. Noise is alike in all blocks; what is left of echoes is not, and falls as the bright ones' do. Blocks
+    as bright as the others hold speckle, and tell nothing but a mean over frames.                    METHOD.md (2.7)
     """
     if len(grey) < 2 * FEWEST:
         return NO_FILTER
@@ -52,7 +53,7 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
     bright = grey > np.quantile(grey, DARK)
     dark = np.flatnonzero(~bright)
     order, few = dark[np.argsort(alike[dark, :2].sum(1))], max(FEWEST, round(QUIET * len(dark)))
-    quiet, following = order[:few], order[3 * few:4 * few]
+    quiet = order[:few]
     seen, echoes = np.median(alike[quiet], axis=0), np.median(alike[bright], axis=0)
     spread = 1.48 * float(np.median(np.abs(alike[quiet, 0] - seen[0])))
     share = float(np.clip(seen @ echoes / max(float(echoes @ echoes), 1e-9), 0, 1))
@@ -60,9 +61,8 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
     leak = float(np.clip(seen[far].sum() / max(echoes[far].sum(), 0.1), 0, 0.9))
     response = (seen - leak * echoes) / (1 - leak)
     differs = np.sqrt(np.mean((seen - share * echoes) ** 2)) > MISFIT
-    tight = len(following) > 0 and np.median(alike[following, 0]) - seen[0] < TIGHT
-    darker = np.median(grey[quiet]) < DARKER * np.median(grey[bright])
-    if response[0] < LEAST or not darker or not (differs or tight):
+    darker = np.median(grey[quiet]) < DARKER * np.median(grey[bright]) or _off_a_mean(response) < A_MEAN
+    if response[0] < LEAST or not darker or not (spread < EVEN or differs and spread < UNEVEN):
         return NO_FILTER
     return TimeFilter(_falling(response), max(spread, 0.01))
 
@@ -77,10 +77,14 @@ def nothing_but_noise(alike: Array) -> bool:
         return False
     if middle[0] < LEAST:
         return True
-    lag = np.arange(1, NEAR + 1)
-    means = [np.maximum(1 - lag / m, 0) for m in (2, 3, 4)]
     fall = np.log(np.maximum(middle[1], 1e-3)) / np.log(middle[0])      # of a recursion twice as far at twice the lag
-    return bool(abs(fall - 2) < RECURSIVE or min(np.abs(middle[:NEAR] - mean).max() for mean in means) < LEAST)
+    return bool(abs(fall - 2) < RECURSIVE or _off_a_mean(middle) < LEAST)
+
+
+def _off_a_mean(response: Array) -> float:
+    """Most by which a response [LAGS] misses that of a mean over two, three or four frames, at the near lags."""
+    lag = np.arange(1, NEAR + 1)
+    return float(min(np.abs(response[:NEAR] - np.maximum(1 - lag / m, 0)).max() for m in (2, 3, 4)))
 
 
 def _falling(response: Array) -> tuple[float, ...]:

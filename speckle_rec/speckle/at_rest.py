@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..frames.texture import WINDOW_HALF, windows
 from ..pairs.correlation import Correlations
 from .curves import TABLE_PER_UNIT, Curves
-from .strengths import typical_correlation
+from .strengths import WORST_CELL, CellStrengths, relative, typical_correlation
 
 Array = NDArray[np.float64]
 
@@ -26,17 +26,19 @@ MOST_STRENGTH = 1.2                     # what is more is noise
 
 
 def usual_fall(usual: Curves) -> NDArray[np.float32]:
-    """Share [L, n] of its correlation at rest that a usual cell keeps at a lag (`Curves.tables`), at
+    """What frames share of a usual cell's tissue at a lag, and what each shows of it (`Curves.tables`), [2, L, n], at
     sqrt(Q) = k / TABLE_PER_UNIT."""
-    tables = usual.tables()
-    return ((1 - usual.slow_share) * tables[..., 0] + usual.slow_share * tables[..., 1]).astype(np.float32)
+    tables, s = usual.tables(), usual.slow_share
+    shared = (1 - s) * tables[..., 0] + s * tables[..., 1]
+    shown = (1 - s) * tables[..., 4] + s * tables[..., 5] if usual.response else np.ones_like(shared)
+    return np.stack([shared, shown]).astype(np.float32)
 
 
 @numba.njit(nogil=True, cache=True)
-def _kept(lag, rate, fall):
-    """What a usual cell keeps at a lag, moving steadily: Q grows as the square of the lag."""
-    row = lag if lag < fall.shape[0] else 0
-    return fall[row, min(int(np.sqrt(rate) * lag / LAG_UNIT * TABLE_PER_UNIT), fall.shape[1] - 1)]
+def _place(lag, rate, fall):
+    """Row and column of `fall` for a lag, moving steadily: Q grows as the square of the lag."""
+    row = lag if lag < fall.shape[1] else 0
+    return row, min(int(np.sqrt(rate) * lag / LAG_UNIT * TABLE_PER_UNIT), fall.shape[2] - 1)
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
@@ -45,29 +47,34 @@ def _fitted(first, last, lag, rho, rates, fall, noise, found):
     for w in numba.prange(first.size):
         for p in range(rho.shape[1]):
             product, square, energy = np.zeros(rates.size), np.zeros(rates.size), 0.0
+            more = np.zeros(rates.size)     # tissue that is shown, beside noise
             for m in range(first[w], last[w]):
                 r = rho[m, p]
                 if np.isfinite(r):
                     floor = noise[lag[m]] if lag[m] < noise.size else 0.0
-                    r -= floor
-                    energy += r * r
+                    energy += (r - floor) * (r - floor)
                     for s in range(rates.size):
-                        f = _kept(lag[m], rates[s], fall) - floor
-                        product[s] += r * f
+                        row, at = _place(lag[m], rates[s], fall)
+                        more[s] = fall[1, row, at] - 1.0
+                        f = fall[0, row, at] - floor - r * more[s]
+                        product[s] += (r - floor) * f
                         square[s] += f * f
             least = np.inf
             for s in range(rates.size):
-                if square[s] > 0 and energy - product[s] * product[s] / square[s] < least:
-                    least = energy - product[s] * product[s] / square[s]
-                    strength[w, p], rate[w, p] = product[s] / square[s], rates[s]
+                if square[s] > 0:
+                    found_here = product[s] / square[s]
+                    shown = max(1.0 + found_here * more[s], 1e-6)
+                    left = (energy - product[s] * found_here) / (shown * shown)
+                    if left < least:
+                        least, strength[w, p], rate[w, p] = left, found_here, rates[s]
 
 
 def strengths_at_rest(speckle: Correlations, n_frames: int, usual: Curves) -> tuple[Array, Array]:
     """Correlation [W, P] of each cell at rest about each window, and Q [W, P] of `LAG_UNIT` frames there.
 
-    Least squares of rho = strength f(rate (lag / LAG_UNIT)^2) + (1 - strength) R(lag) over near pairs, f the fall of a
-    usual cell and R what a filter over time leaves of noise: the motion is taken as steady through a window, and its
-    size as the cell's own. Both are 0 where a window has no pairs.
+    Least squares of rho = strength f(rate (lag / LAG_UNIT)^2) over near pairs, f the fall of a usual cell, and behind a
+    filter over time of (3.7b), times what is below its bar, which is the same at all lags: the motion is taken as steady
+    through a window, and its size as the cell's own. Both are 0 where a window has no pairs.
     """
     middle, _ = windows(n_frames)
     lag = speckle.j - speckle.i
@@ -91,7 +98,30 @@ def outlasting(speckle: Correlations, strength: Array, rate: Array, n_frames: in
 
     def left(window: int, pairs: NDArray[np.int64]) -> Array:
         at = np.sqrt(rate[window]) * lag[pairs, None] / LAG_UNIT * TABLE_PER_UNIT
-        row = np.where(lag[pairs] < len(fall), lag[pairs], 0)[:, None]
-        return strength[window] * fall[row, np.minimum(at, fall.shape[1] - 1).astype(int)]
+        row = np.where(lag[pairs] < fall.shape[1], lag[pairs], 0)[:, None]
+        shared, shown = fall[:, row, np.minimum(at, fall.shape[2] - 1).astype(int)]
+        return strength[window] * shared / np.maximum(1 + strength[window] * (shown - 1), 1e-6)
 
     return typical_correlation(speckle, n_frames, FAR_LAGS, left)
+
+
+def cell_strengths(speckle: Correlations, n_frames: int, curves: Curves) -> CellStrengths:
+    """How well each cell correlates at rest, from its lag-1 correlation alone: no regression, no tissue factor.
+
+    Noise, shadow and thin echoes lower a cell's correlation at every distance. Cells beside each other see
+    nearly the same motion, so that a cell's median correlation at lag 1 over that of the clearest cells
+    is its strength relative to theirs, whatever the motion was (METHOD.md (3.6)). The simple version, for curves
+    without a calibration; `calibration.Calibration.strengths` is the other.
+    """
+    strength = curves.floor * np.clip(relative(_neighbours(speckle, n_frames, curves)), 0, 1.03)
+    strength[strength < WORST_CELL] = 0
+    return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, windows(n_frames)[1],
+                         np.ones_like(strength))
+
+
+def _neighbours(speckle: Correlations, n_frames: int, curves: Curves) -> Array:
+    """Correlation [W, P] of each cell at lag 1 about each window, as it would be without the filter over time."""
+    if not curves.response:
+        return typical_correlation(speckle, n_frames, (1, 1))[0]
+    strength, rate = strengths_at_rest(speckle, n_frames, curves)
+    return strength * curves.through(()).expected(rate / LAG_UNIT**2, 1, slow=curves.slow_share)

@@ -25,10 +25,10 @@ from ..pairs.correlation import Correlations
 from ..probe.field import KINDS, Cells, ProbeGeometry
 from ..products.motion_priors import NO_FAN_ERROR, FanError, MirrorPrior
 from . import fibres
-from .at_rest import outlasting, strengths_at_rest
+from .at_rest import cell_strengths, outlasting, strengths_at_rest
 from .cell_regression import PARTS, parts
 from .curves import RATES, Curves
-from .strengths import WORST_CELL, CellStrengths, cell_strengths, relative
+from .strengths import WORST_CELL, CellStrengths, relative
 
 Array = NDArray[np.float64]
 
@@ -224,7 +224,7 @@ class Uncalibrated(Calibration):
 
     def judge(self, speckle: Correlations, images: WorkingImages, cells: Cells,
               jobs: int = 0) -> Callable[[Array | None], CellStrengths]:
-        """Strengths of a scan's cells, see `cell_strengths`, whatever its poses."""
+        """Strengths of a scan's cells, see `at_rest.cell_strengths`, whatever its poses."""
         bare = cell_strengths(speckle, images.scan.n_frames, self.curves)
         strengths = replace(bare, stretch=bare.stretch * self.gain)
         return lambda T: strengths

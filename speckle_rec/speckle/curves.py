@@ -20,8 +20,7 @@ from ..products.stages import both_ways, noise_at
 Array = NDArray[np.float64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
-FILTERED_LAGS = 8                   # longest lag of neighbours, at which a filter over time still makes a difference
-TOLD_BY_NOISE = 0.35                # correlation of noise by a filter, above which it hides how cells differ
+FILTERED_LAGS = 32                  # longest lag of neighbours: a filter blurs frames however far apart they are
 RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
 USUAL_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
 # Usual elevational beams: frequency (Hz), aperture and geometric focus (mm).
@@ -148,36 +147,43 @@ class Curves:
         """These curves for a scan whose scanner has a filter over time."""
         return replace(self, response=tuple(float(r) for r in response))
 
-    def seen(self, q: Array, lag: Array | int) -> tuple[Array, Array]:
-        """K_n(Q) and its slope by Q [...] as the filter over time shows them of pairs `lag` [...] frames apart.
+    def powers(self, q: Array, lag: Array | int) -> tuple[Array, Array, Array, Array]:
+        """What two frames `lag` [...] apart share of tissue, and what each shows of it, with their slopes by Q [...].
 
-        A filter h shows sum_m h_m f_(k - m): of a steady motion, Q of a pair at lag n being n^2 q,
-        K_n(Q) = sum_d R(d) K((n - d)^2 q) / sum_d R(d) K(d^2 q), R the correlation of its noise.     METHOD.md (3.7b)
+        A filter h shows sum_m h_m f_(k - m). With R(d) the correlation of its noise, and of a steady motion, Q of a
+        pair at lag n being n^2 q, these are sum_d R(d) K((n - d)^2 q) and sum_d R(d) K(d^2 q), in units of what it
+        leaves of noise: a filter blurs what moves.                                            METHOD.md (3.7b)
         """
         if not self.response:
-            return self.kernel(q), self.slope(q)
-        top, top_slope, base, base_slope = np.zeros((4, *np.shape(q)))
+            return self.kernel(q), np.ones(np.shape(q)), self.slope(q), np.zeros(np.shape(q))
+        shared, shared_slope, shown, shown_slope = np.zeros((4, *np.shape(q)))
         for d, weight in both_ways(self.response):
             ahead, behind = np.square(1 - d / lag), np.square(d / lag)
-            top += weight * self.kernel(ahead * q)
-            top_slope += weight * ahead * self.slope(ahead * q)
-            base += weight * self.kernel(behind * q)
-            base_slope += weight * behind * self.slope(behind * q)
-        return top / base, (top_slope * base - top * base_slope) / base**2
+            shared += weight * self.kernel(ahead * q)
+            shared_slope += weight * ahead * self.slope(ahead * q)
+            shown += weight * self.kernel(behind * q)
+            shown_slope += weight * behind * self.slope(behind * q)
+        return shared, shown, shared_slope, shown_slope
 
-    def telling_lag(self) -> tuple[int, float]:
-        """The shortest lag at which noise tells little of itself, and its correlation there."""
-        for lag, noise in enumerate((*self.response, 0.0), 1):
-            if noise < TOLD_BY_NOISE:
-                return lag, noise
-        raise AssertionError("the response ends in nothing")
+    def expected(self, q: Array, lag: Array | int, floor: Array | float = 1.0, slow: Array | float = 0.0,
+                 kept: Array | float = 1.0) -> Array:
+        """Correlation [...] of cells of a floor and slow share, `lag` frames apart, at Q [...] (METHOD.md (3.7), (3.7b)).
+
+        kept : share of the tissue's correlation, of `Curves.kept`.
+        """
+        (fast_shared, fast_shown), (slow_shared, slow_shown) = (self.powers(x, lag)[:2] for x in (q, self.kappa * q))
+        shared, shown = floor * ((1 - slow) * fast_shared + slow * slow_shared), floor * (
+            (1 - slow) * fast_shown + slow * slow_shown)
+        return (kept * shared + (1 - floor) * noise_at(self.response, lag)) / (shown + 1 - floor)
 
     def noise(self) -> Array:
         """Correlation of noise [L] at lags, in the order of `tables`."""
         return np.asarray(noise_at(self.response, np.arange(FILTERED_LAGS + 1 if self.response else 1)))
 
     def tables(self) -> Array:
-        """`table` [L, n, 4] at lags 1 to L - 1, as the filter over time makes it; the first for lags from L on."""
+        """What `powers` gives [L, n, 8] at lags 1 to L - 1, of Q and of kappa Q, at sqrt(Q) = k / TABLE_PER_UNIT: shared
+        twice, its slopes by Q twice, shown twice, its slopes twice. The first is that of pairs far apart in time, whose
+        frames are taken to be sharp. Without a filter `table` alone [1, n, 4]."""
         return _tables(replace(self, source="")) if self.response else self.table()[None]
 
     def table(self) -> Array:
@@ -190,10 +196,11 @@ class Curves:
 @cache
 def _tables(curves: Curves) -> Array:
     q = np.square(np.arange(TABLE_REACH * TABLE_PER_UNIT + 1) / TABLE_PER_UNIT)
-    out = [curves.table()]
+    whole, n, kappa = sum(weight for _, weight in both_ways(curves.response)), len(q), curves.kappa
+    out = [np.column_stack([whole * curves.table(), np.full((n, 2), whole), np.zeros((n, 2))])]
     for lag in range(1, FILTERED_LAGS + 1):
-        (fast, by_fast), (slow, by_slow) = curves.seen(q, lag), curves.seen(curves.kappa * q, lag)
-        out.append(np.stack([fast, slow, by_fast, curves.kappa * by_slow], -1))
+        fast, slow = curves.powers(q, lag), curves.powers(kappa * q, lag)
+        out.append(np.stack([fast[0], slow[0], fast[2], kappa * slow[2], fast[1], slow[1], fast[3], kappa * slow[3]], -1))
     return np.array(out)
 
 

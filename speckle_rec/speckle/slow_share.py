@@ -47,15 +47,20 @@ def _sums(xi, pairs, cells, floor, middle, product, square):
                 if q < FAR or q > FARTHEST:
                     continue
                 at = min(int(np.sqrt(q) * per_unit), last)
-                x = floor[w, p] * (table[at, 1] - table[at, 0])
-                product[w, p] += x * (r - floor[w, p] * table[at, 0] - (1.0 - floor[w, p]) * noise[row])
-                square[w, p] += x * x
+                hiss = max(1.0 - floor[w, p], 0.0)
+                x, y = table[at, 1] - table[at, 0], r - floor[w, p] * table[at, 0] - hiss * noise[row]
+                if table.shape[1] > 4:      # behind a filter what is expected is a quotient: the equation times below it
+                    shown = floor[w, p] * table[at, 4] + hiss
+                    x = (x - r * (table[at, 5] - table[at, 4])) / shown
+                    y = (y + r * (shown - 1.0)) / shown
+                product[w, p] += floor[w, p] * x * y
+                square[w, p] += floor[w, p] * x * floor[w, p] * x
 
 
 def adapt(strengths: CellStrengths, T: Array, speckle: Correlations, forms: Array, curves: Curves) -> CellStrengths:
     """Strengths with the slow share of each cell and window measured on pairs that `T` puts far apart.
 
-    Least squares of (3.7) for the share, about the one given: f = floor ((1 - s) K(Q) + s K(kappa Q)).
+    Least squares of (3.7), or (3.7b), for the share, about the one given: f = floor ((1 - s) K(Q) + s K(kappa Q)).
 
     Parameters
     ----------

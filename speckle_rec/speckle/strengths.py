@@ -58,22 +58,6 @@ def relative(strength: Array) -> Array:
     return strength / np.maximum(np.quantile(strength, 0.8, axis=1, keepdims=True), 1e-3)
 
 
-def cell_strengths(correlations: Correlations, n_frames: int, curves: Curves) -> CellStrengths:
-    """How well each cell correlates at rest, from its lag-1 correlation alone: no regression, no tissue factor.
-
-    Noise, shadow and thin echoes lower a cell's correlation at every distance. Cells beside each other see
-    nearly the same motion, so that a cell's median correlation at lag 1 over that of the clearest cells
-    is its strength relative to theirs, whatever the motion was (METHOD.md (3.6)). The simple version, for curves
-    without a calibration; `calibration.Calibration.strengths` is the other.
-    """
-    lag, noise = curves.telling_lag()
-    near, _ = typical_correlation(correlations, n_frames, (lag, lag))
-    strength = curves.floor * np.clip(relative((near - noise) / (1 - noise)), 0, 1.03)
-    strength[strength < WORST_CELL] = 0
-    return CellStrengths((1 - curves.slow_share) * strength, curves.slow_share * strength, windows(n_frames)[1],
-                         np.ones_like(strength))
-
-
 def cell_model(forms: Array, strengths: CellStrengths, curves: Curves) -> CellModel:
     """What is expected of cells with `forms` [P, 3, 3], as kernels take it."""
     fast, slow, stretch = (np.ascontiguousarray(strengths.fast), np.ascontiguousarray(strengths.slow),

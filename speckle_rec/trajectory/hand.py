@@ -92,6 +92,11 @@ class Hand:
         return 1 / np.square([self.wobble_tilt_rad, self.wobble_yaw_rad])
 
     @property
+    def sweep_precision(self) -> Array:
+        """Precision [2] (1/rad^2) of a step in tilt and in yaw of a sweep; 0 where the probe is turned."""
+        return np.zeros(2) if self.pivot else 1 / np.square([self.sweep_tilt_rad, self.sweep_yaw_rad])
+
+    @property
     def contact_precision(self) -> float:
         """Precision (1/mm^2) a frame of the contact point about its first place, `CONTACT` times in `drift_frames`."""
         return CONTACT / (self.drift_mm**2 * self.drift_frames) if self.pivot else 0.0
@@ -116,6 +121,11 @@ ROTATING = Hand()       # the hand of the rotation protocol
 
 class Held(Protocol):
     """Factors that hold the contact point and the beam's axis, see `factors.Factors`."""
+
+    @property
+    def sweep_precision(self) -> Array:
+        """Precision [2] (1/rad^2) of a step in tilt and in yaw of a sweep; 0 where the probe is turned."""
+        return np.zeros(2) if self.pivot else 1 / np.square([self.sweep_tilt_rad, self.sweep_yaw_rad])
 
     @property
     def contact_precision(self) -> float: ...

@@ -43,7 +43,8 @@ def planar_poses(twist: Array) -> Array:
 
 def step_prior(hand: Hand) -> StepPrior:
     """What a hand tells of a step from the step before."""
-    return StepPrior(hand.precision, *hand.contact, START)
+    still, pull = hand.contact
+    return StepPrior(hand.precision, np.array([still, *hand.sweep_precision]), pull, START)
 
 
 def sequential(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,

@@ -203,7 +203,7 @@ def decimated(f: Factors, every: int = STRIDE) -> Factors:
                    planar_information=f.planar_information[p],
                    pairs=pairs._replace(i=pairs.i // every, j=pairs.j // every,
                                         temper=pairs.temper * np.where(some.revisits, 1, every)),
-                   cells=f.cells._replace(window=np.ascontiguousarray(f.cells.window[::every])),
+                   cells=f.cells.every(every),
                    acceleration=f.acceleration * np.sqrt(np.square(ramp).sum()),
                    elapsed=None if f.elapsed is None else _means(f.elapsed, every),
                    contact_precision=f.contact_precision * every,

@@ -119,7 +119,7 @@ def phase_precision(T: Array, hand: Hand) -> Array | None:
     """
     if not hand.pivot:
         turns = np.abs(se3.turned(T)).max() > TURNED_RAD
-        return None if turns else np.tile([1 / hand.sweep_tilt_rad**2, 1 / hand.sweep_yaw_rad**2], (len(T), 1))
+        return None if turns else np.tile(hand.sweep_precision, (len(T), 1))
     meant = _meant(phases(se3.log(se3.steps(T))[1:]))
     return hand.wobble_precision * ~np.concatenate([meant[:1], meant])
 
