@@ -29,7 +29,7 @@ def test_one_frame_against_one_goes_either_way():
     steps, costs = np.empty((1, 2, 3)), np.empty((1, 2))
     extend(1, Hypotheses(np.tile(EYE, (1, 2, 1, 1)), np.zeros((1, 3)), np.zeros(1)), EYE.copy(),
            scan.curves.pairs(scan.speckle), cell_model(scan.forms, scan.strengths, scan.curves), LOSS,
-           StepPrior(Hand().precision * 1e-4, 0.0, 0.0, START), Ways(steps, costs, np.empty((1, 2, 3, 3))))
+           StepPrior(Hand().precision * 1e-4, np.zeros(3), 0.0, START), Ways(steps, costs, np.empty((1, 2, 3, 3))))
     np.testing.assert_allclose(steps[0, 1], -steps[0, 0], atol=0.02)
     assert np.abs(steps[0, 0]).max() > 0.001
     assert np.isclose(costs[0, 0], costs[0, 1], rtol=0.05)

@@ -1,5 +1,7 @@
 """A scanner's filter over time: found in noise, none where there is none; what it does to speckle and to matches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scenes
@@ -7,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckle_rec.frames.working_images import WorkingImages
+from speckle_rec.kernels.cells import LOSS, at_lag, cell_fit, cell_weights, of_window
 from speckle_rec.pairs import time_filter
 from speckle_rec.products.stages import NO_FILTER
 from speckle_rec.scan import Scan
-from speckle_rec.speckle.curves import FILTERED_LAGS, Curves
+from speckle_rec.speckle.curves import FILTERED_LAGS, TABLE_PER_UNIT, Curves
+from speckle_rec.speckle.strengths import CellStrengths, cell_model
 
 MEANS = {2: (1 / 2,), 3: (2 / 3, 1 / 3), 4: (3 / 4, 1 / 2, 1 / 4)}
 
@@ -67,6 +71,26 @@ def test_none_is_found_where_there_is_none(noisy):
         assert found(world(seed, noisy=noisy)) == NO_FILTER
 
 
+def test_a_mean_is_found_in_noise_as_bright_as_the_rest():
+    frames = world(8)
+    frames[:, scenes.SECTOR.shape[0] // 2:] += 60
+    np.testing.assert_allclose(found(averaged(frames, 2)).response[0], 0.5, atol=0.06)
+
+
+def test_dark_blocks_that_differ_and_fall_as_the_bright_ones_are_no_noise():
+    """Dark muscle moved a little faster than the bright: each block by a share of its own."""
+    rng = np.random.default_rng(5)
+    rows, columns = scenes.SECTOR.shape
+    memory = np.where(np.arange(rows) < rows // 2, 0.8, 0.7)[:, None]
+    noise = np.repeat(np.linspace(10, 60, columns // 8 + 1), 8)[:columns] * (np.arange(rows) >= rows // 2)[:, None]
+    pattern, frames = rng.normal(size=(rows, columns)), []
+    for _ in range(48):
+        pattern = memory * pattern + np.sqrt(1 - memory**2) * rng.normal(size=pattern.shape)
+        frames.append(np.where(np.arange(rows) < rows // 2, 110, 60)[:, None] + 22 * pattern
+                      + 0.5 * noise * rng.normal(size=pattern.shape))
+    assert found(np.stack(frames)) == NO_FILTER
+
+
 def test_speckle_that_fades_faster_than_the_rest_is_no_filter():
     """As bright as the rest, it is no noise: a near field, or the far side of a fan."""
     rng = np.random.default_rng(3)
@@ -116,8 +140,9 @@ def test_what_never_moves_is_no_filter():
 
 
 @pytest.mark.parametrize("h", [(1, 1), (1, 1, 1), (0.5, 0.25, 0.125, 0.0625)])
-def test_filtered_speckle_correlates_as_the_curves_say(h):
-    """Monte Carlo: a signal whose correlation over n frames is K(n^2 q), through the filter h."""
+@pytest.mark.parametrize("floor", [1.0, 0.6])
+def test_filtered_speckle_correlates_as_the_curves_say(h, floor):
+    """Monte Carlo: tissue whose correlation over n frames is K(n^2 q), and noise, through the filter h."""
     h = np.array(h) / np.sum(h)
     R = np.correlate(h, h, "full")[len(h) - 1:]
     curves = Curves(tail_b=1.0, tail_beta=1.0, response=tuple(R[1:] / R[0]))
@@ -125,22 +150,59 @@ def test_filtered_speckle_correlates_as_the_curves_say(h):
     lags = np.arange(n)
     K = np.exp(-q * np.subtract.outer(lags, lags) ** 2)
     rng = np.random.default_rng(0)
-    signal = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.normal(size=(n, 40_000))
+    tissue = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.normal(size=(n, 40_000))
+    signal = np.sqrt(floor) * tissue + np.sqrt(1 - floor) * rng.normal(size=tissue.shape)
     shown = np.stack([h @ signal[k - np.arange(len(h))] for k in range(len(h) - 1, n)])
     seen = np.corrcoef(shown)[0]
     for lag in (1, 2, 3, 4, 6):
-        assert seen[lag] == pytest.approx(curves.seen(np.array(lag**2 * q), lag)[0], abs=0.015)
+        assert seen[lag] == pytest.approx(curves.expected(np.array(lag**2 * q), lag, floor), abs=0.015)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0.01, 0.99), min_size=0, max_size=4), st.integers(1, FILTERED_LAGS))
-def test_tables_begin_at_one_fall_and_have_their_slopes(values, lag):
-    curves = Curves.usual("curvilinear")
-    curves = Curves(**{**vars(curves), "response": tuple(sorted(values, reverse=True))})
+def test_powers_have_their_slopes_and_tables_are_theirs(values, lag):
+    curves = replace(Curves.usual("curvilinear"), response=tuple(sorted(values, reverse=True)))
     q = np.linspace(1e-6, 20, 8001)
-    value, slope = curves.seen(q, lag)
-    assert value[0] == pytest.approx(1, abs=1e-4)
-    np.testing.assert_allclose(np.gradient(value, q)[1:-1], slope[1:-1], atol=2e-3, rtol=1e-2)
+    shared, shown, by_shared, by_shown = curves.powers(q, lag)
+    assert shared[0] == pytest.approx(shown[0], abs=1e-3)
+    for value, slope in ((shared, by_shared), (shown, by_shown)):
+        np.testing.assert_allclose(np.gradient(value, q)[1:-1], slope[1:-1], atol=2e-2, rtol=1e-2)
     table = curves.tables()
     assert table.shape[0] == len(curves.noise()) == (FILTERED_LAGS + 1 if values else 1)
-    np.testing.assert_allclose(table[0], curves.table())
+    if values:
+        at = np.array([3, 400, 2000])
+        np.testing.assert_allclose(table[lag, at, 0] / table[lag, at, 4],
+                                   curves.expected(np.square(at / TABLE_PER_UNIT), lag), rtol=1e-6)
+    else:
+        np.testing.assert_allclose(table[0], curves.table())
+
+
+def test_cells_are_expected_to_correlate_as_the_curves_say():
+    """What a kernel weighs a cell by tells what it expects of it; its gradient is that of its cost."""
+    curves = replace(Curves.usual("curvilinear"), response=(2 / 3, 1 / 3))
+    floor, slow, lag, xi = np.array([0.9, 0.4]), np.array([0.2, 0.5]), 2, np.array([0.3, 0.02, 0.0])
+    strengths = CellStrengths((1 - slow) * floor[None], slow * floor[None], np.zeros(1, int), np.ones((1, 2)))
+    forms = np.tile(np.diag([1.0, 20.0, 5.0]), (2, 1, 1))
+    cells = at_lag(of_window(cell_model(forms, strengths, curves), 0), lag)
+    rho, rest, weights = np.array([0.5, 0.3], np.float32), np.zeros(2, np.float32), np.empty(2)
+    cell_weights(xi, cells, rho, rest, LOSS, weights)
+    Q = 0.3**2 + 0.4**2
+    f = curves.expected(np.array(Q), lag, floor, slow)
+    np.testing.assert_allclose(weights, 1 / ((1 - f * f) ** 2 / LOSS.samples + LOSS.extra**2), rtol=1e-4)
+    gradient, hessian, h = np.empty(3), np.empty((3, 3)), 1e-3
+    cell_fit(xi, weights, cells, rho, rest, LOSS, gradient, hessian)
+    for k in range(2):
+        d = h * np.eye(3)[k] / (1, 20, 1)[k]
+        costs = [cell_fit(xi + s * d, weights, cells, rho, rest, LOSS, np.empty(3), np.empty((3, 3))) for s in (1, -1)]
+        assert (costs[0] - costs[1]) / (2 * d[k]) == pytest.approx(gradient[k], rel=0.02)
+
+
+def test_every_fourth_frame_keeps_the_lags_of_a_filter():
+    curves = replace(Curves.usual("curvilinear"), response=(0.75, 0.5, 0.25))
+    strengths = CellStrengths(np.full((1, 3), 0.7), np.full((1, 3), 0.1), np.zeros(8, int), np.ones((1, 3)))
+    whole = cell_model(np.tile(np.eye(3), (3, 1, 1)), strengths, curves)
+    few = whole.every(4)
+    for lag in (4, 8, 32):
+        one, same = at_lag(of_window(few, 0), lag // 4), at_lag(of_window(whole, 0), lag)
+        np.testing.assert_array_equal(one.table, same.table)
+        assert one.noise == same.noise

@@ -23,9 +23,9 @@ DARK, QUIET = 0.5, 0.05          # share of the blocks that are darkest, and of 
 FEWEST = 8                      # blocks that tell
 LEAST = 0.06                    # correlation of noise in neighbours, below which there is no filter
 DARKER = 0.85                   # grey level of quiet blocks over that of bright ones, above which they are no noise
-EVEN, UNEVEN = 0.02, 0.055      # deviation from block to block: of noise, and what is too much for any
-MISFIT = 0.045                  # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter
-A_MEAN = 0.04                   # by which a response may miss that of a mean over frames, which tissue never has
+MISFIT, SHARE = 0.08, 0.4       # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter, or
+                                # its share of theirs
+EVEN, UNEVEN = 0.05, 0.2        # deviation from block to block over the correlation: of noise, and what none has
 ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
 GONE = 0.2                      # correlation of noise at the last lag, at most
 RECURSIVE = 0.3                 # by which logarithms at lags 2 and 1 may miss those of a recursion, 2 to 1; of tissue 4
@@ -43,8 +43,8 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
 
     Noise of a filter correlates by R(lag), echoes by s(lag), blocks that hold both by (1 - a) R + a s. The least alike
     of the dark blocks hold least echoes; s is that of the bright ones, and a what is left at the far lags, where no
-    filter reaches. Noise is alike in all blocks; what is left of echoes is not, and falls as the bright ones' do. Blocks
-    as bright as the others hold speckle, and tell nothing but a mean over frames.                    METHOD.md (2.7)
+    filter reaches. Noise is alike in all blocks; what is left of echoes is not, or falls as the bright ones' do.
+    Blocks as bright as the others hold speckle, and tell nothing but a mean over frames.             METHOD.md (2.7)
     """
     if len(grey) < 2 * FEWEST:
         return NO_FILTER
@@ -60,9 +60,11 @@ def of_blocks(grey: Array, alike: Array) -> TimeFilter:
     far = slice(LAGS // 2, None)
     leak = float(np.clip(seen[far].sum() / max(echoes[far].sum(), 0.1), 0, 0.9))
     response = (seen - leak * echoes) / (1 - leak)
-    differs = np.sqrt(np.mean((seen - share * echoes) ** 2)) > MISFIT
-    darker = np.median(grey[quiet]) < DARKER * np.median(grey[bright]) or _off_a_mean(response) < A_MEAN
-    if response[0] < LEAST or not darker or not (spread < EVEN or differs and spread < UNEVEN):
+    misfit, whole = (np.sqrt(np.mean(np.square(x))) for x in (seen - share * echoes, seen))
+    differs = misfit > min(MISFIT, SHARE * whole) and spread < UNEVEN * response[0]
+    noise = differs or _as_a_filter(response) and spread < EVEN * response[0]
+    darker = np.median(grey[quiet]) < DARKER * np.median(grey[bright]) or _off_a_mean(response) < LEAST
+    if response[0] < LEAST or not darker or not noise:
         return NO_FILTER
     return TimeFilter(_falling(response), max(spread, 0.01))
 
@@ -77,8 +79,15 @@ def nothing_but_noise(alike: Array) -> bool:
         return False
     if middle[0] < LEAST:
         return True
-    fall = np.log(np.maximum(middle[1], 1e-3)) / np.log(middle[0])      # of a recursion twice as far at twice the lag
-    return bool(abs(fall - 2) < RECURSIVE or _off_a_mean(middle) < LEAST)
+    return _as_a_filter(middle)
+
+
+def _as_a_filter(response: Array) -> bool:
+    """Whether a response [LAGS] falls as that of a mean, or of a recursion: twice as far at twice the lag."""
+    if response[0] <= 0:
+        return False
+    fall = np.log(np.maximum(response[1], 1e-3)) / np.log(min(response[0], 0.999))
+    return bool(abs(fall - 2) < RECURSIVE or _off_a_mean(response) < LEAST)
 
 
 def _off_a_mean(response: Array) -> float:

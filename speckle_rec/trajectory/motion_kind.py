@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 MOST_TURN_RAD = 0.5         # of what somebody calls a sweep
 NARROW = 2.0                # times: the face carried by half of what tells a sweep, or twice as far, is no clear case
-LIES_DOWN_DEG = 50.0        # lean of a probe about its contact point, beyond which it was rather carried along
+LIES_DOWN_DEG = 75.0        # lean of a probe about its contact point, beyond which it was rather carried along
 SWEEP, FAN = "swept along", "about a contact point"
 AS_TOLD = {"fan": "as --motion fan says", "sweep": "as --motion sweep says"}
 
