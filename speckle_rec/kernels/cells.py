@@ -36,9 +36,9 @@ class CellModel(NamedTuple):
     forms : [3, 3, P], of `by_entry`.
     fast, slow, stretch : [W, P], or [P] of one window; see `strengths.CellStrengths`.
     window : int64 [N], row of them that holds at each frame.
-    table : [1, n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7); behind a filter
-        over time [L, n, 8], `Curves.tables`, at lags 1 to L - 1, METHOD.md (3.7b), the first that of all longer lags. Of
-        one lag [n, 4] or [n, 8].
+    table : [1, n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7); behind a
+        filter over time [L, n, 8], `Curves.tables`, at lags 1 to L - 1, METHOD.md (3.7b), the first that of all longer
+        lags. Of one lag [n, 4] or [n, 8].
     per_unit : entries of the table by sqrt(Q).   noise : [L], correlation of noise at those lags; of one lag a number.
     """
 

@@ -22,13 +22,13 @@ LIT, UNCLIPPED = 0.6, 0.7       # share of a block inside the field, and of its 
 DARK, QUIET = 0.5, 0.05          # share of the blocks that are darkest, and of these the least alike
 FEWEST = 8                      # blocks that tell
 LEAST = 0.06                    # correlation of noise in neighbours, below which there is no filter
-DARKER = 0.85                   # grey level of quiet blocks over that of bright ones, above which they are no noise
-MISFIT, SHARE = 0.08, 0.4       # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter, or
+DARKER = 0.9                    # grey level of quiet blocks over that of bright ones, above which they are no noise
+MISFIT, SHARE = 0.07, 0.4       # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter, or
                                 # its share of theirs
-EVEN, UNEVEN = 0.05, 0.2        # deviation from block to block over the correlation: of noise, and what none has
+EVEN, UNEVEN = 0.06, 0.3        # deviation from block to block over the correlation: of noise, and what none has
 ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
 GONE = 0.2                      # correlation of noise at the last lag, at most
-RECURSIVE = 0.3                 # by which logarithms at lags 2 and 1 may miss those of a recursion, 2 to 1; of tissue 4
+STRICTLY, ABOUT = 0.3, 1.0      # by which logarithms at lags 2 and 1 may miss those of a recursion, 2 to 1; of tissue 4
 ENDS = 0.03                     # correlation of noise at which a filter has ended
 
 
@@ -38,35 +38,47 @@ def find(images: WorkingImages) -> TimeFilter:
     return of_blocks(grey, alike)
 
 
-def of_blocks(grey: Array, alike: Array) -> TimeFilter:
-    """The filter from mean grey levels [B] of blocks and their correlations [B, LAGS] at lags from 1 on.
+def of_blocks(grey: Array, halves: Array) -> TimeFilter:
+    """The filter from mean grey levels [B] of blocks and correlations [2, B, LAGS] of their halves at lags from 1 on.
 
     Noise of a filter correlates by R(lag), echoes by s(lag), blocks that hold both by (1 - a) R + a s. The least alike
     of the dark blocks hold least echoes; s is that of the bright ones, and a what is left at the far lags, where no
     filter reaches. Noise is alike in all blocks; what is left of echoes is not, or falls as the bright ones' do.
-    Blocks as bright as the others hold speckle, and tell nothing but a mean over frames.             METHOD.md (2.7)
+    Blocks as bright as the others hold speckle, and tell nothing but a mean over frames. One half of a block tells
+    whether it is quiet, the other what it shows: the least of many is less than it is.               METHOD.md (2.7)
     """
+    alike = halves.mean(0)
     if len(grey) < 2 * FEWEST:
         return NO_FILTER
     if nothing_but_noise(alike):
         return TimeFilter(_falling(np.median(alike, axis=0)), 0.01, only_noise=True)
     bright = grey > np.quantile(grey, DARK)
     dark = np.flatnonzero(~bright)
-    order, few = dark[np.argsort(alike[dark, :2].sum(1))], max(FEWEST, round(QUIET * len(dark)))
-    quiet = order[:few]
-    seen, echoes = np.median(alike[quiet], axis=0), np.median(alike[bright], axis=0)
-    spread = 1.48 * float(np.median(np.abs(alike[quiet, 0] - seen[0])))
+    few = max(FEWEST, round(QUIET * len(dark)))
+    quiet = [dark[np.argsort(half[dark, :2].sum(1))][:few] for half in halves]
+    shown = np.concatenate([half[blocks] for half, blocks in zip(halves[::-1], quiet, strict=True)])
+    seen, echoes = np.median(shown, axis=0), np.median(alike[bright], axis=0)
+    spread = 1.48 * float(np.median(np.abs(shown[:, 0] - seen[0])))
     share = float(np.clip(seen @ echoes / max(float(echoes @ echoes), 1e-9), 0, 1))
-    far = slice(LAGS // 2, None)
-    leak = float(np.clip(seen[far].sum() / max(echoes[far].sum(), 0.1), 0, 0.9))
-    response = (seen - leak * echoes) / (1 - leak)
+    response = _without_leak(seen, echoes)
     misfit, whole = (np.sqrt(np.mean(np.square(x))) for x in (seen - share * echoes, seen))
     differs = misfit > min(MISFIT, SHARE * whole) and spread < UNEVEN * response[0]
-    noise = differs or _as_a_filter(response) and spread < EVEN * response[0]
-    darker = np.median(grey[quiet]) < DARKER * np.median(grey[bright]) or _off_a_mean(response) < LEAST
-    if response[0] < LEAST or not darker or not noise:
+    noise = (differs and _as_a_filter(response, ABOUT, 2 * LEAST)
+             or spread < EVEN * response[0] and _as_a_filter(response, STRICTLY, LEAST))
+    darker = np.median(grey[np.concatenate(quiet)]) < DARKER * np.median(grey[bright])
+    if response[0] < LEAST or not noise or not (darker or _off_a_mean(response) < LEAST):
         return NO_FILTER
     return TimeFilter(_falling(response), max(spread, 0.01))
+
+
+def _without_leak(seen: Array, echoes: Array) -> Array:
+    """What quiet blocks show [LAGS] less the share of echoes that the far lags tell, where only a recursion reaches."""
+    far, response, own = np.arange(LAGS // 2, LAGS), seen, 0.0
+    for _ in range(3):
+        leak = float(np.clip((seen[far].sum() - own) / max(echoes[far].sum() - own, 0.5), 0, 0.9))
+        response = (seen - leak * echoes) / (1 - leak)
+        own = float((response[0]**(far + 1)).sum()) if _as_a_filter(response, STRICTLY, -1.0) else 0.0
+    return response
 
 
 def nothing_but_noise(alike: Array) -> bool:
@@ -79,15 +91,15 @@ def nothing_but_noise(alike: Array) -> bool:
         return False
     if middle[0] < LEAST:
         return True
-    return _as_a_filter(middle)
+    return _as_a_filter(middle, STRICTLY, LEAST)
 
 
-def _as_a_filter(response: Array) -> bool:
-    """Whether a response [LAGS] falls as that of a mean, or of a recursion: twice as far at twice the lag."""
+def _as_a_filter(response: Array, off: float, off_a_mean: float) -> bool:
+    """Whether a response [LAGS] falls as a recursion's, twice as far at twice the lag, or is that of a mean."""
     if response[0] <= 0:
         return False
     fall = np.log(np.maximum(response[1], 1e-3)) / np.log(min(response[0], 0.999))
-    return bool(abs(fall - 2) < RECURSIVE or _off_a_mean(response) < LEAST)
+    return bool(abs(fall - 2) < off or _off_a_mean(response) < off_a_mean)
 
 
 def _off_a_mean(response: Array) -> float:
@@ -104,7 +116,7 @@ def _falling(response: Array) -> tuple[float, ...]:
 
 
 def block_correlations(images: WorkingImages) -> tuple[Array, Array]:
-    """Mean grey level [B] of blocks of the field of view, and the correlation [B, LAGS] of each at lags from 1 on.
+    """Mean grey level [B] of blocks of the field of view, and correlations [2, B, LAGS] of their halves at lags from 1.
 
     Of each pixel what it shows on average in a stretch is taken off: what never moves is no noise.
     """
@@ -121,17 +133,22 @@ def block_correlations(images: WorkingImages) -> tuple[Array, Array]:
         black = (shown < 2).mean((0, 2))
         change = _cut(np.stack([features(frame) for frame in frames]), tops, lefts, size)
         change -= change.mean(0)
-        power = np.square(change).mean(2)
-        alike = np.zeros((len(tops), LAGS))
-        for lag in range(1, min(LAGS, length - 1) + 1):
-            energy = np.sqrt(power[:-lag].mean(0) * power[lag:].mean(0))
-            alike[:, lag - 1] = (change[:-lag] * change[lag:]).mean(2).mean(0) / np.maximum(energy, 1e-9)
-        # The mean that was taken off holds a part of every frame, and the more the more these are alike.
-        alike += (1 - alike) * (1 + 2 * np.maximum(alike, 0).sum(1, keepdims=True)) / length
-        told = (black < 1 - UNCLIPPED) & (power.mean(0) > 1e-6)
-        found.append((shown.mean((0, 2))[told], alike[told]))
+        halves = np.stack([_alike(part) for part in np.array_split(change, 2, axis=2)])
+        told = (black < 1 - UNCLIPPED) & (np.square(change).mean((0, 2)) > 1e-6)
+        found.append((shown.mean((0, 2))[told], halves[:, told]))
     grey, alikes = zip(*found, strict=True)
-    return np.concatenate(grey), np.concatenate(alikes)
+    return np.concatenate(grey), np.concatenate(alikes, axis=1)
+
+
+def _alike(change: Array) -> Array:
+    """Correlation [B, LAGS] of blocks at lags from 1 on, of what they show [n, B, pixels] less its mean over n frames."""
+    n, power = len(change), np.square(change).mean(2)
+    alike = np.zeros((change.shape[1], LAGS))
+    for lag in range(1, min(LAGS, n - 1) + 1):
+        energy = np.sqrt(power[:-lag].mean(0) * power[lag:].mean(0))
+        alike[:, lag - 1] = (change[:-lag] * change[lag:]).mean(2).mean(0) / np.maximum(energy, 1e-9)
+    # The mean that was taken off holds a part of every frame, and the more the more these are alike.
+    return alike + (1 - alike) * (1 + 2 * np.maximum(alike, 0).sum(1, keepdims=True)) / n
 
 
 def _blocks(geometry: ProbeGeometry, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

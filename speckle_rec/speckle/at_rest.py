@@ -72,9 +72,9 @@ def _fitted(first, last, lag, rho, rates, fall, noise, found):
 def strengths_at_rest(speckle: Correlations, n_frames: int, usual: Curves) -> tuple[Array, Array]:
     """Correlation [W, P] of each cell at rest about each window, and Q [W, P] of `LAG_UNIT` frames there.
 
-    Least squares of rho = strength f(rate (lag / LAG_UNIT)^2) over near pairs, f the fall of a usual cell, and behind a
-    filter over time of (3.7b), times what is below its bar, which is the same at all lags: the motion is taken as steady
-    through a window, and its size as the cell's own. Both are 0 where a window has no pairs.
+    Least squares of rho = strength f(rate (lag / LAG_UNIT)^2) over near pairs, f the fall of a usual cell; behind a
+    filter over time of (3.7b), both sides times its denominator, which is the same at all lags. The motion is taken as
+    steady through a window, and its size as the cell's own. Both are 0 where a window has no pairs.
     """
     middle, _ = windows(n_frames)
     lag = speckle.j - speckle.i

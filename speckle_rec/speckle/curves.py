@@ -167,7 +167,7 @@ class Curves:
 
     def expected(self, q: Array, lag: Array | int, floor: Array | float = 1.0, slow: Array | float = 0.0,
                  kept: Array | float = 1.0) -> Array:
-        """Correlation [...] of cells of a floor and slow share, `lag` frames apart, at Q [...] (METHOD.md (3.7), (3.7b)).
+        """Correlation [...] of cells of a floor and slow share, `lag` frames apart, at Q [...].    METHOD.md (3.7), (3.7b)
 
         kept : share of the tissue's correlation, of `Curves.kept`.
         """
@@ -181,9 +181,9 @@ class Curves:
         return np.asarray(noise_at(self.response, np.arange(FILTERED_LAGS + 1 if self.response else 1)))
 
     def tables(self) -> Array:
-        """What `powers` gives [L, n, 8] at lags 1 to L - 1, of Q and of kappa Q, at sqrt(Q) = k / TABLE_PER_UNIT: shared
-        twice, its slopes by Q twice, shown twice, its slopes twice. The first is that of pairs far apart in time, whose
-        frames are taken to be sharp. Without a filter `table` alone [1, n, 4]."""
+        """What `powers` gives [L, n, 8] at lags 1 to L - 1, of Q and of kappa Q, at sqrt(Q) = k / TABLE_PER_UNIT: what
+        is shared twice, its slopes by Q twice, what is shown twice, its slopes twice. The first is that of pairs far
+        apart in time, whose frames are taken to be sharp. Without a filter `table` alone [1, n, 4]."""
         return _tables(replace(self, source="")) if self.response else self.table()[None]
 
     def table(self) -> Array:
@@ -200,7 +200,8 @@ def _tables(curves: Curves) -> Array:
     out = [np.column_stack([whole * curves.table(), np.full((n, 2), whole), np.zeros((n, 2))])]
     for lag in range(1, FILTERED_LAGS + 1):
         fast, slow = curves.powers(q, lag), curves.powers(kappa * q, lag)
-        out.append(np.stack([fast[0], slow[0], fast[2], kappa * slow[2], fast[1], slow[1], fast[3], kappa * slow[3]], -1))
+        both = [(fast[k], (kappa if k > 1 else 1.0) * slow[k]) for k in (0, 2, 1, 3)]
+        out.append(np.stack([one for pair in both for one in pair], -1))
     return np.array(out)
 
 
