@@ -141,7 +141,7 @@ def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple
     w = record.window
     q = (np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) + rest_of(curves, record)) * stretch[w] ** 2
     curves = curves.through(record.response)
-    f = curves.expected(q, lag[:, None], floor[w], slow[w])
+    f = curves.expected(q, lag[:, None].astype(float), floor[w], slow[w])
     e = np.where(floor[w] < WORST_CELL, np.nan, resampled(curves, record) - f)
     means = []
     for lo, hi in ((0.05, 0.3), (0.3, 1.0), (1.0, 3.0)):

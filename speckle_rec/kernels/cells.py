@@ -58,8 +58,8 @@ class CellModel(NamedTuple):
 
     def every(self, every: int) -> "CellModel":
         """The model where one of so many frames is left: lags count these."""
-        window, table, noise = (np.ascontiguousarray(x[::every]) for x in (self.window, self.table, self.noise))
-        return self._replace(window=window, table=table, noise=noise)
+        return self._replace(window=np.ascontiguousarray(self.window[::every]), noise=self.noise[::every].copy(),
+                             table=np.ascontiguousarray(self.table[::every]))
 
 
 class Loss(NamedTuple):

@@ -23,8 +23,8 @@ DARK, QUIET = 0.5, 0.05          # share of the blocks that are darkest, and of 
 FEWEST = 8                      # blocks that tell
 LEAST = 0.06                    # correlation of noise in neighbours, below which there is no filter
 DARKER = 0.9                    # grey level of quiet blocks over that of bright ones, above which they are no noise
-MISFIT, SHARE = 0.07, 0.4       # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter, or
-                                # its share of theirs
+MISFIT, SHARE = 0.07, 0.4       # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter,
+                                # or its share of theirs
 EVEN, UNEVEN = 0.06, 0.3        # deviation from block to block over the correlation: of noise, and what none has
 ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
 GONE = 0.2                      # correlation of noise at the last lag, at most
@@ -63,8 +63,9 @@ def of_blocks(grey: Array, halves: Array) -> TimeFilter:
     response = _without_leak(seen, echoes)
     misfit, whole = (np.sqrt(np.mean(np.square(x))) for x in (seen - share * echoes, seen))
     differs = misfit > min(MISFIT, SHARE * whole) and spread < UNEVEN * response[0]
-    noise = (differs and _as_a_filter(response, ABOUT, 2 * LEAST)
-             or spread < EVEN * response[0] and _as_a_filter(response, STRICTLY, LEAST))
+    even = spread < EVEN * response[0]
+    noise = ((differs and _as_a_filter(response, ABOUT, 2 * LEAST))
+             or (even and _as_a_filter(response, STRICTLY, LEAST)))
     darker = np.median(grey[np.concatenate(quiet)]) < DARKER * np.median(grey[bright])
     if response[0] < LEAST or not noise or not (darker or _off_a_mean(response) < LEAST):
         return NO_FILTER
@@ -141,7 +142,7 @@ def block_correlations(images: WorkingImages) -> tuple[Array, Array]:
 
 
 def _alike(change: Array) -> Array:
-    """Correlation [B, LAGS] of blocks at lags from 1 on, of what they show [n, B, pixels] less its mean over n frames."""
+    """Correlation [B, LAGS] at lags from 1 on of what blocks show [n, B, pixels], less its mean over n frames."""
     n, power = len(change), np.square(change).mean(2)
     alike = np.zeros((change.shape[1], LAGS))
     for lag in range(1, min(LAGS, n - 1) + 1):

@@ -167,7 +167,7 @@ class Curves:
 
     def expected(self, q: Array, lag: Array | int, floor: Array | float = 1.0, slow: Array | float = 0.0,
                  kept: Array | float = 1.0) -> Array:
-        """Correlation [...] of cells of a floor and slow share, `lag` frames apart, at Q [...].    METHOD.md (3.7), (3.7b)
+        """Correlation [...] of cells of a floor and slow share, `lag` frames apart, at Q [...]:   METHOD.md (3.7b)
 
         kept : share of the tissue's correlation, of `Curves.kept`.
         """

@@ -49,7 +49,7 @@ def _sums(xi, pairs, cells, floor, middle, product, square):
                 at = min(int(np.sqrt(q) * per_unit), last)
                 hiss = max(1.0 - floor[w, p], 0.0)
                 x, y = table[at, 1] - table[at, 0], r - floor[w, p] * table[at, 0] - hiss * noise[row]
-                if table.shape[1] > 4:      # behind a filter what is expected is a quotient, whose denominator has s too
+                if table.shape[1] > 4:      # behind a filter a quotient is expected, its denominator has the share too
                     shown = floor[w, p] * table[at, 4] + hiss
                     x = (x - r * (table[at, 5] - table[at, 4])) / shown
                     y = (y + r * (shown - 1.0)) / shown

@@ -123,11 +123,6 @@ class Held(Protocol):
     """Factors that hold the contact point and the beam's axis, see `factors.Factors`."""
 
     @property
-    def sweep_precision(self) -> Array:
-        """Precision [2] (1/rad^2) of a step in tilt and in yaw of a sweep; 0 where the probe is turned."""
-        return np.zeros(2) if self.pivot else 1 / np.square([self.sweep_tilt_rad, self.sweep_yaw_rad])
-
-    @property
     def contact_precision(self) -> float: ...
     @property
     def contact_reach_mm(self) -> float: ...
