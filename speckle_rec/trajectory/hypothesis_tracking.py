@@ -31,7 +31,8 @@ EVERY_CELL = 3              # of the cells, weighed up: a step has three unknown
 
 MIN_TURN_RAD = 0.5
 MIN_TILT_SHARE = 0.25       # of the scan's largest tilt: what counts as its first
-START = np.array([0.02, 0.003, 0.003])      # breaks the symmetry of a scan that starts at rest
+START = np.array([0.02, 0.003, 0.003])      # breaks the symmetry of a scan that starts at rest: turned about a contact,
+SWEPT_START = np.array([0.1, 0.0, 0.0])     # or swept, where tilt and yaw are held
 
 
 def planar_poses(twist: Array) -> Array:
@@ -44,7 +45,7 @@ def planar_poses(twist: Array) -> Array:
 def step_prior(hand: Hand) -> StepPrior:
     """What a hand tells of a step from the step before."""
     still, pull = hand.contact
-    return StepPrior(hand.precision, np.array([still, *hand.sweep_precision]), pull, START)
+    return StepPrior(hand.precision, np.array([still, *hand.sweep_precision]), pull, START if hand.pivot else SWEPT_START)
 
 
 def sequential(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
