@@ -11,7 +11,8 @@ from .factors import ACCELERATION
 
 Array = NDArray[np.float64]
 
-BEND_RAD_MM = 1.5e-3    # of limbs: straight sweeps .3 to .9e-3, curved ones 2.5e-3
+# Of limbs, in tilt, yaw and roll: straight sweeps yaw by .3 to .9e-3, curved ones by 2.5e-3.
+BEND_RAD_MM = (0.6e-3, 1.5e-3, 0.6e-3)
 
 
 def smooth(increment: Array, covariance: Array, acceleration: Array = ACCELERATION) -> tuple[Array, Array]:
@@ -75,9 +76,12 @@ def chained_covariance(T_first_frame: Array, increment_covariance: Array, scale_
 
 
 def bend_covariance(T_first_frame: Array) -> Array:
-    """Covariance [N, 6, 6] of a sweep whose yaw is not measured: the limb may bend by `BEND_RAD_MM`, as a twist in the
-    first frame."""
-    along = T_first_frame[:, 2, 3]
-    common = np.zeros((len(along), 6))
-    common[:, 0], common[:, 4] = -BEND_RAD_MM * along**2 / 2, BEND_RAD_MM * along
-    return common[:, :, None] * common[:, None, :]
+    """Covariance [N, 6, 6], as a twist in the first frame, of a sweep whose turning is not measured: with the way that
+    the face has come, the limb may bend about each axis by `BEND_RAD_MM`, all along it."""
+    way = T_first_frame[:, :3, 3]
+    total = np.zeros((len(way), 6, 6))
+    for axis, bend in zip(np.eye(3), BEND_RAD_MM, strict=True):
+        turned = bend * np.linalg.norm(way, axis=1)[:, None] * axis
+        common = np.concatenate([-np.cross(turned, way) / 2, turned], axis=1)
+        total += common[:, :, None] * common[:, None, :]
+    return total
