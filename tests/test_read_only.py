@@ -205,3 +205,31 @@ def test_folders_that_work_are_left_alone(bare, monkeypatch):
     before = dict(os.environ)
     caches.settle()
     assert dict(os.environ) == before and not caches.notes and not (bare / "home").exists()
+
+
+def test_compiled_kernels_of_other_sources_are_thrown_away(monkeypatch, tmp_path):
+    """A kernel that calls one of another file is stale once that file changes, which numba does not see."""
+    for name in SETTLED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(caches, "PACKAGE", tmp_path / "package")
+    inner = tmp_path / "package" / "kernels"
+    inner.mkdir(parents=True)
+    (inner / "called.py").write_text("@njit\ndef f(x): return x")
+    (inner / "calls.py").write_text("@njit\ndef g(x): return f(x)")
+    (inner / "other.py").write_text("no kernel")
+    compiled = inner / "__pycache__" / "calls.g-2.py311.nbi"
+
+    def runs() -> bool:
+        caches._throw_away_old()
+        return compiled.exists()
+
+    assert not runs()
+    compiled.write_text("")         # as numba does, in the folder that stands ready
+    assert runs()
+    (inner / "other.py").write_text("still none")
+    assert runs()
+    (inner / "called.py").write_text("@njit\ndef f(x): return 2 * x")
+    assert not runs()
+    compiled.write_text("")
+    assert runs()

@@ -4,6 +4,9 @@ In a container without a home or with a read-only file system the usual folders 
 the import of any module with kernels, matplotlib complains on stderr. Here a private folder among the temporary files
 takes their place. It is looked for before any of these libraries is loaded, and told to them and to child processes
 by the environment, so that the command line, other programs and workers all find it.
+
+Numba looks at the file of a kernel alone: where it calls one of another file, which has changed since, the old one
+would go on being used, and say nothing. So compiled kernels are thrown away once any file of them is another.
 """
 
 import contextlib
@@ -17,13 +20,20 @@ from . import environment
 
 NUMBA, MATPLOTLIB, CUPY = "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "CUPY_CACHE_DIR"
 LEAST_BYTES = 1 << 25     # the kernels take 10 MB
+SOURCES = "kernels-of.txt"     # beside compiled kernels: hash of the sources they are of
 PACKAGE = Path(__file__).absolute().parents[1]
 
 notes: list[str] = []     # what was settled otherwise than the libraries would have, one line each
 
 
 def settle() -> None:
-    """Give each library that finds no folder for its cache one that it can write to; run without where none is."""
+    """Give each library that finds no folder for its cache one that it can write to; run without where none is.
+    Compiled kernels of other sources are thrown away."""
+    _find_folders()
+    _throw_away_old()
+
+
+def _find_folders() -> None:
     usual = {NUMBA: _numba_can_write(), MATPLOTLIB: all(map(_can_write, _matplotlib_folders())),
              CUPY: _can_write(_set(CUPY) or _home(".cupy"))}
     wanting = [variable for variable, can_write in usual.items() if not can_write]
@@ -94,15 +104,47 @@ def lend(folder: Path) -> None:
 
 
 def _numba_can_write() -> bool:
-    """Whether numba finds a folder for the kernels of every folder of this package; it looks in these three."""
+    """Whether numba finds a folder for the kernels of every folder of this package."""
+    return all(any(map(_can_write, places)) for places in _numba_folders().values())
+
+
+def _numba_folders() -> dict[Path, tuple[Path | None, ...]]:
+    """Where numba looks for the kernels of each folder of this package: one that is given, beside them, in the home."""
     given, home = _set(NUMBA), _set("XDG_CACHE_HOME") or _home(".cache")
     inner = [Path(entry.path) for entry in os.scandir(PACKAGE) if entry.is_dir() and entry.name != "__pycache__"]
+    places: dict[Path, tuple[Path | None, ...]] = {}
     for folder in (PACKAGE, *inner):
         name = f"{folder.name}_{hashlib.sha1(str(folder).encode(), usedforsecurity=False).hexdigest()}"
-        if not (_can_write(given and given / name) or _can_write(folder / "__pycache__")
-                or _can_write(home and home / "numba" / name)):
-            return False
-    return True
+        places[folder] = given and given / name, folder / "__pycache__", home and home / "numba" / name
+    return places
+
+
+def _throw_away_old() -> None:
+    """Remove the compiled kernels of each place whose note of the sources they were made of is not that of today, and
+    leave one where numba will put new ones."""
+    with contextlib.suppress(OSError):
+        folders, kernels = _numba_folders(), {}
+        for folder in folders:
+            texts = [text for path in sorted(folder.glob("*.py")) if b"njit" in (text := path.read_bytes())]
+            if texts:
+                kernels[folder] = b"".join(texts)
+        today = hashlib.sha256(b"".join(kernels.values())).hexdigest()
+        for folder in kernels:
+            first = next(filter(_can_write, folders[folder]), None)
+            for place in filter(None, folders[folder]):
+                if place.is_dir() or place == first:
+                    _keep_if_of(today, place)
+
+
+def _keep_if_of(sources: str, place: Path) -> None:
+    note = place / SOURCES
+    with contextlib.suppress(OSError):      # what cannot be written to is kept: an image's kernels are of its sources
+        if note.is_file() and note.read_text(encoding="ascii", errors="replace") == sources:
+            return
+        place.mkdir(parents=True, exist_ok=True)
+        for old in (*place.glob("*.nbi"), *place.glob("*.nbc")):
+            old.unlink(missing_ok=True)
+        note.write_text(sources, encoding="ascii")
 
 
 def _matplotlib_folders() -> list[Path | None]:

@@ -45,7 +45,8 @@ def planar_poses(twist: Array) -> Array:
 def step_prior(hand: Hand) -> StepPrior:
     """What a hand tells of a step from the step before."""
     still, pull = hand.contact
-    return StepPrior(hand.precision, np.array([still, *hand.sweep_precision]), pull, START if hand.pivot else SWEPT_START)
+    start = START if hand.pivot else SWEPT_START
+    return StepPrior(hand.precision, np.array([still, *hand.sweep_precision]), pull, start)
 
 
 def sequential(planar_step: Array, speckle: Correlations, forms: Array, strengths: CellStrengths, curves: Curves,
