@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.cells import LOSS
-from ..speckle.cell_regression import design, parts, sigmoid
+from ..speckle.cell_regression import design, from_predictors, parts
 from ..speckle.curves import RATES, Curves, forms_of
 
 Array = NDArray[np.float64]
@@ -227,23 +227,18 @@ def fit(samples: Sequence[Sample], start: Curves, *, priors: Priors = Priors(), 
 STEP, FOCUS_STEP = 1e-4, 1e-3       # of differences that derivatives are taken by; the focus is in mm
 
 
-def _of_cells(l0: Array, lw: Array, ls: Array) -> tuple[Array, Array, Array]:
-    """Floor, slow share and stretch [n] of their linear predictors."""
-    return sigmoid(l0), sigmoid(lw), np.exp(np.clip(ls, -0.7, 0.7))
-
-
-def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, Array, tuple[Array, Array, Array]]:
-    """Expected correlations [n], Q before the stretch, and the three linear predictors."""
+def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, Array, Array]:
+    """Expected correlations [n], Q before the stretch, and the linear predictors [3, n]."""
     curves = to_curves(v[:G], like).through(s.response)
-    l0, lw, ls = (A @ v[G:].reshape(3, -1).T).T
+    predictors = (A @ v[G:].reshape(3, -1).T).T
     unit = unit_q(curves, s)
-    floor, slow, stretch = _of_cells(l0, lw, ls)
-    return curves.expected(unit * stretch**2, s.lag, floor, slow, curves.kept(s.between)), unit, (l0, lw, ls)
+    floor, slow, stretch = from_predictors(*predictors)
+    return curves.expected(unit * stretch**2, s.lag, floor, slow, curves.kept(s.between)), unit, predictors
 
 
 def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.bool_]) -> tuple[Array, Array]:
     f, unit, predictors = _expected(v, s, A, like)
-    floor, slow, stretch = _of_cells(*predictors)
+    floor, slow, stretch = from_predictors(*predictors)
     curves = to_curves(v[:G], like).through(s.response)
     kept = curves.kept(s.between)
     columns = []
@@ -258,6 +253,6 @@ def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.boo
             d = (c.expected(q, s.lag, floor, slow, c.kept(s.between)) - f) / h
         columns.append(d[:, None])
     for k in range(3):
-        floor, slow, stretch = _of_cells(*(x + STEP if m == k else x for m, x in enumerate(predictors)))
+        floor, slow, stretch = from_predictors(*(x + STEP if m == k else x for m, x in enumerate(predictors)))
         columns.append(((curves.expected(unit * stretch**2, s.lag, floor, slow, kept) - f) / STEP)[:, None] * A)
     return f, np.concatenate(columns, 1)

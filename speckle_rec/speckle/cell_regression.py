@@ -21,5 +21,9 @@ def sigmoid(x: Array) -> Array:
 
 def parts(coefficients: Array, signs: Array) -> tuple[Array, Array, Array]:
     """Floor, slow share and stretch of sqrt(Q) [...] of cells with the given signs [..., F] (METHOD.md (7.2))."""
-    floor, slow, stretch = np.moveaxis(design(signs) @ coefficients.T, -1, 0)
+    return from_predictors(*np.moveaxis(design(signs) @ coefficients.T, -1, 0))
+
+
+def from_predictors(floor: Array, slow: Array, stretch: Array) -> tuple[Array, Array, Array]:
+    """Floor, slow share and stretch [...] of their linear predictors."""
     return sigmoid(floor), sigmoid(slow), np.exp(np.clip(stretch, -0.7, 0.7))

@@ -105,9 +105,8 @@ def loop_factors(t: Trajectory, given: Given) -> Trajectory:
     """Neighbours and places seen again as factors of one solve."""
     factors = given.factors(t, t.hand if t.hand.pivot else t.hand.upright, closed=given.seen_again)
     given.shared(factors)
-    if not t.hand.pivot:
-        factors = replace(factors, phase_precision=phase_precision(t.T, t.hand))
-    return replace(t, factors=factors, starts=(t.T,), started=t.T)
+    t = replace(t, factors=factors, starts=(t.T,), started=t.T)
+    return t if t.hand.pivot else phases(t, given)
 
 
 def starts(t: Trajectory, given: Given) -> Trajectory:
