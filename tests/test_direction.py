@@ -84,6 +84,15 @@ def test_a_sudden_reversal(speed_mm):
         assert mid(found(scan))[-1] == pytest.approx(z[-1], abs=3 * speed_mm)
 
 
+@pytest.mark.parametrize("speed_mm", [0.1, 0.6])
+def test_a_straight_sweep_does_not_lean(speed_mm):
+    """Speckle hardly tells a shift from a tilt (METHOD.md (4.3)): a hand that sweeps is known to hold it."""
+    scan = model_scan(trajectory(shift_mm=speed_mm * np.arange(60)), 0)
+    T = found(scan)
+    assert np.abs(se3.log(T)[-1, 3:5]).max() < 0.06
+    assert abs(T[-1, 2, 3]) == pytest.approx(59 * speed_mm, rel=0.15)
+
+
 def test_a_fan_and_a_turn_keep_their_relative_sign():
     n = 120
     for sign in (1, -1):
