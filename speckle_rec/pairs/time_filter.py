@@ -23,9 +23,11 @@ DARK, QUIET = 0.5, 0.05          # share of the blocks that are darkest, and of 
 FEWEST = 8                      # blocks that tell
 LEAST = 0.06                    # correlation of noise in neighbours, below which there is no filter
 DARKER = 0.9                    # grey level of quiet blocks over that of bright ones, above which they are no noise
-MISFIT, SHARE = 0.07, 0.4       # rms of what the fall of other blocks leaves of that of quiet ones, to tell a filter,
-                                # or its share of theirs
-EVEN, UNEVEN = 0.06, 0.3        # deviation from block to block over the correlation: of noise, and what none has
+# How other blocks fall has to leave so much of how quiet ones do, rms, or as a share of it, to tell a filter.
+MISFIT, SHARE = 0.07, 0.4
+# Deviation from block to block over the correlation: below the first it is noise if it falls as a filter makes it,
+# above the second it is none.
+EVEN, UNEVEN = 0.06, 0.3
 ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
 GONE = 0.2                      # correlation of noise at the last lag, at most
 STRICTLY, ABOUT = 0.3, 1.0      # by which logarithms at lags 2 and 1 may miss those of a recursion, 2 to 1; of tissue 4
