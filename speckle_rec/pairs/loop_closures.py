@@ -138,7 +138,8 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, 
     room, size = down * wide + right, rows * wide
     spaced = np.zeros((K, room + size + room), np.float32)
     spaced[:, room:room + size].reshape(K, rows, wide)[..., :columns] = images
-    flat = spaced[:, room:room + size]
+    lit = room + np.flatnonzero(spaced[:, room:room + size].any(0))     # where no image shows anything nothing adds up
+    flat = spaced[:, lit]
     alike = np.full((K, K), -1, np.float32)
     best = np.zeros(alike.shape, np.int64)
     half = shifts == [(-down, -right) for down, right in reversed(shifts)]
@@ -152,8 +153,7 @@ def similarity(images: FloatImage, shifts: list[tuple[int, int]] | None = None, 
 
     with threads(jobs) as pool:
         for n, shift in enumerate(shifts):
-            begin = room - shift[0] * wide - shift[1]
-            other = spaced[:, begin:begin + size]
+            other = spaced[:, lit - shift[0] * wide - shift[1]]
             list(pool.map(lambda first, other=other, n=n: compare(first, other, n), range(0, K, ROWS_AT_ONCE)))
     if half:        # to shift the one is to shift the other back
         earlier = np.tril_indices(len(images), -1)
