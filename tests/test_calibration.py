@@ -13,7 +13,7 @@ from speckle_rec import cli
 from speckle_rec import geometry as se3
 from speckle_rec.calibrating import machine, training
 from speckle_rec.calibrating.curve_fit import LENS, Sample, fit, predict
-from speckle_rec.calibrating.held_out import judge_pairs
+from speckle_rec.calibrating.held_out import PairErrors, judge_pairs
 from speckle_rec.errors import InputError
 from speckle_rec.pairs.correlation import Correlations, between_rows
 from speckle_rec.probe.beam_lines import lines_of
@@ -275,3 +275,17 @@ def test_a_gain_stretches_bare_curves_too():
                    for gain in (1.0, 0.5))
     np.testing.assert_allclose(half.stretch, whole.stretch / 2)
     np.testing.assert_array_equal(half.fast, whole.fast)
+
+
+def judged_as(*gains):
+    """What held-out scans with these gains of displacement and yaw would say."""
+    return [PairErrors("scan", np.array([g, g, g]), np.zeros(3), np.zeros((0, 3)), np.zeros((0, 3)))
+            for g in gains]
+
+
+def test_a_scale_is_as_sure_as_there_are_scans_that_bear_it_out():
+    none, two, many = (machine.scale_uncertainty(judged_as(*[1.0] * n)) for n in (0, 2, 60))
+    assert many < 0.4 * none and many < two / 2 and 0.6 * none < two < none
+    far = machine.scale_uncertainty(judged_as(*np.exp([0.3, -0.3] * 30)))
+    assert far == pytest.approx(0.3, rel=0.05)
+    assert two < machine.scale_uncertainty(judged_as(*np.exp([0.3, -0.3]))) < far

@@ -102,7 +102,15 @@ def test_a_probe_that_hardly_turned_is_not_stretched_to_the_protocols_turn(chose
     assert chosen(None, None, turn_deg=80, stretched=crossed(0.5)) == ("bare", 2, True)
 
 
-def test_a_calibration_of_the_machine_is_taken_at_its_word(chosen):
+@pytest.mark.parametrize("given, bare, taken, tries", [
+    (crossed(0.7), crossed(0.8), "default", 1), (crossed(0.5, 1.6), crossed(0.8), "default", 1),      # agrees somehow
+    (crossed(0.1), crossed(0.2), "default", 2), (crossed(0.1), crossed(0.7, 1.6), "default", 2),      # nothing better
+    (NONE, NONE, "default", 2), (crossed(0.1), crossed(0.7), "bare", 2), (NONE, crossed(0.7), "bare", 2)])
+def test_a_calibration_of_the_machine_is_left_where_anatomy_contradicts_it_alone(chosen, given, bare, taken, tries):
+    assert chosen(given, bare, calibration=Calibration.shipped(), turn_deg=40) == (taken, tries, taken == "bare")
+
+
+def test_curves_that_are_given_are_taken_at_their_word(chosen):
     assert chosen(crossed(0.1), crossed(0.7), calibration=Curves.usual("curvilinear"))[1] == 1
 
 

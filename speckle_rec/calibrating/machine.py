@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..io.wording import counted
-from ..speckle.calibration import Calibration
+from ..speckle.calibration import USUAL_SPREAD, Calibration
 from ..speckle.cell_regression import parts
 from ..speckle.curves import Curves
 from ..trajectory import phases
@@ -25,6 +25,7 @@ LENS_SHARE = 0.03           # relative uncertainty of a lens that is known
 LENS_SHARES = {"curvilinear": LENS_SHARE, "linear": 0.15}       # linear probes differ more
 MAX_FOLDS = 6
 LEAST_UNCERTAINTY, UNJUDGED_UNCERTAINTY = 0.04, 0.15
+UNJUDGED_SCANS = 2          # that the latter weighs as much as: two held-out scans may agree by chance
 
 # The forms that are compared on held-out subjects; the last one is what a calibration uses.
 TAIL = (*LENS, "tail_b", "tail_beta")
@@ -117,12 +118,12 @@ def held_out(records: Sequence[Record], samples: Sequence[Sample], form: str, le
 
 
 def scale_uncertainty(judged: Sequence[PairErrors]) -> float:
-    """Root mean square of the logarithm of the gains of displacement and yaw of held-out scans."""
+    """Root mean square of the logarithm of the gains of displacement and yaw of held-out scans, among which a usual
+    one counts for `UNJUDGED_SCANS`."""
     gains = np.array([p.gain[:2] for p in judged])
     gains = gains[np.isfinite(gains) & (gains > 0.1)]
-    if len(gains) < 3:
-        return UNJUDGED_UNCERTAINTY
-    return float(max(LEAST_UNCERTAINTY, np.sqrt(np.mean(np.log(gains) ** 2))))
+    squares = np.append(np.log(gains) ** 2, np.full(2 * UNJUDGED_SCANS, UNJUDGED_UNCERTAINTY**2))
+    return float(max(LEAST_UNCERTAINTY, np.sqrt(squares.mean())))
 
 
 def calibrate(records: Sequence[Record], *, lens: tuple[float, float] | None = None, seed: int = 0, name: str = "",
@@ -172,7 +173,8 @@ def calibrate(records: Sequence[Record], *, lens: tuple[float, float] | None = N
     priors = phases.gather([r.motion for r in records])
     return Calibration(curves, f.coefficients, kind, phases.mirror_prior(priors), priors, figures,
                        {"scans": [r.name for r in records], "seed": seed, "numpy": np.__version__,
-                        "python": platform.python_version(), "lens": lens or "usual", **(provenance or {})})
+                        "python": platform.python_version(), "lens": lens or "usual", **(provenance or {})},
+                       spread=USUAL_SPREAD)
 
 
 def _plain(values: Array) -> list[float | None]:

@@ -1,7 +1,7 @@
 """Where a scan is measured: the same three steps on the CPU's threads or on a GPU."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,24 +34,42 @@ class Backend(Protocol):
                    progress: Progress = None) -> Loops: ...
 
 
+class Pairs(NamedTuple):
+    """Which pairs of frames are measured: lags of block matches and of correlations, and how many times fewer frames
+    are compared for revisits."""
+
+    matched: tuple[int, ...] = block_matching.LAGS
+    correlated: tuple[int, ...] = correlation.LAGS
+    fewer: int = 1
+
+    def stride(self, images: WorkingImages) -> int:
+        """Frames between those that are compared for revisits."""
+        return self.fewer * loop_closures.stride_of(images.scan.n_frames)
+
+
+ALL, HALF = Pairs(), Pairs(block_matching.FAST_LAGS, correlation.FAST_LAGS, 2)
+
+
 class OnCpu:
     """Measurements on the CPU, the specification of those on a GPU."""
 
     name = "cpu"
 
-    def __init__(self, images: WorkingImages, jobs: int, warnings: list[str]):
-        self.images, self.jobs, self.warnings = images, jobs, warnings
+    def __init__(self, images: WorkingImages, jobs: int, warnings: list[str], pairs: Pairs):
+        self.images, self.jobs, self.warnings, self.pairs = images, jobs, warnings, pairs
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-        return block_matching.planar_motion(self.images, jobs=self.jobs, progress=progress)
+        return block_matching.planar_motion(self.images, lags=self.pairs.matched, jobs=self.jobs, progress=progress)
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return correlation.correlate(self.images, cells, planar_step, skip, jobs=self.jobs, progress=progress)
+        return correlation.correlate(self.images, cells, planar_step, skip, lags=self.pairs.correlated,
+                                     jobs=self.jobs, progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
-        return loop_closures.find_loops(self.images, cells, planar_step, skip, jobs=self.jobs, progress=progress)
+        return loop_closures.find_loops(self.images, cells, planar_step, skip, stride=self.pairs.stride(self.images),
+                                        jobs=self.jobs, progress=progress)
 
 
 class OnGpu:
@@ -59,25 +77,30 @@ class OnGpu:
 
     name = "gpu"
 
-    def __init__(self, images: WorkingImages, xp: Any):
-        self.frames, self.batches = DeviceFrames(images, xp), Batches(xp)
+    def __init__(self, images: WorkingImages, xp: Any, pairs: Pairs):
+        self.frames, self.batches, self.pairs = DeviceFrames(images, xp), Batches(xp), pairs
         self.warnings: list[str] = []
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-        return matching.planar_motion(self.frames, batches=self.batches, progress=progress)
+        return matching.planar_motion(self.frames, lags=self.pairs.matched, batches=self.batches, progress=progress)
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return batched_correlation.correlate(self.frames, cells, planar_step, skip, batches=self.batches,
-                                             progress=progress)
+        return batched_correlation.correlate(self.frames, cells, planar_step, skip, lags=self.pairs.correlated,
+                                             batches=self.batches, progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
-        return revisits.find_loops(self.frames, cells, planar_step, skip, batches=self.batches, progress=progress)
+        return revisits.find_loops(self.frames, cells, planar_step, skip, batches=self.batches, progress=progress,
+                                   stride=self.pairs.stride(self.frames.images))
 
 
-def backend_of(images: WorkingImages, wanted: str, jobs: int = 0) -> Backend:
+def backend_of(images: WorkingImages, wanted: str, jobs: int = 0, fast: bool = False) -> Backend:
     """Where to measure a scan, for the whole of it: "cpu", "gpu", or "auto" for a GPU that works.
+
+    Parameters
+    ----------
+    fast : measure half of the lags, and compare half of the frames for revisits.
 
     Raises
     ------
@@ -87,6 +110,7 @@ def backend_of(images: WorkingImages, wanted: str, jobs: int = 0) -> Backend:
         If the GPU cannot hold the scan.
     """
     chosen, warning = device.choose(wanted)
+    pairs = HALF if fast else ALL
     if chosen == "gpu":
-        return OnGpu(images, device.arrays(chosen))
-    return OnCpu(images, jobs, [] if warning is None else [warning])
+        return OnGpu(images, device.arrays(chosen), pairs)
+    return OnCpu(images, jobs, [] if warning is None else [warning], pairs)

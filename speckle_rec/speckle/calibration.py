@@ -38,7 +38,7 @@ FORMAT = "speckle_rec calibration"
 DEFAULT_FILE = Path(__file__).parents[1] / "data" / "default_calibration.h5"
 # Share of a motion that bare curves find in simulated worlds and limbs: tissue outlasts the beam (docs/notes/scale.md).
 BARE_GAINS = {"curvilinear": 1.0, "linear": 0.7}
-BARE_SPREAD = (2.7, 2.9, 2.5, 1.6, 1.7, 2.4)    # of their errors (7.10), about the rms over six simulated rotations
+USUAL_SPREAD = (2.7, 2.9, 2.5, 1.6, 1.7, 2.4)   # of errors (7.10) where nobody measured it: of bare curves in six worlds
 SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's curve; all about 0 +- 1
 
 
@@ -211,7 +211,7 @@ class Calibration:
     @classmethod
     def bare(cls, kind: str) -> "Calibration":
         """Physical curves of a usual lens, without a look at what the images show of each cell."""
-        return replace(Uncalibrated.of(Curves.usual(kind)), gain=BARE_GAINS[kind], spread=BARE_SPREAD)
+        return replace(Uncalibrated.of(Curves.usual(kind)), gain=BARE_GAINS[kind], spread=USUAL_SPREAD)
 
 
 class Uncalibrated(Calibration):

@@ -1,4 +1,4 @@
-"""Which speckle model a scan is estimated with, where no calibration of its machine is given.
+"""Which speckle model a scan is estimated with.
 
 No default fits every tissue and beam: curves fitted to one kind of tissue read another's motion at another scale. Where
 planes cross, the scan tells: anatomy seen from both sides of the turn agrees if the trajectory is right, and its size
@@ -7,6 +7,8 @@ of a usual beam where the anatomy does not agree, then with both stretched so th
 that it bears out better is taken (METHOD.md, section 9).
 Costs of the correlations cannot tell: they favour a model that explains them at a wrong scale. Where no planes cross,
 the bare curves are taken, which are off by less where nothing mends them (docs/notes/scale.md).
+A calibration of the machine is left only where the anatomy contradicts it and agrees with bare curves: two tracked scans
+do not show every tissue.
 """
 
 from dataclasses import replace
@@ -28,6 +30,8 @@ Estimated = tuple[Trajectory, SpeckleModel, Measurements]
 
 TOLD = ("no planes that cross bear out the default calibration: curves of a usual beam are taken instead, which are "
         "off by less in most tissues")
+NOT_GIVEN = ("planes that cross contradict the calibration that was given and bear out the curves of a usual beam, which "
+             "are taken instead: this tissue is not like that of the scans it was made on")
 STRETCHED = ("no planes that cross bear out the default curves: they are stretched so that the probe turns by 90 "
              "degrees between the rocks, as in the protocol")
 TURN_RAD, LEAST_RAD = pi / 2, 0.3     # turn of the protocol, and one that is found at the least
@@ -58,8 +62,12 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
         return Tried(found, agreement(found[0]), told)
 
     first = tried_with(calibration if given or rocks else bare)
-    if given or not rocks or bears_out(first.estimated[0]):
+    if not rocks or bears_out(first.estimated[0]) or given and (
+            first.agreement[0] or first.estimated[1].calibration.hash == bare.hash):
         return first.estimated
+    if given:
+        other = tried_with(bare, NOT_GIVEN)
+        return _taken(other if bears_out(other.estimated[0]) else first)
     tried = [first]
     if first.estimated[1].calibration.hash != bare.hash:
         tried.insert(0, tried_with(bare, TOLD))         # which is taken where nothing tells
@@ -68,11 +76,13 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
             break
         if (stretched := turned_as_usual(*one.estimated[:2])) is not None:
             tried.append(tried_with(stretched, STRETCHED))
-    best = max(tried, key=lambda one: one.agreement)
-    if not best.told:
-        return best.estimated
-    trajectory, speckle, seen = best.estimated
-    return trajectory, speckle, replace(seen, warnings=(*seen.warnings, best.told))
+    return _taken(max(tried, key=lambda one: one.agreement))
+
+
+def _taken(one: Tried) -> Estimated:
+    """The estimate, with what a user is told."""
+    trajectory, speckle, seen = one.estimated
+    return trajectory, speckle, replace(seen, warnings=(*seen.warnings, *filter(None, [one.told])))
 
 
 def turned_as_usual(t: Trajectory, model_of_it: SpeckleModel) -> Calibration | None:
