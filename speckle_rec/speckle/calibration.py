@@ -38,7 +38,7 @@ FORMAT = "speckle_rec calibration"
 DEFAULT_FILE = Path(__file__).parents[1] / "data" / "default_calibration.h5"
 # Share of a motion that bare curves find in simulated worlds and limbs: tissue outlasts the beam (docs/notes/scale.md).
 BARE_GAINS = {"curvilinear": 1.0, "linear": 0.7}
-USUAL_SPREAD = (2.7, 2.9, 2.5, 1.6, 1.7, 2.4)   # of errors (7.10) where nobody measured it: of bare curves in six worlds
+USUAL_SPREAD = (2.7, 2.9, 2.5, 1.6, 1.7, 2.4)   # of errors (7.10) where nobody measured it: about that in six worlds
 SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's curve; all about 0 +- 1
 
 

@@ -7,8 +7,8 @@ of a usual beam where the anatomy does not agree, then with both stretched so th
 that it bears out better is taken (METHOD.md, section 9).
 Costs of the correlations cannot tell: they favour a model that explains them at a wrong scale. Where no planes cross,
 the bare curves are taken, which are off by less where nothing mends them (docs/notes/scale.md).
-A calibration of the machine is left only where the anatomy contradicts it and agrees with bare curves: two tracked scans
-do not show every tissue.
+A calibration of the machine is left only where the anatomy contradicts it and agrees with bare curves: a few tracked
+scans do not show every tissue.
 """
 
 from dataclasses import replace
@@ -30,8 +30,8 @@ Estimated = tuple[Trajectory, SpeckleModel, Measurements]
 
 TOLD = ("no planes that cross bear out the default calibration: curves of a usual beam are taken instead, which are "
         "off by less in most tissues")
-NOT_GIVEN = ("planes that cross contradict the calibration that was given and bear out the curves of a usual beam, which "
-             "are taken instead: this tissue is not like that of the scans it was made on")
+NOT_GIVEN = ("planes that cross contradict the calibration that was given and bear out the curves of a usual beam, "
+             "which are taken instead: this tissue is not like that of the scans it was made on")
 STRETCHED = ("no planes that cross bear out the default curves: they are stretched so that the probe turns by 90 "
              "degrees between the rocks, as in the protocol")
 TURN_RAD, LEAST_RAD = pi / 2, 0.3     # turn of the protocol, and one that is found at the least
@@ -62,8 +62,9 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
         return Tried(found, agreement(found[0]), told)
 
     first = tried_with(calibration if given or rocks else bare)
-    if not rocks or bears_out(first.estimated[0]) or given and (
-            first.agreement[0] or first.estimated[1].calibration.hash == bare.hash):
+    if not rocks or bears_out(first.estimated[0]):
+        return first.estimated
+    if given and (first.agreement[0] or first.estimated[1].calibration.hash == bare.hash):
         return first.estimated
     if given:
         other = tried_with(bare, NOT_GIVEN)
