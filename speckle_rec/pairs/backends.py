@@ -55,7 +55,7 @@ class OnCpu:
 
     name = "cpu"
 
-    def __init__(self, images: WorkingImages, jobs: int, warnings: list[str], pairs: Pairs):
+    def __init__(self, images: WorkingImages, jobs: int, warnings: list[str], pairs: Pairs = ALL):
         self.images, self.jobs, self.warnings, self.pairs = images, jobs, warnings, pairs
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
@@ -77,7 +77,7 @@ class OnGpu:
 
     name = "gpu"
 
-    def __init__(self, images: WorkingImages, xp: Any, pairs: Pairs):
+    def __init__(self, images: WorkingImages, xp: Any, pairs: Pairs = ALL):
         self.frames, self.batches, self.pairs = DeviceFrames(images, xp), Batches(xp), pairs
         self.warnings: list[str] = []
 
