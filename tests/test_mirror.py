@@ -107,6 +107,20 @@ def test_right_signs_are_left_alone(seed):
     assert tilt_error(mended.T, T) < 0.03
 
 
+@pytest.mark.parametrize("which, found", [((), 0), ((0,), 1), ((1,), 1), ((0, 1), 2)])
+def test_mirrors_that_some_cells_leave_open_are_settled_by_all(which, found, monkeypatch):
+    T, places = three_strokes()
+    factors = problem(T)
+    solved = []
+    monkeypatch.setattr(mirror_tests, "solve", lambda *args: solved.append(0) or solve(*args))
+    wrong = mirror_tests.flip(T, *(places[k] for k in which)) if which else T
+    right = mirror_tests.settled_by_all(wrong, factors)
+    assert tilt_error(right, T) < 0.03
+    assert len(solved) <= 1 + (found + 1) * mirror_tests.LEFT_OPEN
+    if not which:
+        assert len(solved) == 1             # the signs are clear: nothing is tried
+
+
 def test_without_revisits_a_pause_hides_the_sign():
     """The neighbours' correlations barely notice what revisits rule out."""
     T, (t, _) = three_strokes()

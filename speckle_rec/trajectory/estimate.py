@@ -20,7 +20,7 @@ from .factors import Factors, hand_acceleration
 from .hand import Hand
 from .hypothesis_tracking import other_starts, search, sequential
 from .lost_frames import solve_timed
-from .mirror_tests import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, thinned
+from .mirror_tests import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, settled_by_all, thinned
 from .motion_kind import before_measuring, by_trajectories
 from .phases import phase_precision, two_rocks
 from .segment_exchange import exchanged
@@ -164,6 +164,12 @@ def crossing_factors(t: Trajectory, given: Given) -> Trajectory:
     return replace(t, factors=(t.crossed or Calibrated(t.T)).settled(t.factors))
 
 
+def open_mirrors(t: Trajectory, given: Given) -> Trajectory:
+    """Mirrors that some of the cells leave open are tried with all of them (8.2)."""
+    assert t.factors is not None
+    return replace(t, T=settled_by_all(t.T, t.factors))
+
+
 def outlier_steps(t: Trajectory, given: Given) -> Trajectory:
     """Steps many times as long as those about them, where a steady motion costs less (8.5)."""
     assert t.factors is not None
@@ -258,6 +264,7 @@ STEPS = (
     Step("crossing planes", crossing_planes, seen_again),
     Step("phases", phases, all_pairs),
     Step("crossing factors", crossing_factors, all_pairs, needed=True),
+    Step("open mirrors", open_mirrors, seen_again),
     Step("outlier steps", outlier_steps, all_pairs),
     Step("batch solve", batch_solve, all_pairs),
     Step("fan error", fan_error, planes_cross),

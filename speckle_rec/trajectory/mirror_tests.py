@@ -37,6 +37,8 @@ ITERATIONS = 8          # of a solve between tests, up to a gain of LEAST_GAIN o
 CLEAR = 50.0            # gain in cost at which a mirror is taken before anything is solved anew
 LEAST_GAIN = 1e-3
 MARGIN = 20.0           # gain in cost below which a proposal is not taken: what solving further still gains
+UNCLEAR = 0.01          # change of the cost by a mirror, over the cost, that some of the cells cannot tell
+LEFT_OPEN = 3           # mirrors a round that are then tried with all of them, and rounds
 
 MOST_MIRRORS, MOST_PLACES = 16, 24
 LEAST_CHANGE = 5.0      # in cost, of a mirror that revisits ask for
@@ -339,6 +341,23 @@ def mend(T: Array, f: Factors) -> Mended:
 def confirmed(mended: Mended, T: Array, f: Factors) -> Mended:
     """What was mended on some of the cells, where all of them ask for it too; else the solved T [N, 4, 4]."""
     return mended if total_cost(solve(mended.T, f), f) < total_cost(T, f) - MARGIN else Mended(T)
+
+
+def settled_by_all(T: Array, f: Factors) -> Array:
+    """T [N, 4, 4] solved, or the cheapest of its mirrors that hardly change the cost, each solved with all cells.
+
+    A few cells and lags tell changes of the cost to some hundredth of it only.
+    """
+    T = solve(T, f)
+    for _ in range(LEFT_OPEN):
+        cost = total_cost(T, f)
+        trials = [solve(flip(T, *frames), f) for change, frames in proposals(T, f)[0][:LEFT_OPEN]
+                  if change < UNCLEAR * cost]
+        best = min(trials, key=lambda X: total_cost(X, f), default=T)
+        if not total_cost(best, f) < cost - MARGIN:
+            break
+        T = best
+    return T
 
 
 def _like(frames: tuple[int, ...], others: set[tuple[int, ...]]) -> bool:
