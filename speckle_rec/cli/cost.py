@@ -28,6 +28,7 @@ STAGES_S: Mapping[str, tuple[float, float, float]] = {
     "mirror tests": (0.1, 0.0085, 3.0),
     "segment exchange": (0.1, 0.001, 0.0),
     "crossing planes": (0.1, 0.009, 4.0),
+    "open mirrors": (0.1, 0.0015, 0.0),
     "batch solve": (0.1, 0.001, 0.0),
     "smoothing": (0.1, 0.0006, 1.0),
     "writing ddf": (0.1, 0.09, 0.0),
