@@ -246,23 +246,20 @@ def test_smaller_batches_give_the_same(scan):
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_both_devices_measure_the_same_pairs(scan, fast, monkeypatch):
-    """All lags or half of them, and revisits of as many frames."""
+    """All lags or half of them, up to the same."""
     images = WorkingImages.of(scan, scenes.SECTOR)
     grid, step, skip = cells(images.geometry), np.zeros((N, 3)), np.zeros(N, bool)
     monkeypatch.setattr(device, "arrays", lambda name: np)
-    compared: list[int] = []
-    for module in (backends.loop_closures, backends.revisits):
-        monkeypatch.setattr(module, "find_loops", lambda *args, stride, **options: compared.append(stride))
     seen = []
     for name in ("cpu", "gpu"):
         monkeypatch.setattr(device, "choose", lambda wanted, name=name: (name, None))
         pairs = backends.backend_of(images, "auto", 1, fast)
         matched, correlated = pairs.planar_motion()[0], pairs.correlate(grid, step, skip)
-        pairs.find_loops(grid, step, skip)
         seen.append([np.unique(of.j - of.i).tolist() for of in (matched, correlated)])
-    assert seen[0] == seen[1] and compared[0] == compared[1] == (2 if fast else 1) * backends.loop_closures.STRIDE
+    assert seen[0] == seen[1]
     for lags, whole in zip(seen[0], (LAGS, correlation.LAGS), strict=True):
-        assert set(lags) <= set(whole) and len(lags) == (len(whole) // 2 if fast else len(whole))
+        assert set(lags) <= set(whole) and max(lags) == max(whole)
+        assert len(lags) == (len(whole) // 2 if fast else len(whole))
 
 
 def test_a_gpu_is_taken_where_it_works(monkeypatch, scan):

@@ -35,19 +35,13 @@ class Backend(Protocol):
 
 
 class Pairs(NamedTuple):
-    """Which pairs of frames are measured: lags of block matches and of correlations, and how many times fewer frames
-    are compared for revisits."""
+    """Lags that are measured: of block matches and of correlations."""
 
     matched: tuple[int, ...] = block_matching.LAGS
     correlated: tuple[int, ...] = correlation.LAGS
-    fewer: int = 1
-
-    def stride(self, images: WorkingImages) -> int:
-        """Frames between those that are compared for revisits."""
-        return self.fewer * loop_closures.stride_of(images.scan.n_frames)
 
 
-ALL, HALF = Pairs(), Pairs(block_matching.FAST_LAGS, correlation.FAST_LAGS, 2)
+ALL, HALF = Pairs(), Pairs(block_matching.FAST_LAGS, correlation.FAST_LAGS)
 
 
 class OnCpu:
@@ -68,8 +62,7 @@ class OnCpu:
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
-        return loop_closures.find_loops(self.images, cells, planar_step, skip, stride=self.pairs.stride(self.images),
-                                        jobs=self.jobs, progress=progress)
+        return loop_closures.find_loops(self.images, cells, planar_step, skip, jobs=self.jobs, progress=progress)
 
 
 class OnGpu:
@@ -91,8 +84,7 @@ class OnGpu:
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
-        return revisits.find_loops(self.frames, cells, planar_step, skip, batches=self.batches, progress=progress,
-                                   stride=self.pairs.stride(self.frames.images))
+        return revisits.find_loops(self.frames, cells, planar_step, skip, batches=self.batches, progress=progress)
 
 
 def backend_of(images: WorkingImages, wanted: str, jobs: int = 0, fast: bool = False) -> Backend:
@@ -100,7 +92,7 @@ def backend_of(images: WorkingImages, wanted: str, jobs: int = 0, fast: bool = F
 
     Parameters
     ----------
-    fast : measure half of the lags, and compare half of the frames for revisits.
+    fast : measure half of the lags.
 
     Raises
     ------
