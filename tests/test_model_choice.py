@@ -104,8 +104,8 @@ def test_a_probe_that_hardly_turned_is_not_stretched_to_the_protocols_turn(chose
 
 @pytest.mark.parametrize("given, bare, taken, tries", [
     (crossed(0.7), crossed(0.8), "default", 1), (crossed(0.5, 1.6), crossed(0.8), "default", 1),      # agrees somehow
-    (crossed(0.1), crossed(0.2), "default", 2), (crossed(0.1), crossed(0.7, 1.6), "default", 2),      # nothing better
-    (NONE, NONE, "default", 2), (crossed(0.1), crossed(0.7), "bare", 2), (NONE, crossed(0.7), "bare", 2)])
+    (crossed(0.1), crossed(0.2), "default", 2), (NONE, NONE, "default", 2),                           # nothing better
+    (crossed(0.1), crossed(0.7), "bare", 2), (NONE, crossed(0.7, 1.6), "bare", 2)])
 def test_a_calibration_of_the_machine_is_left_where_anatomy_contradicts_it_alone(chosen, given, bare, taken, tries):
     assert chosen(given, bare, calibration=Calibration.shipped(), turn_deg=40) == (taken, tries, taken == "bare")
 

@@ -68,7 +68,7 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
         return first.estimated
     if given:
         other = tried_with(bare, NOT_GIVEN)
-        return _taken(other if bears_out(other.estimated[0]) else first)
+        return _taken(other if other.agreement[0] else first)      # whose scale is a guess, which anatomy mends
     tried = [first]
     if first.estimated[1].calibration.hash != bare.hash:
         tried.insert(0, tried_with(bare, TOLD))         # which is taken where nothing tells
