@@ -38,7 +38,8 @@ class Config:
         the far end of the picture in the first stroke of a fan.
     turned : "clockwise" or "anticlockwise", seen from the hand down the probe.
         Each of the three decides between the two mirror images (docs/HANDEDNESS.md); None where not known.
-    fast : half of the lags and of the cells: faster and less accurate (docs/BENCHMARKS.md says by how much).
+    fast : half of the correlated lags and, where they are many, of the cells: faster and less accurate
+        (docs/BENCHMARKS.md says by how much).
     """
 
     device: str = "auto"

@@ -12,6 +12,7 @@ from speckle_rec.config import Config
 from speckle_rec.pairs.block_matching import PlanarMotion
 from speckle_rec.pairs.correlation import Correlations
 from speckle_rec.pipeline import reconstruct
+from speckle_rec.products import stages
 from speckle_rec.scan import Scan
 from speckle_rec.scoring import score
 from speckle_rec.speckle.calibration import Uncalibrated
@@ -121,6 +122,7 @@ def test_half_of_the_cells_and_lags_find_the_scan_too(frames, result, monkeypatc
         return found
 
     monkeypatch.setattr(pipeline, "measure", measured)
+    monkeypatch.setattr(stages, "ENOUGH_CELLS", 2)
     fast = reconstruct(scan_of(frames), calibration=scenes.matched_curves(), config=Config(jobs=1, fast=True))
     assert seen["cells"] <= len(result.evidence["cell_mm"]) / 2 + 1
     assert seen["pairs"].rho.shape[1] == seen["cells"] == len(fast.evidence["cell_mm"])

@@ -1,7 +1,7 @@
 """Where a scan is measured: the same three steps on the CPU's threads or on a GPU."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,31 +34,21 @@ class Backend(Protocol):
                    progress: Progress = None) -> Loops: ...
 
 
-class Pairs(NamedTuple):
-    """Lags that are measured: of block matches and of correlations."""
-
-    matched: tuple[int, ...] = block_matching.LAGS
-    correlated: tuple[int, ...] = correlation.LAGS
-
-
-ALL, HALF = Pairs(), Pairs(block_matching.FAST_LAGS, correlation.FAST_LAGS)
-
-
 class OnCpu:
     """Measurements on the CPU, the specification of those on a GPU."""
 
     name = "cpu"
 
-    def __init__(self, images: WorkingImages, jobs: int, warnings: list[str], pairs: Pairs = ALL):
-        self.images, self.jobs, self.warnings, self.pairs = images, jobs, warnings, pairs
+    def __init__(self, images: WorkingImages, jobs: int, warnings: list[str], lags: Sequence[int] = correlation.LAGS):
+        self.images, self.jobs, self.warnings, self.lags = images, jobs, warnings, lags
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-        return block_matching.planar_motion(self.images, lags=self.pairs.matched, jobs=self.jobs, progress=progress)
+        return block_matching.planar_motion(self.images, jobs=self.jobs, progress=progress)
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return correlation.correlate(self.images, cells, planar_step, skip, lags=self.pairs.correlated,
-                                     jobs=self.jobs, progress=progress)
+        return correlation.correlate(self.images, cells, planar_step, skip, lags=self.lags, jobs=self.jobs,
+                                     progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
@@ -70,16 +60,16 @@ class OnGpu:
 
     name = "gpu"
 
-    def __init__(self, images: WorkingImages, xp: Any, pairs: Pairs = ALL):
-        self.frames, self.batches, self.pairs = DeviceFrames(images, xp), Batches(xp), pairs
+    def __init__(self, images: WorkingImages, xp: Any, lags: Sequence[int] = correlation.LAGS):
+        self.frames, self.batches, self.lags = DeviceFrames(images, xp), Batches(xp), lags
         self.warnings: list[str] = []
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
-        return matching.planar_motion(self.frames, lags=self.pairs.matched, batches=self.batches, progress=progress)
+        return matching.planar_motion(self.frames, batches=self.batches, progress=progress)
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return batched_correlation.correlate(self.frames, cells, planar_step, skip, lags=self.pairs.correlated,
+        return batched_correlation.correlate(self.frames, cells, planar_step, skip, lags=self.lags,
                                              batches=self.batches, progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
@@ -92,7 +82,7 @@ def backend_of(images: WorkingImages, wanted: str, jobs: int = 0, fast: bool = F
 
     Parameters
     ----------
-    fast : measure half of the lags.
+    fast : correlate half of the lags.
 
     Raises
     ------
@@ -102,7 +92,7 @@ def backend_of(images: WorkingImages, wanted: str, jobs: int = 0, fast: bool = F
         If the GPU cannot hold the scan.
     """
     chosen, warning = device.choose(wanted)
-    pairs = HALF if fast else ALL
+    lags = correlation.FAST_LAGS if fast else correlation.LAGS
     if chosen == "gpu":
-        return OnGpu(images, device.arrays(chosen), pairs)
-    return OnCpu(images, jobs, [] if warning is None else [warning], pairs)
+        return OnGpu(images, device.arrays(chosen), lags)
+    return OnCpu(images, jobs, [] if warning is None else [warning], lags)

@@ -32,7 +32,6 @@ ENOUGH_BLOCKS = 80
 CLEAR = 0.6          # share of a block that must not be static
 SAME = 1e-3          # share of pixels that differ, below which a picture was shown twice
 LAGS = (1, 2, 4, 8)  # frames: neighbours are clearest, and pulled most towards no motion by what does not move
-FAST_LAGS = (1, 8)
 SHORT = 300          # frames of a scan, up to which all pairs are matched; of longer ones as `ends_of` says
 
 

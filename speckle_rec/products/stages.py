@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+ENOUGH_CELLS = 120      # of a linear probe there are some 100 in all, and half of them lose its signs
 LEAST_SPECKLED = 0.2    # share of the cells that must show moving speckle: confidence judges the clearest fifth
 
 
@@ -58,7 +59,9 @@ class View:
     warnings: tuple[str, ...] = ()
 
     def sparse(self) -> "View":
-        """The same with every second cell."""
+        """The same with every second cell, where enough are left."""
+        if len(self.cells) < 2 * ENOUGH_CELLS:
+            return self
         return replace(self, cells=self.cells.every(2), lost=self.lost[:, ::2].copy(),
                        speckled=self.speckled[::2].copy())
 
