@@ -133,6 +133,7 @@ def test_local_minima_lie_apart_and_come_lowest_first():
     change = np.array([5.0, 1, 4, 3, 6, 7, 0.5, 9, 2, 8, 8, 8, 1.5])
     at = mirror_tests.local_minima(change, 2)
     assert list(at) == [6, 1, 12]
+    assert not len(mirror_tests.local_minima(np.zeros(0)))
 
 
 def test_a_part_is_solved_with_the_rest_held():

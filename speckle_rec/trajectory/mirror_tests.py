@@ -128,6 +128,8 @@ def mirror_changes(T: Array, f: Factors, frames: NDArray[np.int64]) -> Array:
 
 def local_minima(change: Array, apart: int = APART) -> NDArray[np.int64]:
     """Places [K] that are lowest within `apart` entries either side, lowest first."""
+    if not len(change):
+        return np.zeros(0, np.int64)
     padded = np.pad(change, apart, constant_values=np.inf)
     lowest = np.lib.stride_tricks.sliding_window_view(padded, 2 * apart + 1).min(1)
     at = np.flatnonzero(change <= lowest)
