@@ -38,8 +38,6 @@ class Config:
         the far end of the picture in the first stroke of a fan.
     turned : "clockwise" or "anticlockwise", seen from the hand down the probe.
         Each of the three decides between the two mirror images (docs/HANDEDNESS.md); None where not known.
-    fast : half of the correlated lags and, where they are many, of the cells: faster and less accurate
-        (docs/BENCHMARKS.md says by how much).
     """
 
     device: str = "auto"
@@ -52,7 +50,6 @@ class Config:
     swept: str | None = None
     turned: str | None = None
     tilted_first: str | None = None
-    fast: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("device", DEVICES), ("fusion", FUSIONS), ("time_filter", TIME_FILTERS),

@@ -58,7 +58,6 @@ def reconstruct(scan: Scan | str | PathLike[str] | Any, *, calibration: Calibrat
     clock = Clock(progress)
     with clock.stage("probe"):
         view = look(scan.filled().kept())
-        view = view.sparse() if config.fast else view
     if not view.measurable:
         config = replace(config, fusion="smooth")
     measurements = measure(view, config, device, clock)

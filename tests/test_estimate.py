@@ -48,6 +48,13 @@ def test_a_step_can_be_left_out(stages, name, monkeypatch):
     assert np.isfinite(found.T).all() and found.T.shape == (N, 4, 4)
 
 
+@pytest.mark.parametrize("crosses", [True, False])
+def test_mirrors_are_left_open_only_where_no_planes_cross(stages, crosses, monkeypatch):
+    monkeypatch.setattr(estimating, "ENOUGH_LOOPS", 0)
+    monkeypatch.setattr(estimating, "planes_cross", lambda t, given: crosses)
+    assert ("open mirrors" in run(stages)[0].steps) != crosses
+
+
 @pytest.mark.parametrize("name", ["multilateration", "no such step"])
 def test_what_cannot_be_left_out_is_refused(stages, name):
     with pytest.raises(ValueError, match=name):

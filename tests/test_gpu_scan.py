@@ -11,7 +11,7 @@ from speckle_rec import pipeline, volume
 from speckle_rec.compute import device
 from speckle_rec.config import Config
 from speckle_rec.frames.working_images import WorkingImages
-from speckle_rec.pairs import backends, correlation, measure
+from speckle_rec.pairs import backends, measure
 from speckle_rec.pairs.batched import matching
 from speckle_rec.pairs.batched.frames import Batches, DeviceFrames
 from speckle_rec.pairs.block_matching import LAGS, rigid_fit
@@ -47,7 +47,7 @@ def measured(scan, xp):
     """(planar motion, repeated frames, correlations, revisits, poses) of a scan; xp None: on the CPU's path."""
     kept = {}
 
-    def keep(images, wanted, jobs, fast):
+    def keep(images, wanted, jobs):
         pairs = backends.OnCpu(images, 1, []) if xp is None else backends.OnGpu(images, xp)
         kept["pairs"] = pairs
         pairs.planar_motion = keeping("planar_motion", pairs.planar_motion)
@@ -242,22 +242,6 @@ def test_smaller_batches_give_the_same(scan):
     one, other = (backends.batched_correlation.correlate(few, grid, step, skip, lags=(2,), batches=Batches(np, size))
                   for size in (64, 3))
     np.testing.assert_array_equal(one.rho, other.rho)
-
-
-@pytest.mark.parametrize("fast", [False, True])
-def test_both_devices_measure_the_same_pairs(scan, fast, monkeypatch):
-    """All lags or half of them, up to the same."""
-    images = WorkingImages.of(scan, scenes.SECTOR)
-    grid, step, skip = cells(images.geometry), np.zeros((N, 3)), np.zeros(N, bool)
-    monkeypatch.setattr(device, "arrays", lambda name: np)
-    seen = []
-    for name in ("cpu", "gpu"):
-        monkeypatch.setattr(device, "choose", lambda wanted, name=name: (name, None))
-        pairs = backends.backend_of(images, "auto", 1, fast)
-        found = pairs.correlate(grid, step, skip)
-        seen.append(np.unique(found.j - found.i).tolist())
-    assert seen[0] == seen[1] and set(seen[0]) <= set(correlation.LAGS) and max(seen[0]) == max(correlation.LAGS)
-    assert len(seen[0]) == len(correlation.LAGS) // (2 if fast else 1)
 
 
 def test_a_gpu_is_taken_where_it_works(monkeypatch, scan):

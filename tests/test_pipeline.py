@@ -7,12 +7,10 @@ import pytest
 import scenes
 
 from speckle_rec import geometry as se3
-from speckle_rec import pipeline
 from speckle_rec.config import Config
 from speckle_rec.pairs.block_matching import PlanarMotion
 from speckle_rec.pairs.correlation import Correlations
 from speckle_rec.pipeline import reconstruct
-from speckle_rec.products import stages
 from speckle_rec.scan import Scan
 from speckle_rec.scoring import score
 from speckle_rec.speckle.calibration import Uncalibrated
@@ -110,28 +108,6 @@ def test_the_covariance_covers_the_error(result):
 @pytest.fixture(scope="module")
 def short(frames):
     return run(scan_of(frames[:SHORT]))
-
-
-def test_half_of_the_cells_and_lags_find_the_scan_too(frames, result, monkeypatch):
-    seen = {}
-    measure = pipeline.measure
-
-    def measured(view, *args):
-        seen["cells"], seen["pairs"] = len(view.cells), (found := measure(view, *args)).speckle
-        assert view.lost.shape[1] == len(view.speckled) == len(view.cells)
-        return found
-
-    monkeypatch.setattr(pipeline, "measure", measured)
-    monkeypatch.setattr(stages, "ENOUGH_CELLS", 2)
-    fast = reconstruct(scan_of(frames), calibration=scenes.matched_curves(), config=Config(jobs=1, fast=True))
-    assert seen["cells"] <= len(result.evidence["cell_mm"]) / 2 + 1
-    assert seen["pairs"].rho.shape[1] == seen["cells"] == len(fast.evidence["cell_mm"])
-    same_side = min((fast.T_first_frame, se3.mirror(fast.T_first_frame)),
-                    key=lambda T: np.square(T - result.T_first_frame).sum())
-    at = np.array([*scenes.SECTOR.face_mm, 0, 1]) + [0, 50, 0, 0]
-    apart = np.linalg.norm((same_side - result.T_first_frame) @ at, axis=1)
-    moved = np.linalg.norm((result.T_first_frame - np.eye(4)) @ at, axis=1)
-    assert np.sqrt(np.square(apart).mean()) < 0.25 * np.sqrt(np.square(moved).mean())
 
 
 def test_jobs_do_not_change_the_result(frames, short):

@@ -137,17 +137,6 @@ def test_cells_tile_the_field_in_equal_sizes(geometry):
     assert np.array_equal(cells.labels[row, column], np.arange(len(cells)))
 
 
-def test_every_second_cell_is_where_it_was():
-    all_of_them = field.cells(field.ultrasonix_4dc7(SCALE))
-    half = all_of_them.every(2)
-    assert len(half) == (len(all_of_them) + 1) // 2
-    for k in (0, 1, len(half) - 1):
-        assert np.array_equal(half.labels == k, all_of_them.labels == 2 * k)
-    assert np.array_equal(np.bincount(half.labels[half.labels >= 0]), half.n_px)
-    assert np.array_equal(half.centres_mm, all_of_them.centres_mm[::2])
-    assert np.array_equal(half.spread_mm, all_of_them.spread_mm[::2])
-
-
 def test_notes_tell_what_was_not_seen():
     assert field.find(draw(sector()), SCALE).notes == ()
     shadowed = field.find(draw(sector(), shadows=[(-0.7, -0.3, 5.0)]), SCALE)

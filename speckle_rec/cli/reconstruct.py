@@ -46,8 +46,6 @@ def reconstruct(
     motion: Annotated[str | None, typer.Option(
         "--motion", metavar="fan|sweep|auto", help="About a contact point, or carried along the skin (default auto: as "
         "the images and the probe suggest).")] = None,
-    fast: Annotated[bool, typer.Option(
-        "--fast", help="Half of the lags and of the cells: faster, and less accurate.")] = False,
     sequence: Annotated[bool, typer.Option("--sequence", help="Write frames with poses as scan.igs.mha.")] = False,
     config: common.Config = None,
     device: common.Device = None,
@@ -75,7 +73,7 @@ def reconstruct(
     from ..storage import outputs as output_files
     from .running import resume, run_scan
     settings = config_file.load(config, device=device, jobs=jobs, seed=seed, mirrored=mirrored or None, swept=swept,
-                                turned=turned, tilted_first=tilted_first, motion=motion, fast=fast or None)
+                                turned=turned, tilted_first=tilted_first, motion=motion)
     common.check_device(settings.device)
     common.set_threads(settings.jobs)
     size = common.pixel_size(pixel_mm)

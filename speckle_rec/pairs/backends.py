@@ -1,6 +1,6 @@
 """Where a scan is measured: the same three steps on the CPU's threads or on a GPU."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,16 +39,15 @@ class OnCpu:
 
     name = "cpu"
 
-    def __init__(self, images: WorkingImages, jobs: int, warnings: list[str], lags: Sequence[int] = correlation.LAGS):
-        self.images, self.jobs, self.warnings, self.lags = images, jobs, warnings, lags
+    def __init__(self, images: WorkingImages, jobs: int, warnings: list[str]):
+        self.images, self.jobs, self.warnings = images, jobs, warnings
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
         return block_matching.planar_motion(self.images, jobs=self.jobs, progress=progress)
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return correlation.correlate(self.images, cells, planar_step, skip, lags=self.lags, jobs=self.jobs,
-                                     progress=progress)
+        return correlation.correlate(self.images, cells, planar_step, skip, jobs=self.jobs, progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
@@ -60,8 +59,8 @@ class OnGpu:
 
     name = "gpu"
 
-    def __init__(self, images: WorkingImages, xp: Any, lags: Sequence[int] = correlation.LAGS):
-        self.frames, self.batches, self.lags = DeviceFrames(images, xp), Batches(xp), lags
+    def __init__(self, images: WorkingImages, xp: Any):
+        self.frames, self.batches = DeviceFrames(images, xp), Batches(xp)
         self.warnings: list[str] = []
 
     def planar_motion(self, *, progress: Progress = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
@@ -69,20 +68,16 @@ class OnGpu:
 
     def correlate(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                   progress: Progress = None) -> Correlations:
-        return batched_correlation.correlate(self.frames, cells, planar_step, skip, lags=self.lags,
-                                             batches=self.batches, progress=progress)
+        return batched_correlation.correlate(self.frames, cells, planar_step, skip, batches=self.batches,
+                                             progress=progress)
 
     def find_loops(self, cells: Cells, planar_step: Array, skip: NDArray[np.bool_], *,
                    progress: Progress = None) -> Loops:
         return revisits.find_loops(self.frames, cells, planar_step, skip, batches=self.batches, progress=progress)
 
 
-def backend_of(images: WorkingImages, wanted: str, jobs: int = 0, fast: bool = False) -> Backend:
+def backend_of(images: WorkingImages, wanted: str, jobs: int = 0) -> Backend:
     """Where to measure a scan, for the whole of it: "cpu", "gpu", or "auto" for a GPU that works.
-
-    Parameters
-    ----------
-    fast : correlate half of the lags.
 
     Raises
     ------
@@ -92,7 +87,6 @@ def backend_of(images: WorkingImages, wanted: str, jobs: int = 0, fast: bool = F
         If the GPU cannot hold the scan.
     """
     chosen, warning = device.choose(wanted)
-    lags = correlation.FAST_LAGS if fast else correlation.LAGS
     if chosen == "gpu":
-        return OnGpu(images, device.arrays(chosen), lags)
-    return OnCpu(images, jobs, [] if warning is None else [warning], lags)
+        return OnGpu(images, device.arrays(chosen))
+    return OnCpu(images, jobs, [] if warning is None else [warning])

@@ -21,7 +21,6 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-FAST_LAGS = (1, 3, 8, 16, 32)
 AT_ONCE = 1024      # pairs whose cells are worked on at a time
 
 

@@ -58,7 +58,7 @@ def measure(view: View, config: Config, device: str, clock: Clock) -> Measuremen
         If `device` is "gpu" and none works.
     """
     images = view.images
-    pairs = backend_of(images, device, config.jobs, config.fast)
+    pairs = backend_of(images, device, config.jobs)
     with clock.stage("in-plane motion") as report:
         planar = in_plane(images, pairs, config.time_filter, report)
     lost = np.ones_like(view.lost) if planar.filtered.only_noise else view.lost

@@ -126,12 +126,6 @@ class Cells:
     def __len__(self) -> int:
         return len(self.n_px)
 
-    def every(self, n: int) -> "Cells":
-        """Every n-th of these cells; pixels of the others belong to none."""
-        kept = (self.labels >= 0) & (self.labels % n == 0)
-        return Cells(np.where(kept, self.labels // n, np.int32(-1)), self.centres[::n].copy(),
-                     self.centres_mm[::n].copy(), self.n_px[::n].copy(), self.spread_mm[::n].copy())
-
 
 def ultrasonix_4dc7(scale: NDArray[np.float64], shape: tuple[int, int] = SHAPE_4DC7) -> ProbeGeometry:
     """The Ultrasonix 4DC7-3/40 at 9 cm depth, centred in the image: 40 mm radius, 68 degrees.

@@ -7,7 +7,7 @@ frame 0 the identity. Twists are (x, y, z, tilt, yaw, roll), the first three in 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-ENOUGH_CELLS = 120      # of a linear probe there are some 100 in all, and half of them lose its signs
 LEAST_SPECKLED = 0.2    # share of the cells that must show moving speckle: confidence judges the clearest fifth
 
 
@@ -57,13 +56,6 @@ class View:
     speckled: NDArray[np.bool_]
     static_share: float = 0.0
     warnings: tuple[str, ...] = ()
-
-    def sparse(self) -> "View":
-        """The same with every second cell, where enough are left."""
-        if len(self.cells) < 2 * ENOUGH_CELLS:
-            return self
-        return replace(self, cells=self.cells.every(2), lost=self.lost[:, ::2].copy(),
-                       speckled=self.speckled[::2].copy())
 
     @property
     def measurable(self) -> bool:

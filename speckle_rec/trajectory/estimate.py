@@ -231,6 +231,11 @@ def planes_cross(t: Trajectory, given: Given) -> bool:
     return t.crossed is not None and t.crossed.crossings is not None
 
 
+def seen_again_and_nothing_crosses(t: Trajectory, given: Given) -> bool:
+    """Anatomy that crosses has settled the signs, better than costs do."""
+    return seen_again(t, given) and not planes_cross(t, given)
+
+
 @dataclass(frozen=True)
 class Step:
     """A step of the estimate.
@@ -264,7 +269,7 @@ STEPS = (
     Step("crossing planes", crossing_planes, seen_again),
     Step("phases", phases, all_pairs),
     Step("crossing factors", crossing_factors, all_pairs, needed=True),
-    Step("open mirrors", open_mirrors, seen_again),
+    Step("open mirrors", open_mirrors, seen_again_and_nothing_crosses),
     Step("outlier steps", outlier_steps, all_pairs),
     Step("batch solve", batch_solve, all_pairs),
     Step("fan error", fan_error, planes_cross),
