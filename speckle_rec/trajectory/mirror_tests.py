@@ -178,16 +178,20 @@ def thinned(f: Factors) -> Factors:
     return f.weighed(np.where(far, 1, weight)).picked(far | np.isin(lag, lags[::2]))
 
 
+def single_proposals(T: Array, f: Factors) -> list[Proposal]:
+    """Single mirrors (change of cost, frame), cheapest first."""
+    frames = np.arange(APART, len(T) - APART, 2 * thinning(len(T)))
+    change = mirror_changes(T, f, frames)
+    return [(float(change[p]), (int(frames[p]),)) for p in local_minima(change)[:CANDIDATES]]
+
+
 def proposals(T: Array, f: Factors) -> tuple[list[Proposal], list[Proposal]]:
     """Mirrors (change of cost, frames), cheapest first: single ones, and pairs that turn the part between."""
     f = sampled(f)
-    frames = np.arange(APART, len(T) - APART, 2 * thinning(len(T)))
-    change = mirror_changes(T, f, frames)
-    places = local_minima(change)[:CANDIDATES]
-    single: list[Proposal] = [(float(change[p]), (int(frames[p]),)) for p in places]
+    single = single_proposals(T, f)
     before, (i, j) = pair_costs(T, f), f.pairs[:2]
     turned: list[Proposal] = []
-    for s, t in combinations(sorted(int(frames[p]) for p in places), 2):
+    for s, t in combinations(sorted(t for _, (t,) in single), 2):
         touched = ((i < s) & (j > s)) | ((i < t) & (j > t))
         X = flip(T, s, t)
         turned.append((float((pair_costs(X, f, touched) - before[touched]).sum()), (s, t)))
@@ -353,7 +357,7 @@ def settled_by_all(T: Array, f: Factors) -> Array:
     T = solve(T, f)
     for _ in range(LEFT_OPEN):
         cost = total_cost(T, f)
-        trials = [solve(flip(T, *frames), f) for change, frames in proposals(T, f)[0][:LEFT_OPEN]
+        trials = [solve(flip(T, *frames), f) for change, frames in single_proposals(T, sampled(f))[:LEFT_OPEN]
                   if change < UNCLEAR * cost]
         best = min(trials, key=lambda X: total_cost(X, f), default=T)
         if not total_cost(best, f) < cost - MARGIN:

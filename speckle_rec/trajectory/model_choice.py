@@ -30,8 +30,8 @@ Estimated = tuple[Trajectory, SpeckleModel, Measurements]
 
 TOLD = ("no planes that cross bear out the default calibration: curves of a usual beam are taken instead, which are "
         "off by less in most tissues")
-NOT_GIVEN = ("planes that cross contradict the calibration that was given and bear out the curves of a usual beam, "
-             "which are taken instead: this tissue is not like that of the scans it was made on")
+CONTRADICTED = ("planes that cross contradict the calibration that was given and bear out the curves of a usual beam, "
+                "which are taken instead: this tissue is not like that of the scans it was made on")
 STRETCHED = ("no planes that cross bear out the default curves: they are stretched so that the probe turns by 90 "
              "degrees between the rocks, as in the protocol")
 TURN_RAD, LEAST_RAD = pi / 2, 0.3     # turn of the protocol, and one that is found at the least
@@ -64,10 +64,10 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
     first = tried_with(calibration if given or rocks else bare)
     if not rocks or bears_out(first.estimated[0]):
         return first.estimated
-    if given and (first.agreement[0] or first.estimated[1].calibration.hash == bare.hash):
-        return first.estimated
     if given:
-        other = tried_with(bare, NOT_GIVEN)
+        if first.agreement[0] or first.estimated[1].calibration.hash == bare.hash:
+            return first.estimated
+        other = tried_with(bare, CONTRADICTED)
         return _taken(other if other.agreement[0] else first)      # whose scale is a guess, which anatomy mends
     tried = [first]
     if first.estimated[1].calibration.hash != bare.hash:
@@ -82,8 +82,10 @@ def estimate_with(calibration: Calibration | Curves | None, view: View, measurem
 
 def _taken(one: Tried) -> Estimated:
     """The estimate, with what a user is told."""
+    if not one.told:
+        return one.estimated
     trajectory, speckle, seen = one.estimated
-    return trajectory, speckle, replace(seen, warnings=(*seen.warnings, *filter(None, [one.told])))
+    return trajectory, speckle, replace(seen, warnings=(*seen.warnings, one.told))
 
 
 def turned_as_usual(t: Trajectory, model_of_it: SpeckleModel) -> Calibration | None:
