@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from speckle_rec.frames.texture import windows
 from speckle_rec.pairs.correlation import LAGS, Correlations, frame_pairs
+from speckle_rec.products.stages import TimeFilter
 from speckle_rec.speckle.at_rest import LAG_UNIT, cell_strengths, outlasting, strengths_at_rest, usual_fall
 from speckle_rec.speckle.curves import TABLE_PER_UNIT, Curves
 from speckle_rec.speckle.strengths import typical_correlation
@@ -16,7 +17,7 @@ USUAL = Curves.usual("curvilinear")
 
 
 def fall(q):
-    table = usual_fall(USUAL)[0, 0]
+    table = usual_fall(USUAL)[0, 0, 0]
     return np.interp(np.sqrt(q) * TABLE_PER_UNIT, np.arange(len(table)), table)
 
 
@@ -45,14 +46,14 @@ def filtered(strength, rate, response) -> Correlations:
     i, j = frame_pairs(N, LAGS, np.zeros(N, bool))
     lag = (j - i)[:, None]
     q = np.square(lag / LAG_UNIT) * np.asarray(rate)
-    rho = USUAL.through(response).expected(q, lag, np.asarray(strength), USUAL.slow_share)
+    rho = USUAL.through(TimeFilter(response)).expected(q, lag, np.asarray(strength), USUAL.slow_share)
     return Correlations(i, j, rho.astype(np.float32))
 
 
 @pytest.mark.parametrize("response", [(0.5,), (0.75, 0.5, 0.25), (0.6, 0.36, 0.22, 0.13, 0.08)])
 def test_strength_and_rate_come_back_from_behind_a_filter(response):
     strength, rate = np.array([0.95, 0.8, 0.5, 0.3, 0.8]), np.array([0.3, 2.0, 1.0, 4.0, 0.1])
-    found, pace = strengths_at_rest(filtered(strength, rate, response), N, USUAL.through(response))
+    found, pace = strengths_at_rest(filtered(strength, rate, response), N, USUAL.through(TimeFilter(response)))
     np.testing.assert_allclose(found, np.broadcast_to(strength, found.shape), rtol=0.08)
     np.testing.assert_allclose(np.log(pace), np.broadcast_to(np.log(rate), pace.shape), atol=0.25)
 
@@ -60,7 +61,8 @@ def test_strength_and_rate_come_back_from_behind_a_filter(response):
 def test_a_filter_makes_no_cell_stronger():
     """Cells of bare curves are as strong beside each other as without the filter, however they move."""
     strength, rate = np.array([0.9, 0.9, 0.6, 0.6, 0.4]), np.array([0.2, 3.0, 0.2, 3.0, 1.0])
-    plain, behind = (cell_strengths(filtered(strength, rate, r), N, USUAL.through(r)) for r in ((), (2 / 3, 1 / 3)))
+    plain, behind = (cell_strengths(filtered(strength, rate, r), N, USUAL.through(TimeFilter(r)))
+                     for r in ((), (2 / 3, 1 / 3)))
     np.testing.assert_allclose(behind.fast, plain.fast, rtol=0.06)
 
 

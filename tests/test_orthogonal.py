@@ -71,9 +71,9 @@ def along(T) -> Factors:
     information = np.broadcast_to(np.diag([1e6, 1e6, 1e9]), (n - 1, 3, 3))
     none = np.zeros(0, np.int64)
     unseen, one = np.zeros((0, 1), np.float32), np.ones((1, 1))
-    cells = CellModel(np.zeros((3, 3, 1)), one, 0 * one, one, np.zeros(n, np.int64), np.zeros((1, 2, 2)), 1.0,
-                      np.zeros(1))
-    return Factors(k, k + 1, planar, information, Pairs(none, none, unseen, unseen, np.zeros(0)), cells, LOSS,
+    cells = CellModel(np.zeros((3, 3, 1)), one, 0 * one, one, np.zeros(n, np.int64), np.zeros((1, 1, 2, 2)), 1.0,
+                      np.zeros((1, 1)))
+    return Factors(k, k + 1, planar, information, Pairs(none, none, unseen, unseen, np.zeros(0), none), cells, LOSS,
                    ACCELERATION / 10)
 
 

@@ -1,19 +1,18 @@
 """A scanner's filter over time: found in noise, none where there is none; what it does to speckle and to matches."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter1d
 
 from speckle_rec.frames.working_images import WorkingImages
 from speckle_rec.kernels.cells import LOSS, at_lag, cell_fit, cell_weights, of_window
 from speckle_rec.pairs import time_filter
-from speckle_rec.products.stages import NO_FILTER
+from speckle_rec.products.stages import NO_FILTER, TimeFilter
 from speckle_rec.scan import Scan
-from speckle_rec.speckle.curves import FILTERED_LAGS, TABLE_PER_UNIT, Curves
+from speckle_rec.speckle.curves import FILTERED_LAGS, SPEEDS, TABLE_PER_UNIT, Curves
 from speckle_rec.speckle.strengths import CellStrengths, cell_model
 
 MEANS = {2: (1 / 2,), 3: (2 / 3, 1 / 3), 4: (3 / 4, 1 / 2, 1 / 4)}
@@ -141,53 +140,61 @@ def test_what_never_moves_is_no_filter():
 
 @pytest.mark.parametrize("h", [(1, 1), (1, 1, 1), (0.5, 0.25, 0.125, 0.0625)])
 @pytest.mark.parametrize("floor", [1.0, 0.6])
-def test_filtered_speckle_correlates_as_the_curves_say(h, floor):
-    """Monte Carlo: tissue whose correlation over n frames is K(n^2 q), and noise, through the filter h."""
+@pytest.mark.parametrize("slide_px", [0, 2, 5])
+def test_filtered_speckle_correlates_as_the_curves_say(h, floor, slide_px):
+    """Monte Carlo: tissue whose correlation over n frames is K(n^2 q), which slides by, and noise, through the
+    filter h. Frames are compared where the tissue is the same.
+    """
     h = np.array(h) / np.sum(h)
     R = np.correlate(h, h, "full")[len(h) - 1:]
-    curves = Curves(tail_b=1.0, tail_beta=1.0, response=tuple(R[1:] / R[0]))
-    q, n = 0.15, 24
+    curves = Curves(tail_b=1.0, tail_beta=1.0).through(TimeFilter(tuple(R[1:] / R[0])))
+    q, n, size_px, rng = 0.15, 24, 5.0, np.random.default_rng(0)
     lags = np.arange(n)
     K = np.exp(-q * np.subtract.outer(lags, lags) ** 2)
-    rng = np.random.default_rng(0)
-    tissue = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.normal(size=(n, 40_000))
-    signal = np.sqrt(floor) * tissue + np.sqrt(1 - floor) * rng.normal(size=tissue.shape)
-    shown = np.stack([h @ signal[k - np.arange(len(h))] for k in range(len(h) - 1, n)])
+    tissue, noise = (gaussian_filter1d(rng.normal(size=(n, 400_000)), size_px / np.sqrt(2), axis=1, mode="wrap")
+                     for _ in range(2))
+    tissue = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ tissue
+    signal = (np.sqrt(floor) * np.stack([np.roll(row, slide_px * k) for k, row in enumerate(tissue)])
+              + np.sqrt(1 - floor) * noise)
+    shown = [np.roll(h @ signal[k - np.arange(len(h))], -slide_px * k) for k in range(len(h) - 1, n)]
     seen = np.corrcoef(shown)[0]
     for lag in (1, 2, 3, 4, 6):
-        assert seen[lag] == pytest.approx(curves.expected(np.array(lag**2 * q), lag, floor), abs=0.015)
+        expected = curves.expected(np.array(lag**2 * q), lag, floor, slide=slide_px / size_px)
+        assert seen[lag] == pytest.approx(expected, abs=0.02)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0.01, 0.99), min_size=0, max_size=4), st.integers(1, FILTERED_LAGS))
-def test_powers_have_their_slopes_and_tables_are_theirs(values, lag):
-    curves = replace(Curves.usual("curvilinear"), response=tuple(sorted(values, reverse=True)))
+@given(st.lists(st.floats(0.01, 0.99), min_size=0, max_size=4), st.integers(1, FILTERED_LAGS),
+       st.integers(0, len(SPEEDS) - 1))
+def test_powers_have_their_slopes_and_tables_are_theirs(values, lag, speed):
+    curves = Curves.usual("curvilinear").through(TimeFilter(tuple(sorted(values, reverse=True))))
+    slide = float(SPEEDS[speed])
     q = np.linspace(1e-6, 20, 8001)
-    shared, shown, by_shared, by_shown = curves.powers(q, lag)
+    shared, shown, by_shared, by_shown = curves.powers(q, lag, slide)
     assert shared[0] == pytest.approx(shown[0], abs=1e-3)
     for value, slope in ((shared, by_shared), (shown, by_shown)):
         np.testing.assert_allclose(np.gradient(value, q)[1:-1], slope[1:-1], atol=2e-2, rtol=1e-2)
     table = curves.tables()
-    assert table.shape[0] == len(curves.noise()) == (FILTERED_LAGS + 1 if values else 1)
+    assert table.shape[:2] == curves.noise().shape == ((len(SPEEDS), FILTERED_LAGS + 1) if values else (1, 1))
     if values:
         at = np.array([3, 400, 2000])
-        np.testing.assert_allclose(table[lag, at, 0] / table[lag, at, 4],
-                                   curves.expected(np.square(at / TABLE_PER_UNIT), lag), rtol=1e-6)
+        np.testing.assert_allclose(table[speed, lag, at, 0] / table[speed, lag, at, 4],
+                                   curves.expected(np.square(at / TABLE_PER_UNIT), lag, slide=slide), rtol=1e-6)
     else:
-        np.testing.assert_allclose(table[0], curves.table())
+        np.testing.assert_allclose(table[0, 0], curves.table())
 
 
 def test_cells_are_expected_to_correlate_as_the_curves_say():
     """What a kernel weighs a cell by tells what it expects of it; its gradient is that of its cost."""
-    curves = replace(Curves.usual("curvilinear"), response=(2 / 3, 1 / 3))
+    curves = Curves.usual("curvilinear").through(TimeFilter((2 / 3, 1 / 3)))
     floor, slow, lag, xi = np.array([0.9, 0.4]), np.array([0.2, 0.5]), 2, np.array([0.3, 0.02, 0.0])
     strengths = CellStrengths((1 - slow) * floor[None], slow * floor[None], np.zeros(1, int), np.ones((1, 2)))
     forms = np.tile(np.diag([1.0, 20.0, 5.0]), (2, 1, 1))
-    cells = at_lag(of_window(cell_model(forms, strengths, curves), 0), lag)
+    cells = at_lag(of_window(cell_model(forms, strengths, curves), 0), lag, 2)
     rho, rest, weights = np.array([0.5, 0.3], np.float32), np.zeros(2, np.float32), np.empty(2)
     cell_weights(xi, cells, rho, rest, LOSS, weights)
     Q = 0.3**2 + 0.4**2
-    f = curves.expected(np.array(Q), lag, floor, slow)
+    f = curves.expected(np.array(Q), lag, floor, slow, slide=SPEEDS[2])
     np.testing.assert_allclose(weights, 1 / ((1 - f * f) ** 2 / LOSS.samples + LOSS.extra**2), rtol=1e-4)
     gradient, hessian, h = np.empty(3), np.empty((3, 3)), 1e-3
     cell_fit(xi, weights, cells, rho, rest, LOSS, gradient, hessian)
@@ -198,11 +205,11 @@ def test_cells_are_expected_to_correlate_as_the_curves_say():
 
 
 def test_every_fourth_frame_keeps_the_lags_of_a_filter():
-    curves = replace(Curves.usual("curvilinear"), response=(0.75, 0.5, 0.25))
+    curves = Curves.usual("curvilinear").through(TimeFilter((0.75, 0.5, 0.25)))
     strengths = CellStrengths(np.full((1, 3), 0.7), np.full((1, 3), 0.1), np.zeros(8, int), np.ones((1, 3)))
     whole = cell_model(np.tile(np.eye(3), (3, 1, 1)), strengths, curves)
     few = whole.every(4)
     for lag in (4, 8, 32):
-        one, same = at_lag(of_window(few, 0), lag // 4), at_lag(of_window(whole, 0), lag)
+        one, same = at_lag(of_window(few, 0), lag // 4, 1), at_lag(of_window(whole, 0), lag, 1)
         np.testing.assert_array_equal(one.table, same.table)
         assert one.noise == same.noise

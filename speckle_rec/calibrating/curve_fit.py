@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.cells import LOSS
+from ..products.stages import NO_FILTER, TimeFilter
 from ..speckle.cell_regression import design, from_predictors, parts
 from ..speckle.curves import RATES, Curves, forms_of
 
@@ -36,7 +37,8 @@ class Sample:
     xi : float64 [n, 3], true (z mm, tilt rad, yaw rad) of the pair.   signs : float64 [n, F].   rho : float64 [n].
     turn2 : float64 [n], squared turn of the beam in plane, rad^2.
     between : float64 [n], how far off rows of pixels, see `correlation.between_rows`.
-    lag : float64 [n], frames apart.   response : of the scanner's filter over time, see `Curves.response`.
+    lag : float64 [n], frames apart.   slide : float64 [n], see `Curves.powers`.
+    filtered : the scanner's filter over time.
     """
 
     lines: Array
@@ -46,7 +48,8 @@ class Sample:
     turn2: Array
     between: Array
     lag: Array
-    response: tuple[float, ...] = ()
+    slide: Array | float = 0.0
+    filtered: TimeFilter = NO_FILTER
 
     @property
     def weight(self) -> Array:
@@ -119,7 +122,8 @@ def predict(curves: Curves, coefficients: Array, sample: Sample) -> Array:
     """Expected correlations [n] (METHOD.md (7.1))."""
     floor, slow, stretch = parts(coefficients, sample.signs)
     q = unit_q(curves, sample) * stretch**2
-    return curves.through(sample.response).expected(q, sample.lag, floor, slow, curves.kept(sample.between))
+    return curves.through(sample.filtered).expected(q, sample.lag, floor, slow, curves.kept(sample.between),
+                                                    sample.slide)
 
 
 def variance(f: Array) -> Array:
@@ -229,17 +233,17 @@ STEP, FOCUS_STEP = 1e-4, 1e-3       # of differences that derivatives are taken 
 
 def _expected(v: Array, s: Sample, A: Array, like: Curves) -> tuple[Array, Array, Array]:
     """Expected correlations [n], Q before the stretch, and the linear predictors [3, n]."""
-    curves = to_curves(v[:G], like).through(s.response)
+    curves = to_curves(v[:G], like).through(s.filtered)
     predictors = (A @ v[G:].reshape(3, -1).T).T
     unit = unit_q(curves, s)
     floor, slow, stretch = from_predictors(*predictors)
-    return curves.expected(unit * stretch**2, s.lag, floor, slow, curves.kept(s.between)), unit, predictors
+    return curves.expected(unit * stretch**2, s.lag, floor, slow, curves.kept(s.between), s.slide), unit, predictors
 
 
 def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.bool_]) -> tuple[Array, Array]:
     f, unit, predictors = _expected(v, s, A, like)
     floor, slow, stretch = from_predictors(*predictors)
-    curves = to_curves(v[:G], like).through(s.response)
+    curves = to_curves(v[:G], like).through(s.filtered)
     kept = curves.kept(s.between)
     columns = []
     for k in range(G):
@@ -248,11 +252,12 @@ def _jacobian(v: Array, s: Sample, A: Array, like: Curves, loose: NDArray[np.boo
             h = FOCUS_STEP if k == 1 else STEP
             trial = v[:G].copy()
             trial[k] += h
-            c = to_curves(trial, like).through(s.response)
+            c = to_curves(trial, like).through(s.filtered)
             q = (unit_q(c, s) if GLOBALS[k] in ("waist_mm", "focus_mm", "steering") else unit) * stretch**2
-            d = (c.expected(q, s.lag, floor, slow, c.kept(s.between)) - f) / h
+            d = (c.expected(q, s.lag, floor, slow, c.kept(s.between), s.slide) - f) / h
         columns.append(d[:, None])
     for k in range(3):
         floor, slow, stretch = from_predictors(*(x + STEP if m == k else x for m, x in enumerate(predictors)))
-        columns.append(((curves.expected(unit * stretch**2, s.lag, floor, slow, kept) - f) / STEP)[:, None] * A)
+        stepped = curves.expected(unit * stretch**2, s.lag, floor, slow, kept, s.slide)
+        columns.append(((stepped - f) / STEP)[:, None] * A)
     return f, np.concatenate(columns, 1)

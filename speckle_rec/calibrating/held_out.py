@@ -6,10 +6,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.cells import LOSS, Pairs, at_lag, cell_fit, cell_weights, of_window
+from ..kernels.cells import LOSS, Pairs, cell_fit, cell_weights, of_pair
 from ..pairs.correlation import between_rows
 from ..speckle.cell_regression import parts
-from ..speckle.curves import Curves, forms_of
+from ..speckle.curves import Curves, forms_of, speed_rows
 from ..speckle.strengths import WORST_CELL, CellStrengths, cell_model
 from ..trajectory.hypothesis_tracking import TEMPER
 from .training import Record
@@ -37,11 +37,11 @@ def fit_pairs(start, mean, precision, pairs, cells, loss, out):
     for m in range(start.shape[0]):
         x = start[m].copy()
         temper = pairs.temper[m]
-        of_pair = at_lag(of_window(cells, cells.window[pairs.j[m]]), pairs.j[m] - pairs.i[m])
+        model = of_pair(cells, pairs, m)
         for _ in range(HELD):
-            cell_weights(x, of_pair, rho[m], rest[m], loss, weights)
+            cell_weights(x, model, rho[m], rest[m], loss, weights)
             d = x - mean[m]
-            cost = temper * cell_fit(x, weights, of_pair, rho[m], rest[m], loss, g, H) + 0.5 * d @ precision @ d
+            cost = temper * cell_fit(x, weights, model, rho[m], rest[m], loss, g, H) + 0.5 * d @ precision @ d
             damping = 1e-3
             for _ in range(10):
                 A = temper * H + precision
@@ -49,7 +49,7 @@ def fit_pairs(start, mean, precision, pairs, cells, loss, out):
                     A[k, k] *= 1.0 + damping
                 trial = x - np.linalg.solve(A, temper * g + precision @ (x - mean[m]))
                 d = trial - mean[m]
-                new = temper * cell_fit(trial, weights, of_pair, rho[m], rest[m], loss, gt, Ht) \
+                new = temper * cell_fit(trial, weights, model, rho[m], rest[m], loss, gt, Ht) \
                     + 0.5 * d @ precision @ d
                 if new < cost:
                     done = cost - new < 1e-6 * abs(cost)
@@ -113,8 +113,8 @@ def judge_pairs(record: Record, curves: Curves, coefficients: Array) -> PairErro
     window[record.j] = record.window
     strengths = CellStrengths((1 - slow) * floor, slow * floor, window, stretch)
     pairs = Pairs(record.i[m].astype(np.int64), record.j[m].astype(np.int64), resampled(curves, record)[m],
-                  rest_of(curves, record)[m], np.full(len(m), TEMPER))
-    filtered = curves.through(record.response)
+                  rest_of(curves, record)[m], np.full(len(m), TEMPER), speed_rows(record.slide[m]))
+    filtered = curves.through(record.filtered)
     fit_pairs(0.9 * truth + 1e-4, truth * [1, 0, 0], precision, pairs,
               cell_model(forms_of(curves, record.lines), strengths, filtered), LOSS, out)
     to = np.array([[1, curves.focus_mm, 0], [0, 0, 1], [0, 1, 0]])
@@ -140,8 +140,8 @@ def lag_one_excess(record: Record, curves: Curves, coefficients: Array) -> tuple
     U = forms_of(curves, record.lines)
     w = record.window
     q = (np.square(np.einsum("pkm,nm->npk", U, record.xi)).sum(-1) + rest_of(curves, record)) * stretch[w] ** 2
-    curves = curves.through(record.response)
-    f = curves.expected(q, lag[:, None].astype(float), floor[w], slow[w])
+    curves = curves.through(record.filtered)
+    f = curves.expected(q, lag[:, None].astype(float), floor[w], slow[w], slide=record.slide[:, None])
     e = np.where(floor[w] < WORST_CELL, np.nan, resampled(curves, record) - f)
     means = []
     for lo, hi in ((0.05, 0.3), (0.3, 1.0), (1.0, 3.0)):

@@ -26,10 +26,11 @@ from ..io.hdf5 import H5_ERRORS, attributes, one_line, open_h5, read_array
 from ..io.source import check_name
 from ..io.staging import staged_file
 from ..pairs.backends import backend_of
-from ..pairs.correlation import Correlations, between_rows, correlate
+from ..pairs.correlation import Correlations, between_rows, correlate, slides
 from ..pairs.measure import in_plane
 from ..probe.beam_lines import lines_of
 from ..probe.field import KINDS, Cells, ProbeGeometry
+from ..products.stages import NO_FILTER, TimeFilter
 from ..scan import Scan
 from ..speckle.calibration import SIGNS, signs_of
 from ..trajectory import phases
@@ -37,13 +38,13 @@ from .curve_fit import Sample
 
 Array = NDArray[np.float64]
 
-FORMAT, VERSION = "speckle_rec training statistics", 6
+FORMAT, VERSION = "speckle_rec training statistics", 7
 PAIRS = 640                  # pairs kept of a scan, all their cells
 DRAWN = 40_000               # correlations of a scan that enter a fit
 MIN_PAIRS = 20
 MOST_RHO = 2.0               # what is more is no correlation, not even a noisy one
 FIELDS = ("lines", "i", "j", "xi", "rho", "turn", "planar", "row_mm", "signs", "window", "planar_rms",
-          "response")     # of a file
+          "response", "speckle_mm")     # of a file
 NEAR_LAGS = 8                # half of the pairs kept are no further apart
 
 
@@ -61,7 +62,7 @@ class Record:
     signs : float16 [W, P, F] of the windows in use.   window : int32 [M].
     motion : statistics of `protocol.measure`.
     planar_rms : [3], error of the planar chain (mm, mm, rad) against the tracker.
-    response : of the scanner's filter over time, see `Curves.response`.
+    response, speckle_mm : of the scanner's filter over time, see `TimeFilter`.
     """
 
     name: str
@@ -81,6 +82,18 @@ class Record:
     motion: dict[str, float]
     planar_rms: Array
     response: Array = field(default_factory=lambda: np.zeros(0))
+    speckle_mm: Array = field(default_factory=lambda: np.array(NO_FILTER.speckle_mm))
+
+    @property
+    def filtered(self) -> TimeFilter:
+        """The scanner's filter over time."""
+        across, down = self.speckle_mm.tolist()
+        return TimeFilter(tuple(self.response.tolist()), speckle_mm=(across, down))
+
+    @property
+    def slide(self) -> Array:
+        """Ways [M] of the pairs in the plane a frame, see `Curves.powers`."""
+        return slides(self.lines, self.planar, self.j - self.i, self.filtered.speckle_mm)
 
 
 def subject_of(name: str) -> str:
@@ -127,10 +140,10 @@ def collect(scan: Scan, *, seed: int = 0, jobs: int = 0, planar: str = "estimate
     speckle = correlate(images, grid, chain, within.duplicate, jobs=jobs,
                         progress=lambda a, b: report("speckle correlation", a, b))
     speckle = speckle.without(lift_off.lost_in(images, grid))
-    signs = signs_of(speckle, images, grid, jobs, within.filtered.response)(T)
+    signs = signs_of(speckle, images, grid, jobs, within.filtered)(T)
     record = sample(scan.name, images.geometry, grid, speckle, signs, windows(scan.n_frames)[1], T, seed=seed,
                     planar_rms=planar_rms)
-    return replace(record, response=np.array(within.filtered.response))
+    return replace(record, response=np.array(within.filtered.response), speckle_mm=np.array(within.filtered.speckle_mm))
 
 
 def sample(name: str, geometry: ProbeGeometry, grid: Cells, speckle: Correlations, signs: Array,
@@ -174,7 +187,7 @@ def drawn(record: Record, seed: int = 0, count: int = DRAWN) -> Sample:
     return Sample(record.lines[c], record.xi[m], record.signs[record.window[m], c].astype(float),
                   record.rho[m, c].astype(float), np.square(record.turn[m, c].astype(float)),
                   between_rows(record.lines, record.planar, record.row_mm[0])[m, c].astype(float),
-                  (record.j - record.i)[m].astype(float), tuple(record.response.tolist()))
+                  (record.j - record.i)[m].astype(float), record.slide[m], record.filtered)
 
 
 def merge(groups: Iterable[Sequence[Record]]) -> list[Record]:
@@ -252,7 +265,7 @@ def _read(name: str, group: h5py.Group, path: Path) -> Record:
     M, P, W = len(record.i), len(record.lines), len(record.signs)
     shapes = {"lines": (P, 6), "i": (M,), "j": (M,), "xi": (M, 3), "rho": (M, P), "turn": (M, P), "planar": (M, 3),
               "row_mm": (1,), "signs": (W, P, len(SIGNS)), "window": (M,), "planar_rms": (3,),
-              "response": record.response.shape[:1]}
+              "response": record.response.shape[:1], "speckle_mm": (2,)}
     for key, shape in shapes.items():
         if arrays[key].shape != shape or arrays[key].dtype.kind not in ("iu" if key in ("i", "j", "window") else "f"):
             raise ValueError(f"{name}/{key}: expected {shape}, found {arrays[key].dtype} {arrays[key].shape}")

@@ -36,10 +36,10 @@ class CellModel(NamedTuple):
     forms : [3, 3, P], of `by_entry`.
     fast, slow, stretch : [W, P], or [P] of one window; see `strengths.CellStrengths`.
     window : int64 [N], row of them that holds at each frame.
-    table : [1, n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7); behind a
-        filter over time [L, n, 8], `Curves.tables`, at lags 1 to L - 1, METHOD.md (3.7b), the first that of all longer
-        lags. Of one lag [n, 4] or [n, 8].
-    per_unit : entries of the table by sqrt(Q).   noise : [L], correlation of noise at those lags; of one lag a number.
+    table : [1, 1, n, 4], K(Q), K(kappa Q) and their slopes by Q at sqrt(Q) = k / per_unit, METHOD.md (3.7); behind a
+        filter over time [V, L, n, 8], `Curves.tables`, METHOD.md (3.7b), at V speeds in the plane and lags 1 to L - 1,
+        the first that of all longer lags. Of one speed and lag [n, 4] or [n, 8].
+    per_unit : entries of the table by sqrt(Q).   noise : [V, L], correlation of noise there; of one lag a number.
     """
 
     forms: NDArray[np.float64]
@@ -58,8 +58,8 @@ class CellModel(NamedTuple):
 
     def every(self, every: int) -> "CellModel":
         """The model where one of so many frames is left: lags count these."""
-        return self._replace(window=np.ascontiguousarray(self.window[::every]), noise=self.noise[::every].copy(),
-                             table=np.ascontiguousarray(self.table[::every]))
+        return self._replace(window=np.ascontiguousarray(self.window[::every]), noise=self.noise[:, ::every].copy(),
+                             table=np.ascontiguousarray(self.table[:, ::every]))
 
 
 class Loss(NamedTuple):
@@ -88,6 +88,7 @@ class Pairs(NamedTuple):
     i, j : int64 [M], frames, i < j.   rho : float32 [M, P], correlations, NaN where there is none.
     rest : float32 [M, P], part of Q from in-plane motion.
     temper : [M], weight of each pair: neighbours in time and place are not independent.
+    speed : int64 [M], row of the tables for its speed in the plane, see `Curves.tables`.
     """
 
     i: NDArray[np.int64]
@@ -95,6 +96,7 @@ class Pairs(NamedTuple):
     rho: NDArray[np.float32]
     rest: NDArray[np.float32]
     temper: NDArray[np.float64]
+    speed: NDArray[np.int64]
 
     def picked(self, which: Any) -> "Pairs":
         """Some of the pairs: a mask, a slice, or rows."""
@@ -119,11 +121,17 @@ def of_window(cells, w):
 
 
 @njit
-def at_lag(cells, lag):
-    """The model of one window for pairs so many frames apart."""
-    row = lag if lag < cells.noise.size else 0
-    return CellModel(cells.forms, cells.fast, cells.slow, cells.stretch, cells.window, cells.table[row],
-                     cells.per_unit, cells.noise[row])
+def at_lag(cells, lag, speed):
+    """The model of one window for pairs so many frames apart, at a speed in the plane."""
+    row = lag if lag < cells.noise.shape[1] else 0
+    return CellModel(cells.forms, cells.fast, cells.slow, cells.stretch, cells.window, cells.table[speed, row],
+                     cells.per_unit, cells.noise[speed, row])
+
+
+@njit
+def of_pair(cells, pairs, m):
+    """The model of cells in all windows for pair m."""
+    return at_lag(of_window(cells, cells.window[pairs.j[m]]), pairs.j[m] - pairs.i[m], pairs.speed[m])
 
 
 @njit

@@ -110,7 +110,7 @@ def pair_weights(held, seen, out):
     for s in range(before.shape[0]):
         compose(before[s], S, X)
         out_of_plane(X, xi)
-        cell_weights(xi, at_lag(cells, pairs.j[s] - pairs.i[s]), rho[s], rest[s], loss, out[s])
+        cell_weights(xi, at_lag(cells, pairs.j[s] - pairs.i[s], pairs.speed[s]), rho[s], rest[s], loss, out[s])
 
 
 @njit
@@ -140,7 +140,7 @@ def pair_cost(x, weights, seen, gradient, hessian):
             out_of_plane(X, xj)
             for n in range(3):
                 J[n, m] = (xj[n] - xi[n]) / 1e-5
-        of_pair = at_lag(cells, pairs.j[s] - pairs.i[s])
+        of_pair = at_lag(cells, pairs.j[s] - pairs.i[s], pairs.speed[s])
         cost = cell_fit(xi, weights[s], of_pair, rho[s], rest[s], loss, g, H)
         total += temper[s] * cost
         for m in range(3):
@@ -165,7 +165,8 @@ def standing_cost(x, seen):
     for s in range(before.shape[0]):
         compose(before[s], S, X)
         out_of_plane(X, xi)
-        total += temper[s] * cell_cost(xi, at_lag(cells, pairs.j[s] - pairs.i[s]), rho[s], rest[s], loss)
+        of_pair = at_lag(cells, pairs.j[s] - pairs.i[s], pairs.speed[s])
+        total += temper[s] * cell_cost(xi, of_pair, rho[s], rest[s], loss)
     return total
 
 
@@ -290,7 +291,8 @@ def multilaterate(planar, first, pairs, cells, loss, prior, track):
         lo, hi = first[k], first[k + 1]
         before = np.empty((hi - lo, 3, 4))
         last = steps[k - 1]
-        mine = Pairs(pairs.i[lo:hi], pairs.j[lo:hi], pairs.rho[lo:hi], pairs.rest[lo:hi], pairs.temper[lo:hi])
+        mine = Pairs(pairs.i[lo:hi], pairs.j[lo:hi], pairs.rho[lo:hi], pairs.rest[lo:hi], pairs.temper[lo:hi],
+                     pairs.speed[lo:hi])
         expected = outlook(poses, k, mine.i, planar[k], last, prior, before)
         starts[0] = last
         starts[1] = last + prior.start

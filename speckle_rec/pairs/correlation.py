@@ -5,6 +5,7 @@ METHOD.md, section 3, has the equations.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,10 @@ class BeamTurns:
     def between_rows(self, at_once: int = AT_ONCE) -> NDArray[np.float32]:
         """How far [M, P] the cells come to lie off rows of pixels, see `between_rows`."""
         return self._each(lambda twist: between_rows(self.lines, twist, self.geometry.scale[1, 1]), at_once)
+
+    def slides(self, lag: Ints, speckle_mm: tuple[float, float]) -> Array:
+        """Ways [M] in the plane a frame, of pairs `lag` [M] frames apart, see `slides`."""
+        return slides(self.lines, self.twist, lag, speckle_mm)
 
     def _each(self, measure: Callable[[Array], NDArray[np.float32]], at_once: int) -> NDArray[np.float32]:
         out = np.empty((len(self.twist), len(self.lines)), np.float32)
@@ -112,6 +117,15 @@ def between_rows(lines: Array, twist: Array, row_mm: float) -> NDArray[np.float3
     """
     rows = (twist[:, 1, None] + twist[:, 2, None] * lines[:, 1]).astype(np.float32) / np.float32(row_mm)
     return np.square(np.sin(np.float32(np.pi) * rows))
+
+
+def slides(lines: Array, twist: Array, lag: NDArray[Any], speckle_mm: tuple[float, float]) -> Array:
+    """Ways [M] in the plane a frame, of pairs `lag` [M] frames apart with planar twists [M, 3], over the deviations of
+    speckle's correlation across and down: root of the mean square over cells on `lines` [P, 6].
+    """
+    x, y, roll = (twist[:, k, None] for k in range(3))
+    across, down = (x - roll * lines[:, 2]) / speckle_mm[0], (y + roll * lines[:, 1]) / speckle_mm[1]
+    return np.sqrt((np.square(across) + np.square(down)).mean(1)) / lag
 
 
 def frame_pairs(n_frames: int, lags: Sequence[int], skip: NDArray[np.bool_]) -> tuple[Ints, Ints]:

@@ -5,6 +5,8 @@ frames by the autocorrelation of that filter, whatever the probe does. Cells tha
 shadow) tell it; what leaks into them of moving echoes falls as that of other cells does (METHOD.md, section 2).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,13 +33,14 @@ EVEN, UNEVEN = 0.06, 0.3
 ALIKE, NEAR = 0.2, 4            # least range of correlations over blocks of tissue, at one of so many lags: noise .1
 GONE = 0.2                      # correlation of noise at the last lag, at most
 STRICTLY, ABOUT = 0.3, 1.0      # by which logarithms at lags 2 and 1 may miss those of a recursion, 2 to 1; of tissue 4
+WIDEST_PX, HALF = 12, 0.4        # shifts that tell the size of speckle, and correlation that is still told
 ENDS = 0.03                     # correlation of noise at which a filter has ended
 
 
 def find(images: WorkingImages) -> TimeFilter:
     """The filter over time that the noise of a scan tells of; `NO_FILTER` where nothing does."""
-    grey, alike = block_correlations(images)
-    return of_blocks(grey, alike)
+    found = of_blocks(*block_correlations(images))
+    return replace(found, speckle_mm=speckle_size(images)) if found else found
 
 
 def of_blocks(grey: Array, halves: Array) -> TimeFilter:
@@ -141,6 +144,30 @@ def block_correlations(images: WorkingImages) -> tuple[Array, Array]:
         found.append((shown.mean((0, 2))[told], halves[:, told]))
     grey, alikes = zip(*found, strict=True)
     return np.concatenate(grey), np.concatenate(alikes, axis=1)
+
+
+def speckle_size(images: WorkingImages) -> tuple[float, float]:
+    """Shifts (across, down) in mm at which pictures correlate with themselves by exp(-1/2), as a Gaussian would."""
+    geometry, n = images.geometry, images.scan.n_frames
+    mask, sums = geometry.mask(), np.zeros((2, 1 + WIDEST_PX, 3))
+    features = AmplitudeFeatures(mask, geometry.pixel_mm, GREY_PER_NEPER)
+    for frame in np.unique(np.linspace(0, n - 1, STRETCHES).astype(int)):
+        image = features(images.frames(frame, frame + 1)[0])
+        for axis, shifted in enumerate((image.T, image)):
+            lit = (mask.T, mask)[axis]
+            for px in range(1, 1 + WIDEST_PX):
+                both = lit[px:] & lit[:-px]
+                a, b = shifted[px:][both], shifted[:-px][both]
+                sums[axis, px] += a @ b, a @ a, b @ b
+    alike = sums[:, 1:, 0] / np.maximum(np.sqrt(sums[:, 1:, 1] * sums[:, 1:, 2]), 1e-9)
+    across, down = (mm * _deviation(falls) for mm, falls in zip(geometry.pixel_mm, alike, strict=True))
+    return across, down
+
+
+def _deviation(falls: Array) -> float:
+    """Deviation of a Gaussian that falls as correlations [WIDEST_PX] at shifts from 1 on do, up to about `HALF`."""
+    px = max(1, int(np.argmax(np.append(falls, 0.0) < HALF)))
+    return px / float(np.sqrt(-2 * np.log(np.clip(falls[px - 1], 0.05, 0.99))))
 
 
 def _alike(change: Array) -> Array:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+AS_ONE_MM = 1e6         # size of speckle beside which no motion counts
 LEAST_SPECKLED = 0.2    # share of the cells that must show moving speckle: confidence judges the clearest fifth
 
 
@@ -77,11 +78,13 @@ class TimeFilter:
     response : correlation of noise at lags 1, 2, ...; empty where no filter was found.
     deviation : standard deviation of the first of them.
     only_noise : whether the pictures show nothing else.
+    speckle_mm : (across, down), by which a picture is shifted until it correlates with itself by exp(-1/2).
     """
 
     response: tuple[float, ...] = ()
     deviation: float = 0.0
     only_noise: bool = False
+    speckle_mm: tuple[float, float] = (AS_ONE_MM, AS_ONE_MM)
 
     def __bool__(self) -> bool:
         return bool(self.response)

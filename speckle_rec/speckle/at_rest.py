@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..frames.texture import WINDOW_HALF, windows
 from ..pairs.correlation import Correlations
+from ..products.stages import NO_FILTER
 from .curves import TABLE_PER_UNIT, Curves
 from .strengths import WORST_CELL, CellStrengths, relative, typical_correlation
 
@@ -26,23 +27,23 @@ MOST_STRENGTH = 1.2                     # what is more is noise
 
 
 def usual_fall(usual: Curves) -> NDArray[np.float32]:
-    """What frames share of a usual cell's tissue at a lag, and what each shows of it (`Curves.tables`), [2, L, n], at
-    sqrt(Q) = k / TABLE_PER_UNIT."""
+    """What frames share of a usual cell's tissue at a speed and lag, and what each shows of it (`Curves.tables`),
+    [2, V, L, n], at sqrt(Q) = k / TABLE_PER_UNIT."""
     tables, s = usual.tables(), usual.slow_share
     shared = (1 - s) * tables[..., 0] + s * tables[..., 1]
-    shown = (1 - s) * tables[..., 4] + s * tables[..., 5] if usual.response else np.ones_like(shared)
+    shown = (1 - s) * tables[..., 4] + s * tables[..., 5] if usual.filtered else np.ones_like(shared)
     return np.stack([shared, shown]).astype(np.float32)
 
 
 @numba.njit(nogil=True, cache=True)
 def _place(lag, rate, fall):
     """Row and column of `fall` for a lag, moving steadily: Q grows as the square of the lag."""
-    row = lag if lag < fall.shape[1] else 0
-    return row, min(int(np.sqrt(rate) * lag / LAG_UNIT * TABLE_PER_UNIT), fall.shape[2] - 1)
+    row = lag if lag < fall.shape[2] else 0
+    return row, min(int(np.sqrt(rate) * lag / LAG_UNIT * TABLE_PER_UNIT), fall.shape[3] - 1)
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _fitted(first, last, lag, rho, rates, fall, noise, found):
+def _fitted(first, last, lag, speed, rho, rates, fall, noise, found):
     strength, rate = found[0], found[1]
     for w in numba.prange(first.size):
         for p in range(rho.shape[1]):
@@ -51,12 +52,13 @@ def _fitted(first, last, lag, rho, rates, fall, noise, found):
             for m in range(first[w], last[w]):
                 r = rho[m, p]
                 if np.isfinite(r):
-                    floor = noise[lag[m]] if lag[m] < noise.size else 0.0
+                    v = speed[m]
+                    floor = noise[v, lag[m]] if lag[m] < noise.shape[1] else 0.0
                     energy += (r - floor) * (r - floor)
                     for s in range(rates.size):
                         row, at = _place(lag[m], rates[s], fall)
-                        more[s] = fall[1, row, at] - 1.0
-                        f = fall[0, row, at] - floor - r * more[s]
+                        more[s] = fall[1, v, row, at] - 1.0
+                        f = fall[0, v, row, at] - floor - r * more[s]
                         product[s] += (r - floor) * f
                         square[s] += f * f
             least = np.inf
@@ -82,7 +84,7 @@ def strengths_at_rest(speckle: Correlations, n_frames: int, usual: Curves) -> tu
     j, rho = speckle.j[near], speckle.rho[near]
     strength, rate = found = np.zeros((2, len(middle), speckle.rho.shape[1]))
     _fitted(np.searchsorted(j, middle - WINDOW_HALF), np.searchsorted(j, middle + WINDOW_HALF + 1),
-            lag[near], rho, RATES, usual_fall(usual), usual.noise(), found)
+            lag[near], usual.speeds(speckle)[near], rho, RATES, usual_fall(usual), usual.noise(), found)
     return np.clip(strength, 0, MOST_STRENGTH), rate
 
 
@@ -94,12 +96,12 @@ def outlasting(speckle: Correlations, strength: Array, rate: Array, n_frames: in
     ----------
     strength, rate : of `strengths_at_rest`.
     """
-    lag, fall = speckle.j - speckle.i, usual_fall(usual)
+    lag, speed, fall = speckle.j - speckle.i, usual.speeds(speckle), usual_fall(usual)
 
     def left(window: int, pairs: NDArray[np.int64]) -> Array:
         at = np.sqrt(rate[window]) * lag[pairs, None] / LAG_UNIT * TABLE_PER_UNIT
-        row = np.where(lag[pairs] < fall.shape[1], lag[pairs], 0)[:, None]
-        shared, shown = fall[:, row, np.minimum(at, fall.shape[2] - 1).astype(int)]
+        row = np.where(lag[pairs] < fall.shape[2], lag[pairs], 0)[:, None]
+        shared, shown = fall[:, speed[pairs, None], row, np.minimum(at, fall.shape[3] - 1).astype(int)]
         return strength[window] * shared / np.maximum(1 + strength[window] * (shown - 1), 1e-6)
 
     return typical_correlation(speckle, n_frames, FAR_LAGS, left)
@@ -121,7 +123,7 @@ def cell_strengths(speckle: Correlations, n_frames: int, curves: Curves) -> Cell
 
 def _neighbours(speckle: Correlations, n_frames: int, curves: Curves) -> Array:
     """Correlation [W, P] of each cell at lag 1 about each window, as it would be without the filter over time."""
-    if not curves.response:
+    if not curves.filtered:
         return typical_correlation(speckle, n_frames, (1, 1))[0]
     strength, rate = strengths_at_rest(speckle, n_frames, curves)
-    return strength * curves.through(()).expected(rate / LAG_UNIT**2, 1, slow=curves.slow_share)
+    return strength * curves.through(NO_FILTER).expected(rate / LAG_UNIT**2, 1, slow=curves.slow_share)

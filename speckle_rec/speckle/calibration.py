@@ -24,6 +24,7 @@ from ..io.staging import staged_file
 from ..pairs.correlation import Correlations
 from ..probe.field import KINDS, Cells, ProbeGeometry
 from ..products.motion_priors import NO_FAN_ERROR, FanError, MirrorPrior
+from ..products.stages import NO_FILTER, TimeFilter
 from . import fibres
 from .at_rest import cell_strengths, outlasting, strengths_at_rest
 from .cell_regression import PARTS, parts
@@ -43,14 +44,14 @@ SIGNS = (*TEXTURE, "strength", "static", "across")      # what predicts a cell's
 
 
 def signs_of(speckle: Correlations, images: WorkingImages, cells: Cells, jobs: int = 0,
-             response: tuple[float, ...] = ()) -> Callable[[Array | None], Array]:
+             filtered: TimeFilter = NO_FILTER) -> Callable[[Array | None], Array]:
     """Signs [W, P, F] of a scan's cells as a function of its poses [N, 4, 4]; None while those are not known.
 
     Texture, strength at rest, what outlasts far motion, and `fibres.across`, which alone asks for poses. Strength and
     what stays are taken relative to the other cells of the window, so that they do not tell how fast the probe moved:
     a regression on that would pull all motion towards the usual one (METHOD.md (7.4)).
     """
-    n_frames, usual = images.scan.n_frames, Curves.usual(images.geometry.kind).through(response)
+    n_frames, usual = images.scan.n_frames, Curves.usual(images.geometry.kind).through(filtered)
     strength, rate = strengths_at_rest(speckle, n_frames, usual)
     far, count = outlasting(speckle, strength, rate, n_frames, usual)
     static = 3 * (far - np.median(far, axis=1, keepdims=True)) * (count[:, None] > 0)
@@ -104,9 +105,9 @@ class Calibration:
         """Whether it was made for the machine: neither the one shipped nor bare curves."""
         return self.hash not in (PHYSICAL, Calibration.shipped().hash)
 
-    def seen_through(self, response: tuple[float, ...]) -> "Calibration":
-        """This calibration for a scan whose scanner has a filter over time, see `Curves.response`."""
-        return replace(self, curves=self.curves.through(response))
+    def seen_through(self, filtered: TimeFilter) -> "Calibration":
+        """This calibration for a scan whose scanner has a filter over time, see `Curves.filtered`."""
+        return replace(self, curves=self.curves.through(filtered))
 
     def strengths(self, signs: Array, n_frames: int) -> CellStrengths:
         """Floor, slow share and stretch of every cell, predicted from its signs [W, P, F] (METHOD.md (7.2))."""
@@ -117,7 +118,7 @@ class Calibration:
     def judge(self, speckle: Correlations, images: WorkingImages, cells: Cells,
               jobs: int = 0) -> Callable[[Array | None], CellStrengths]:
         """Strengths of a scan's cells as a function of its poses [N, 4, 4]; None while those are not known."""
-        signs = signs_of(speckle, images, cells, jobs, self.curves.response)
+        signs = signs_of(speckle, images, cells, jobs, self.curves.filtered)
         return lambda T: self.strengths(signs(T), images.scan.n_frames)
 
     def forms(self, geometry: ProbeGeometry, cells: Cells) -> Array:
@@ -278,7 +279,7 @@ _TYPES: dict[str, Callable[[Any], Any]] = {"source": _text, "mix": lambda v: tup
 
 
 def _curve_fields() -> list[_Field]:
-    return [_Field(f.name, _TYPES.get(f.name, float)) for f in fields(Curves) if f.name != "response"]     # of a scan
+    return [_Field(f.name, _TYPES.get(f.name, float)) for f in fields(Curves) if f.name != "filtered"]     # of a scan
 
 
 @cache

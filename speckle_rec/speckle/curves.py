@@ -3,9 +3,8 @@
 METHOD.md, section 3, has the equations.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from ..kernels.cells import Pairs
 from ..pairs.correlation import AT_ONCE, Correlations
 from ..probe.beam_lines import lines_of
 from ..probe.field import Cells, ProbeGeometry
-from ..products.stages import both_ways, noise_at
+from ..products.stages import NO_FILTER, TimeFilter, both_ways, noise_at
 
 Array = NDArray[np.float64]
 
 TABLE_REACH, TABLE_PER_UNIT = 40, 200
 FILTERED_LAGS = 32                  # longest lag of neighbours: a filter blurs frames however far apart they are
+SPEEDS = np.array([0.0, 0.4, 0.8, 1.2, 2.0])     # in the plane, deviations of speckle's correlation a frame
 RATES = np.array([1.0, 0.3, 0.1, 0.03, 0.01])       # of the exponentials that make a measured kernel
 USUAL_MIX = (0.27, 0.27, 0.26, 0.1, 0.1)
 # Usual elevational beams: frequency (Hz), aperture and geometric focus (mm).
@@ -48,8 +48,7 @@ class Curves:
         much slower in Q it falls (METHOD.md (3.7)).
     floor : correlation of the clearest cells at rest.
     scale_uncertainty : relative standard deviation of the out-of-plane scale.
-    response : correlation of noise at lags 1, 2, ... by the scanner's filter over time, `pairs.time_filter`: of the
-        scan that is read, no property of a machine.
+    filtered : the scanner's filter over time, `pairs.time_filter`: of the scan that is read, no property of a machine.
     source : where the numbers come from, named in every result.
     """
 
@@ -65,7 +64,7 @@ class Curves:
     steering: float = 220.0
     rows: float = 0.0
     mix: tuple[float, ...] = ()
-    response: tuple[float, ...] = ()
+    filtered: TimeFilter = NO_FILTER
     source: str = "default: 6 MHz beam, waist 1.07 mm, focus 45 mm, tail of one simulated forearm; not calibrated"
 
     @classmethod
@@ -114,7 +113,13 @@ class Curves:
     def pairs(self, speckle: Correlations, temper: Array | float = 1.0) -> Pairs:
         """The pairs as kernels take them, with the weight of each [M], or of all."""
         weights = np.ascontiguousarray(np.broadcast_to(np.asarray(temper, float), len(speckle.i)))
-        return Pairs(speckle.i, speckle.j, speckle.rho, self.rest(speckle), weights)
+        return Pairs(speckle.i, speckle.j, speckle.rho, self.rest(speckle), weights, self.speeds(speckle))
+
+    def speeds(self, speckle: Correlations) -> NDArray[np.int64]:
+        """Rows [M] of `tables` for the speeds of pairs in the plane: the nearest of `SPEEDS`."""
+        if not self.filtered or speckle.turns is None:
+            return np.zeros(len(speckle.i), np.int64)
+        return speed_rows(speckle.turns.slides(speckle.j - speckle.i, self.filtered.speckle_mm))
 
     def resampled(self, speckle: Correlations) -> Correlations:
         """Correlations without what moves between rows of pixels have cost (METHOD.md (3.11))."""
@@ -143,21 +148,27 @@ class Curves:
             return -(np.exp(-q[..., None] * RATES) @ (RATES * np.array(self.mix)))
         return -self.kernel(q) * (1 + q / self.tail_b) ** (self.tail_beta - 1)
 
-    def through(self, response: Sequence[float] | Array) -> "Curves":
+    def through(self, filtered: TimeFilter) -> "Curves":
         """These curves for a scan whose scanner has a filter over time."""
-        return replace(self, response=tuple(float(r) for r in response))
+        return replace(self, filtered=filtered)
 
-    def powers(self, q: Array, lag: Array | int) -> tuple[Array, Array, Array, Array]:
+    def powers(self, q: Array, lag: Array | int, slide: Array | float = 0.0) -> tuple[Array, Array, Array, Array]:
         """What two frames `lag` [...] apart share of tissue, and what each shows of it, with their slopes by Q [...].
 
-        A filter h shows sum_m h_m f_(k - m). With R(d) the correlation of its noise, and of a steady motion, Q of a
-        pair at lag n being n^2 q, these are sum_d R(d) K((n - d)^2 q) and sum_d R(d) K(d^2 q), in units of what it
-        leaves of noise: a filter blurs what moves.                                            METHOD.md (3.7b)
+        A filter h shows sum_m h_m f_(k - m). With R(d) the correlation of its noise, C(d) what frames d apart share of
+        tissue that slides by, and of a steady motion, Q of a pair at lag n being n^2 q, these are
+        sum_d R(d) C(d) K((n - d)^2 q) and sum_d R(d) C(d) K(d^2 q), in units of what it leaves of noise: a filter blurs
+        what moves.                                                                            METHOD.md (3.7b)
+
+        Parameters
+        ----------
+        slide : way [...] in the plane a frame, in deviations of speckle's correlation (`correlation.slides`).
         """
-        if not self.response:
+        if not self.filtered:
             return self.kernel(q), np.ones(np.shape(q)), self.slope(q), np.zeros(np.shape(q))
         shared, shared_slope, shown, shown_slope = np.zeros((4, *np.shape(q)))
-        for d, weight in both_ways(self.response):
+        for d, share in both_ways(self.filtered.response):
+            weight = share * still(d * np.asarray(slide))
             ahead, behind = np.square(1 - d / lag), np.square(d / lag)
             shared += weight * self.kernel(ahead * q)
             shared_slope += weight * ahead * self.slope(ahead * q)
@@ -166,25 +177,30 @@ class Curves:
         return shared, shown, shared_slope, shown_slope
 
     def expected(self, q: Array, lag: Array | int, floor: Array | float = 1.0, slow: Array | float = 0.0,
-                 kept: Array | float = 1.0) -> Array:
+                 kept: Array | float = 1.0, slide: Array | float = 0.0) -> Array:
         """Correlation [...] of cells of a floor and slow share, `lag` frames apart, at Q [...]:   METHOD.md (3.7b)
 
-        kept : share of the tissue's correlation, of `Curves.kept`.
+        kept : share of the tissue's correlation, of `Curves.kept`.   slide : see `powers`.
         """
-        (fast_shared, fast_shown), (slow_shared, slow_shown) = (self.powers(x, lag)[:2] for x in (q, self.kappa * q))
+        (fast_shared, fast_shown), (slow_shared, slow_shown) = (self.powers(x, lag, slide)[:2]
+                                                                for x in (q, self.kappa * q))
         shared, shown = floor * ((1 - slow) * fast_shared + slow * slow_shared), floor * (
             (1 - slow) * fast_shown + slow * slow_shown)
-        return (kept * shared + (1 - floor) * noise_at(self.response, lag)) / (shown + 1 - floor)
+        noise = noise_at(self.filtered.response, lag) * still(lag * np.asarray(slide))
+        return (kept * shared + (1 - floor) * noise) / (shown + 1 - floor)
 
     def noise(self) -> Array:
-        """Correlation of noise [L] at lags, in the order of `tables`."""
-        return np.asarray(noise_at(self.response, np.arange(FILTERED_LAGS + 1 if self.response else 1)))
+        """Correlation of noise [V, L] at speeds and lags, in the order of `tables`."""
+        lag = np.arange(FILTERED_LAGS + 1 if self.filtered else 1)
+        speeds = SPEEDS if self.filtered else SPEEDS[:1]
+        return noise_at(self.filtered.response, lag) * still(lag * speeds[:, None])
 
     def tables(self) -> Array:
-        """What `powers` gives [L, n, 8] at lags 1 to L - 1, of Q and of kappa Q, at sqrt(Q) = k / TABLE_PER_UNIT: what
-        is shared twice, its slopes by Q twice, what is shown twice, its slopes twice. The first is that of pairs far
-        apart in time, whose frames are taken to be sharp. Without a filter `table` alone [1, n, 4]."""
-        return _tables(replace(self, source="")) if self.response else self.table()[None]
+        """What `powers` gives [V, L, n, 8] at `SPEEDS` and lags 1 to L - 1, of Q and of kappa Q, at sqrt(Q) =
+        k / TABLE_PER_UNIT: what is shared twice, its slopes by Q twice, what is shown twice, its slopes twice. At the
+        first lag that of pairs far apart in time, whose frames are taken to be sharp. Without a filter `table` alone
+        [1, 1, n, 4]."""
+        return _tables(replace(self, source="")) if self.filtered else self.table()[None, None]
 
     def table(self) -> Array:
         """K(Q), K(kappa Q) and their derivatives by Q [n, 4] at sqrt(Q) = k / TABLE_PER_UNIT, up to TABLE_REACH."""
@@ -193,16 +209,30 @@ class Curves:
                          self.kappa * self.slope(self.kappa * q)], -1)
 
 
-@cache
+def speed_rows(slide: Array) -> NDArray[np.int64]:
+    """Rows [M] of `Curves.tables`: the nearest of `SPEEDS` to ways [M] a frame."""
+    return np.abs(slide[:, None] - SPEEDS).argmin(1)
+
+
+def still(way: Array) -> Array:
+    """Correlation [...] of a picture of speckle with itself, moved by a way [...] in deviations of this Gaussian."""
+    return np.exp(-np.square(way) / 2)
+
+
+@lru_cache(4)       # of 85 MB
 def _tables(curves: Curves) -> Array:
     q = np.square(np.arange(TABLE_REACH * TABLE_PER_UNIT + 1) / TABLE_PER_UNIT)
-    whole, n, kappa = sum(weight for _, weight in both_ways(curves.response)), len(q), curves.kappa
-    out = [np.column_stack([whole * curves.table(), np.full((n, 2), whole), np.zeros((n, 2))])]
-    for lag in range(1, FILTERED_LAGS + 1):
-        fast, slow = curves.powers(q, lag), curves.powers(kappa * q, lag)
-        both = [(fast[k], (kappa if k > 1 else 1.0) * slow[k]) for k in (0, 2, 1, 3)]
-        out.append(np.stack([one for pair in both for one in pair], -1))
-    return np.array(out)
+    pairs, kappa = both_ways(curves.filtered.response), curves.kappa
+    weight = np.array([share * still(d * SPEEDS) for d, share in pairs])                  # [D, V]
+    out = np.zeros((len(SPEEDS), FILTERED_LAGS + 1, len(q), 8))
+    for (d, _), weights in zip(pairs, weight, strict=True):
+        for lag in range(FILTERED_LAGS + 1):
+            ahead, behind = (1 - d / lag)**2 if lag else 1.0, (d / lag)**2 if lag else 0.0
+            for first, by in ((0, ahead), (4, behind)):
+                for column, k in enumerate((1.0, kappa)):
+                    out[:, lag, :, first + column] += weights[:, None] * curves.kernel(by * k * q)
+                    out[:, lag, :, first + 2 + column] += weights[:, None] * by * k * curves.slope(by * k * q)
+    return out
 
 
 def forms_of(curves: Curves, lines: Array) -> Array:

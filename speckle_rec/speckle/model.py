@@ -20,7 +20,7 @@ def model(calibration: Calibration | Curves | None, view: View, measurements: Me
     if by_hand := isinstance(calibration, Curves):
         calibration = Uncalibrated.of(calibration)
     calibration = calibration or Calibration.default(view.found.geometry.kind)
-    calibration = calibration.seen_through(measurements.time_filter.response)
+    calibration = calibration.seen_through(measurements.time_filter)
     curves = calibration.curves if by_hand or calibration.of_this_machine else calibration.curves.guessed()
     strengths_of = calibration.judge(measurements.speckle, measurements.images, view.cells, config.jobs)
     forms = calibration.forms(view.images.geometry, view.cells)

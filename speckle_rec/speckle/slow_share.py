@@ -28,13 +28,13 @@ MOST = 0.9
 def _sums(xi, pairs, cells, floor, middle, product, square):
     forms, stretch, per_unit, noise = cells.forms, cells.stretch, cells.per_unit, cells.noise
     i, j, rho, rest = pairs.i, pairs.j, pairs.rho, pairs.rest
-    last = cells.table.shape[1] - 1
+    last = cells.table.shape[2] - 1
     for w in numba.prange(middle.size):
         for m in range(j.size):
             if abs(j[m] - middle[w]) > WINDOW_HALF:
                 continue
-            row = j[m] - i[m] if j[m] - i[m] < noise.size else 0
-            table = cells.table[row]
+            row, speed = j[m] - i[m] if j[m] - i[m] < noise.shape[1] else 0, pairs.speed[m]
+            table = cells.table[speed, row]
             for p in range(rho.shape[1]):
                 r = rho[m, p]
                 if not np.isfinite(r) or floor[w, p] <= 0.0:
@@ -48,7 +48,7 @@ def _sums(xi, pairs, cells, floor, middle, product, square):
                     continue
                 at = min(int(np.sqrt(q) * per_unit), last)
                 hiss = max(1.0 - floor[w, p], 0.0)
-                x, y = table[at, 1] - table[at, 0], r - floor[w, p] * table[at, 0] - hiss * noise[row]
+                x, y = table[at, 1] - table[at, 0], r - floor[w, p] * table[at, 0] - hiss * noise[speed, row]
                 if table.shape[1] > 4:      # behind a filter a quotient is expected, its denominator has the share too
                     shown = floor[w, p] * table[at, 4] + hiss
                     x = (x - r * (table[at, 5] - table[at, 4])) / shown

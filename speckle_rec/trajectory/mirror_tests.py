@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry as se3
-from ..kernels.cells import at_lag, cell_cost, of_window
+from ..kernels.cells import cell_cost, of_pair
 from ..kernels.multilaterate import compose, out_of_plane
 from ..pairs.loop_closures import LONG, STRIDE, thinning
 from .factors import Factors
@@ -108,8 +108,7 @@ def _changes(T, places, pairs, cells, loss, before, out):
             B[0, 2], B[1, 2], B[2, 0], B[2, 1], B[2, 3] = -B[0, 2], -B[1, 2], -B[2, 0], -B[2, 1], -B[2, 3]
             compose(A, B, X)
             out_of_plane(X, xi)
-            of_pair = at_lag(of_window(cells, cells.window[j[m]]), j[m] - i[m])
-            cost = cell_cost(xi, of_pair, pairs.rho[m], pairs.rest[m], loss)
+            cost = cell_cost(xi, of_pair(cells, pairs, m), pairs.rho[m], pairs.rest[m], loss)
             total += pairs.temper[m] * cost - before[m]
         out[n] = total
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .. import geometry as se3
 from ..geometry import OUT_OF_PLANE, PLANAR
-from ..kernels.cells import at_lag, cell_cost, cell_fit, cell_weights, of_window
+from ..kernels.cells import cell_cost, cell_fit, cell_weights, of_pair
 from ..kernels.twists import jacobians, relative_twists
 from .factors import Factors
 from .hand import standing
@@ -25,23 +25,23 @@ HOLD = 4             # steps for which the variances of the correlations are hel
 @numba.njit(nogil=True, cache=True, parallel=True)
 def _all_fits(xi, weights, pairs, cells, loss, cost, gradient, hessian):
     for m in numba.prange(xi.shape[0]):
-        of_pair = at_lag(of_window(cells, cells.window[pairs.j[m]]), pairs.j[m] - pairs.i[m])
-        cost[m] = cell_fit(xi[m], weights[m], of_pair, pairs.rho[m], pairs.rest[m], loss, gradient[m], hessian[m])
+        model = of_pair(cells, pairs, m)
+        cost[m] = cell_fit(xi[m], weights[m], model, pairs.rho[m], pairs.rest[m], loss, gradient[m], hessian[m])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
 def _all_weights(xi, pairs, cells, loss, weights):
     for m in numba.prange(xi.shape[0]):
-        of_pair = at_lag(of_window(cells, cells.window[pairs.j[m]]), pairs.j[m] - pairs.i[m])
-        cell_weights(xi[m], of_pair, pairs.rho[m], pairs.rest[m], loss, weights[m])
+        model = of_pair(cells, pairs, m)
+        cell_weights(xi[m], model, pairs.rho[m], pairs.rest[m], loss, weights[m])
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
 def _all_costs(xi, rows, pairs, cells, loss, cost):
     for n in numba.prange(rows.size):
         m = rows[n]
-        of_pair = at_lag(of_window(cells, cells.window[pairs.j[m]]), pairs.j[m] - pairs.i[m])
-        cost[n] = cell_cost(xi[n], of_pair, pairs.rho[m], pairs.rest[m], loss)
+        model = of_pair(cells, pairs, m)
+        cost[n] = cell_cost(xi[n], model, pairs.rho[m], pairs.rest[m], loss)
 
 
 def pair_costs(T: Array, f: Factors, which: NDArray[np.bool_] | None = None) -> Array:
