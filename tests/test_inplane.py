@@ -249,6 +249,24 @@ def test_every_lag_measures_the_composition_of_its_steps(short_scan):
         scenes.within(v, se2_log(T), [0.05, 0.03, 2e-3])
 
 
+def test_a_search_starts_where_frames_half_as_far_apart_were_found(monkeypatch):
+    """Neighbours that see none of the motion do not hold frames further apart where they are."""
+    starts = {}
+
+    def match(self, a, b, guess):
+        lag = int(b - a)
+        starts[lag] = np.asarray(guess)
+        return np.array([0.3, 0, 0]) * lag * (lag > 1), np.eye(3), 0.8, 1.0
+
+    monkeypatch.setattr(Matcher, "match", match)
+    count = iter(range(12))
+    monkeypatch.setattr(Matcher, "pyramid", lambda self, frame: next(count))
+    scan = Scan.from_arrays(np.stack([scenes.frame(moved((0, 0, 0)), 0)] * 12), scale=scenes.SCALE)
+    planar_motion(WorkingImages(scan, scenes.SECTOR, 1), jobs=1)
+    for lag, seen in ((1, 0), (2, 0), (4, 1.2), (8, 2.4)):
+        np.testing.assert_allclose(starts[lag], [seen, 0, 0], atol=1e-12)
+
+
 def test_repeated_frames_are_named(short_scan):
     _, _, duplicate = short_scan
     np.testing.assert_array_equal(np.flatnonzero(duplicate), [REPEATED])

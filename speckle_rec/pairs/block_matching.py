@@ -301,6 +301,15 @@ def ends_of(lag: int, start: int, stop: int, n_frames: int) -> NDArray[np.int64]
     return j[j % max(1, lag // 2) == 0] if n_frames > SHORT else j
 
 
+def half_of(lag: int, lags: Sequence[int]) -> int:
+    """Lag of the matches that are added up to where the search at a lag starts: half of it, else that of neighbours.
+
+    Neighbours that share nothing but what does not move (noise behind a filter over time, haze) see no motion, and a
+    search that starts there finds none.
+    """
+    return lag // 2 if lag % 2 == 0 and lag // 2 in lags else 1
+
+
 def planar_motion(images: WorkingImages, *, lags: Sequence[int] = LAGS, jobs: int = 0,
                   progress: Callable[[int, int], None] | None = None) -> tuple[PlanarMotion, NDArray[np.bool_]]:
     """Planar motion of pairs (j - lag, j) of a scan, see `ends_of`.
@@ -316,10 +325,11 @@ def planar_motion(images: WorkingImages, *, lags: Sequence[int] = LAGS, jobs: in
     rows: list[tuple] = []
     kept: dict[int, tuple] = {}
     frames: dict[int, NDArray[np.uint8]] = {}
-    single: dict[int, Array] = {}
+    found: dict[tuple[int, int], Array] = {}
 
     def one(i: int, j: int) -> tuple:
-        guess = chained(single[k] for k in range(i + 1, j + 1)) if j - i > 1 else np.zeros(3)
+        half = half_of(j - i, lags)
+        guess = chained(found[k - half, k] for k in range(i + half, j + 1, half)) if j - i > 1 else np.zeros(3)
         return i, j, *matcher.match(kept[i], kept[j], guess)
 
     with threads(jobs) as pool:
@@ -332,8 +342,7 @@ def planar_motion(images: WorkingImages, *, lags: Sequence[int] = LAGS, jobs: in
                 js = ends_of(lag, start, start + len(block), n).tolist()
                 for row in pool.map(lambda j, lag=lag: one(j - lag, j), js):
                     rows.append(row)
-                    if lag == 1:
-                        single[row[1]] = row[2]
+                    found[row[0], row[1]] = row[2]
             for k in [k for k in kept if k < start + len(block) - max(lags)]:
                 del kept[k], frames[k]
             if progress:

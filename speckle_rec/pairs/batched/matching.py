@@ -22,6 +22,7 @@ from ..block_matching import (
     Matcher,
     PlanarMotion,
     ends_of,
+    half_of,
 )
 from ..planar_motions import se2_exps, se2_logs
 from .frames import Batches, DeviceFrames
@@ -166,7 +167,7 @@ def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = LAGS, batches: 
     xp, n = frames.xp, len(frames.data)
     matcher = BatchMatcher(frames.images.geometry, xp, batches)
     duplicate = np.zeros(n, bool)
-    step = np.tile(np.eye(3), (n, 1, 1))
+    steps = {lag: np.tile(np.eye(3), (n, 1, 1)) for lag in lags}
     rows: list[tuple] = []
     kept: tuple[Any, Any] | None = None
     for start, block in frames.blocks():
@@ -183,14 +184,13 @@ def planar_motion(frames: DeviceFrames, *, lags: Sequence[int] = LAGS, batches: 
             if not len(j):
                 continue
             guess = np.tile(np.eye(3), (len(j), 1, 1))
-            if lag > 1:
-                for k in range(lag):
-                    guess = guess @ step[j - lag + 1 + k]
+            half = half_of(lag, lags)
+            for k in range(half, lag + 1 if lag > 1 else 0, half):
+                guess = guess @ steps[half][j - lag + k]
             assert kept is not None
             found = matcher.match(kept, j - lag - low, j - low, se2_logs(guess))
             rows.append((j - lag, j, *found))
-            if lag == 1:
-                step[j] = se2_exps(found[0])
+            steps[lag][j] = se2_exps(found[0])
         if progress:
             progress(stop, n)
     every: Any = [np.concatenate(part) for part in zip(*rows, strict=True)] if rows else _NO_PAIRS
