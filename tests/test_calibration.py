@@ -23,7 +23,7 @@ from speckle_rec.speckle.calibration import SIGNS, Calibration, Uncalibrated
 from speckle_rec.speckle.cell_regression import PARTS, design, parts
 from speckle_rec.speckle.curves import USUAL_MIX, Curves
 from speckle_rec.trajectory import phases
-from speckle_rec.trajectory.hand import Hand
+from speckle_rec.trajectory.hand import ALIKE_FRAMES, Hand, were_swept
 
 GRID = cells(SECTOR)
 LINES = lines_of(SECTOR, GRID)
@@ -218,6 +218,24 @@ def test_wobble_is_what_a_hand_does_not_mean():
     assert hand.pivot and not Hand.of("linear", {}).pivot
     for nonsense in ({"mean": float("nan")}, {"mean": "much"}, {"mean": 1e9}, 3, {}):
         assert Hand.of("curvilinear", {"wobble_tilt_mrad": nonsense}) == Hand()
+
+
+def test_training_scans_that_were_swept_say_how_far_a_sweep_turns():
+    """A limb that turns away slowly is told from a fan about a contact point that drifts."""
+    n = 300
+    path = np.zeros((n, 6))
+    path[:, 2] = 0.2 * np.arange(n)
+    path[:, 4] = 0.08 * np.sin(np.arange(n) / 40)
+    fan = np.zeros((n, 6))
+    fan[:, 3] = 0.4 * np.sin(np.arange(n) / 30)
+    drift = np.zeros((n, 6))
+    drift[:, 2] = 2 * np.sin(np.arange(n) / 50)
+    swept, fanned = (phases.gather([phases.measure(T)]) for T in (se3.exp(path), se3.exp(drift) @ se3.exp(fan)))
+    assert were_swept(swept) and not were_swept(fanned) and not were_swept({}) and not were_swept({"carried": 3})
+    rate = 0.08 / 40 / np.sqrt(2)
+    usual = Hand.of("curvilinear", fanned)
+    assert Hand.of("curvilinear", swept).sweep_yaw_rad == pytest.approx(rate * np.sqrt(ALIKE_FRAMES), rel=0.1)
+    assert usual.sweep_yaw_rad == Hand.of("curvilinear", {}).sweep_yaw_rad
 
 
 def test_the_verb_in_shards_and_in_one_run(tmp_path, records, monkeypatch, capsys):

@@ -21,7 +21,14 @@ from speckle_rec.products.motion_priors import MirrorPrior
 from speckle_rec.report import readings
 from speckle_rec.trajectory.hand import SWEPT_MM
 from speckle_rec.trajectory.handedness import Voice, decided
-from speckle_rec.trajectory.motion_kind import FAN, SWEEP, before_measuring, by_trajectories
+from speckle_rec.trajectory.motion_kind import (
+    FAN,
+    SWEEP,
+    SWEPT_AS_TOLD,
+    SWEPT_AS_TRAINED,
+    before_measuring,
+    by_trajectories,
+)
 
 RIGHT, DOWN = np.eye(3)[:2]
 AWAY = np.cross(RIGHT, DOWN)        # for who sees the picture as the screen shows it: right x down is forward
@@ -237,23 +244,23 @@ def test_the_kind_of_motion_is_what_was_told_or_what_speaks_for_it():
     assert not before_measuring("auto", "curvilinear", False).swept
     short, far, still = (trajectory(shift_mm=mm * T60) for mm in (0.3 * SWEPT_MM, 3 * SWEPT_MM, 1.0))
     fan = trajectory(tilt_rad=0.3 * np.sin(T60 * 6))
-    assert by_trajectories((far, 1.0), (fan, 1.0), False).swept
-    assert not by_trajectories((short, 1.0), (fan, 1.0), False).swept
-    assert by_trajectories((short, 1.0), (fan, 1.0), True).swept
-    assert not by_trajectories((both(), 1.0), (both(), 1.0), True).swept      # it turns: no sweep, whoever says so
-    assert not by_trajectories((still, 1.0), (fan, 1.0), False).warnings
+    assert by_trajectories((far, 1.0), (fan, 1.0)).swept
+    assert not by_trajectories((short, 1.0), (fan, 1.0)).swept
+    assert by_trajectories((short, 1.0), (fan, 1.0), SWEPT_AS_TOLD).swept
+    assert not by_trajectories((both(), 1.0), (both(), 1.0), SWEPT_AS_TRAINED).swept    # it turns: no sweep
+    assert not by_trajectories((still, 1.0), (fan, 1.0)).warnings
 
 
 def test_small_odds_are_told():
     near = trajectory(shift_mm=0.8 * SWEPT_MM * T60)
-    told = by_trajectories((near, 10.0), (TILTED, 12.0), False)
+    told = by_trajectories((near, 10.0), (TILTED, 12.0))
     assert len(told.warnings) == 1 and "odds are small" in told.warnings[0] and "--motion sweep" in told.warnings[0]
     assert {"motion", "motion_decided", "motion_carried_mm", "motion_cost_fan"} <= set(told.numbers)
 
 
 def test_a_probe_that_would_have_lain_down_was_carried_along():
     lying, carried = trajectory(tilt_rad=1.5 * T60), trajectory(shift_mm=0.8 * SWEPT_MM * T60)
-    told = by_trajectories((carried, 10.0), (lying, 12.0), False)
+    told = by_trajectories((carried, 10.0), (lying, 12.0))
     assert told.swept and "leaned by 86 deg" in told.decided
 
 

@@ -21,7 +21,7 @@ from ..pairs.correlation import Correlations
 from ..probe.field import ProbeGeometry, cells, find
 from ..scan import Scan
 from ..speckle.calibration import Calibration
-from ..trajectory.hand import Hand
+from ..trajectory.hand import Hand, were_swept
 from .pairs import LivePairs
 from .strengths import RollingStrengths
 from .track import LAG, LiveTrack
@@ -114,7 +114,7 @@ class Estimator:
         self.pairs = LivePairs(self.images, self.cells)
         self.strengths = RollingStrengths(calibration, self.images, self.cells)
         hand = Hand.of(geometry.kind, calibration.priors)
-        if self.config.motion == "sweep" or self.config.only_swept:
+        if self.config.motion == "sweep" or self.config.only_swept or were_swept(calibration.priors):
             hand = hand.swept
         self.track = LiveTrack(calibration.forms(self.working, self.cells), calibration.curves, hand)
         self._middle = np.array([0, float(np.mean(geometry.depth_mm)), 0, 1.0])

@@ -17,11 +17,11 @@ from . import outlier_steps as leaps
 from .crossing_planes import Calibrated, self_calibrate
 from .crossing_volumes import Anatomy
 from .factors import Factors, hand_acceleration
-from .hand import Hand
+from .hand import Hand, were_swept
 from .hypothesis_tracking import other_starts, search, sequential
 from .lost_frames import solve_timed
 from .mirror_tests import ENOUGH_LOOPS, Mended, cheapest, confirmed, least, mend, sampled, settled_by_all, thinned
-from .motion_kind import before_measuring, by_trajectories
+from .motion_kind import SWEPT_AS_TOLD, SWEPT_AS_TRAINED, before_measuring, by_trajectories
 from .phases import phase_precision, two_rocks
 from .segment_exchange import exchanged
 from .solver import drawn, pair_costs, solve
@@ -39,7 +39,7 @@ class Given:
     model: SpeckleModel
     fusion: str
     motion: str = "auto"
-    told_swept: bool = False
+    told_swept: str = ""
 
     @property
     def seen_again(self) -> bool:
@@ -286,7 +286,8 @@ def estimate(view: View, measurements: Measurements, model: SpeckleModel, config
     """
     if unknown := set(without) - {step.name for step in STEPS if not step.needed}:
         raise ValueError(f"no steps that can be left out: {', '.join(sorted(unknown))}")
-    given = Given(view, measurements, model, config.fusion, config.motion, config.only_swept)
+    told = SWEPT_AS_TOLD if config.only_swept else SWEPT_AS_TRAINED if were_swept(model.calibration.priors) else ""
+    given = Given(view, measurements, model, config.fusion, config.motion, told)
     n, kind = view.scan.n_frames, view.found.geometry.kind
     motion = before_measuring(config.motion, kind, two_rocks(measurements.planar_step[:, 2]) is not None)
     hand = replace(Hand.of(kind, model.calibration.priors), pivot=not motion.swept)

@@ -18,6 +18,8 @@ UPRIGHT_RAD = 0.025     # lean of a probe that is carried along the skin: .08, w
 CONTACT = 10.0        # looks at the contact point in `drift_frames`: one is outweighed by what the curves miss
 LEAST_LEAN_RAD = 0.02     # rms, that tells a pivot
 LEAST_WOBBLE_MRAD, MOST_WOBBLE_MRAD = 0.05, 5.0     # a frame, of any hand
+SWEPT_SHARE = 0.3         # `carried` of training scans, from which they were swept
+ALIKE_FRAMES = 40        # over which a wobble stays alike
 SWEPT_MM = 60.0           # that the face is carried: what a fan of either side, read as a shift, hardly comes to
 
 
@@ -31,7 +33,8 @@ class Hand:
     wobble_tilt_rad, wobble_yaw_rad : standard deviations of a step in tilt and in yaw that is not meant: a degree,
         correlated over 40 frames as the contact point is (`contact`).
     sweep_tilt_rad, sweep_yaw_rad : standard deviations of a step in tilt and in yaw of a sweep. Speckle of few cells
-        reads noise and shadows at the sides as yaw; sweeps along a limb turn by some degrees.
+        reads noise and shadows at the sides as yaw; sweeps along a limb turn by some degrees. Where training scans were
+        swept, theirs is the yaw: what turns by w a frame, alike over `ALIKE_FRAMES`, is sqrt(`ALIKE_FRAMES`) w.
     pivot : True where the probe is turned about a contact point that only drifts, by `drift_mm`, correlated over
         `drift_frames`; False where it is swept along. Speckle hardly tells a shift from a tilt (METHOD.md (4.3)).
     lean_rad : how far the beam's axis leans from where it started, correlated over `lean_frames`: a probe on the
@@ -53,7 +56,7 @@ class Hand:
 
     @classmethod
     def of(cls, kind: str, priors: Mapping[str, Any]) -> "Hand":
-        """The hand on a kind of probe, its wobble as training scans have it (`protocol.gather`), the usual one if none.
+        """The hand on a kind of probe, its wobble as training scans have it (`phases.gather`), the usual one if none.
 
         A linear probe is taken to be swept.
         """
@@ -63,6 +66,8 @@ class Hand:
             mean = entry.get("mean") if isinstance(entry, Mapping) else None
             if isinstance(mean, float) and LEAST_WOBBLE_MRAD <= mean <= MOST_WOBBLE_MRAD:
                 told[f"wobble_{angle}_rad"] = 1e-3 * mean
+        if were_swept(priors) and "wobble_yaw_rad" in told:
+            told["sweep_yaw_rad"] = max(cls.sweep_yaw_rad, np.sqrt(ALIKE_FRAMES) * told["wobble_yaw_rad"])
         return cls(pivot=kind == "curvilinear", **told)
 
     @property
@@ -114,6 +119,13 @@ class Hand:
     @property
     def precision(self) -> Array:
         return np.diag(1 / np.square([self.z_mm, self.tilt_rad, self.yaw_rad]))
+
+
+def were_swept(priors: Mapping[str, Any]) -> bool:
+    """Whether the training scans of a calibration were sweeps, by what `phases.gather` says of them."""
+    entry = priors.get("carried")
+    mean = entry.get("mean") if isinstance(entry, Mapping) else None
+    return isinstance(mean, float) and mean > SWEPT_SHARE
 
 
 ROTATING = Hand()       # the hand of the rotation protocol

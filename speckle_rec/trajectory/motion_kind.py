@@ -15,10 +15,11 @@ from .hand import SWEPT_MM, is_swept
 
 Array = NDArray[np.float64]
 
-MOST_TURN_RAD = 0.5         # of what somebody calls a sweep
+MOST_TURN_RAD = 1.0         # of what somebody calls a sweep
 NARROW = 2.0                # times: the face carried by half of what tells a sweep, or twice as far, is no clear case
 LIES_DOWN_DEG = 75.0        # lean of a probe about its contact point, beyond which it was rather carried along
 SWEEP, FAN = "swept along", "about a contact point"
+SWEPT_AS_TOLD, SWEPT_AS_TRAINED = "as --swept says", "as the scans of the calibration were"
 AS_TOLD = {"fan": "as --motion fan says", "sweep": "as --motion sweep says"}
 
 
@@ -44,7 +45,7 @@ class Motion:
     @property
     def doubt(self) -> str:
         """Why it may well be the other kind; empty where nothing says so."""
-        if self.carried_mm is None or self.lean_deg is None:
+        if self.carried_mm is None or self.lean_deg is None or self.decided in (SWEPT_AS_TOLD, SWEPT_AS_TRAINED):
             return ""
         if SWEPT_MM / NARROW < self.carried_mm < SWEPT_MM * NARROW:
             return (f"as a sweep the probe would have been carried {self.carried_mm:.0f} mm; from {SWEPT_MM:.0f} mm on "
@@ -80,12 +81,12 @@ def before_measuring(motion: str, kind: str, rocks: bool) -> Motion:
     return Motion(False, "probes like this one mostly do")
 
 
-def by_trajectories(as_sweep: tuple[Array, float], as_fan: tuple[Array, float], told_swept: bool) -> Motion:
+def by_trajectories(as_sweep: tuple[Array, float], as_fan: tuple[Array, float], told_swept: str = "") -> Motion:
     """The kind of motion by the trajectories [N, 4, 4] found as each, with the costs of their correlations.
 
     Parameters
     ----------
-    told_swept : whether somebody says that the probe was swept; a scan that turns is not.
+    told_swept : who says that the probe was swept, empty for nobody; a scan that turns is not.
     """
     T, cost_sweep = as_sweep
     carried = float(np.quantile(np.linalg.norm(T[:, :3, 3], axis=1), 0.95))
@@ -94,7 +95,7 @@ def by_trajectories(as_sweep: tuple[Array, float], as_fan: tuple[Array, float], 
     swept = is_swept(T)
     decided = f"the face was carried {carried:.0f} mm, {'over' if swept else 'below'} {SWEPT_MM:.0f} mm"
     if told_swept and not turned:
-        swept, decided = True, "as --swept says"
+        swept, decided = True, told_swept
     elif not swept and lean > LIES_DOWN_DEG:
         swept, decided = True, f"about a contact point the probe would have leaned by {lean:.0f} deg"
     return Motion(swept, decided, carried, lean, cost_sweep, as_fan[1])

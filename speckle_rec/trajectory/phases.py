@@ -39,7 +39,7 @@ def measure(T: Array) -> dict[str, float]:
     dict
         The names say the units: `speed_*` medians a frame; `turn_deg` the total yaw; `first_fan_sign` +1, -1 or 0;
         `contact_*_mm` scatter of the face's centre and `contact_frames` the time over which it stays alike; `pivot_mm`
-        see `fan.pivot_depth`;
+        see `hand.pivot_depth`; `carried`, see there;
         `change_*` robust standard deviations of the change of the step; `jitter_*` white noise of the tracker at most
         (third differences, robust); `wobble_*` a frame, of tilt and yaw that are not meant; `share_*` part of the
         frames in each phase and `frames_*` its median run.
@@ -73,7 +73,7 @@ def measure(T: Array) -> dict[str, float]:
     phase = phases(step)
     edges = np.flatnonzero(np.diff(np.concatenate([[-1], phase, [-1]])))
     runs = [(phase[a], b - a) for a, b in itertools.pairwise(edges)]
-    out |= _wobble(T, phase)
+    out |= _wobble(T, phase) | _carried(T)
     for k, name in enumerate(PHASES):
         out[f"share_{name}"] = float(np.mean(phase == k))
         lengths = [n for p, n in runs if p == k]
@@ -138,6 +138,17 @@ def _wobble(T: Array, phase: NDArray[np.int64]) -> dict[str, float]:
     meant = np.any([_meant(phase)[k:k + n] for k in range(WOBBLE_FRAMES)], axis=0)
     return {f"wobble_{name}_mrad": float(1e3 * np.sqrt(np.square(slow[~meant[:, k], k]).mean()))
             for k, name in enumerate(("tilt", "yaw")) if (~meant[:, k]).sum() > WOBBLE_FRAMES}
+
+
+def _carried(T: Array) -> dict[str, float]:
+    """Share of the way of the middle of the field (rms, over `WOBBLE_FRAMES`) that its face goes: .1 to .2 where a probe
+    is turned about a contact point, .4 and more where it is swept.
+    """
+    if len(T) <= WOBBLE_FRAMES:
+        return {}
+    slow = se3.log(se3.inverse(T[:-WOBBLE_FRAMES]) @ T[WOBBLE_FRAMES:])
+    along, about = (float(np.sqrt(np.square(part).sum(1).mean())) for part in (slow[:, :3], MIDDLE_MM * slow[:, 3:]))
+    return {"carried": along / max(along + about, 1e-9)}
 
 
 def two_rocks(roll_step: Array) -> tuple[tuple[int, int], tuple[int, int]] | None:
