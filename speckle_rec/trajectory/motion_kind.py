@@ -15,11 +15,11 @@ from .hand import SWEPT_MM, is_swept
 
 Array = NDArray[np.float64]
 
-MOST_TURN_RAD = 1.0         # of what somebody calls a sweep
 NARROW = 2.0                # times: the face carried by half of what tells a sweep, or twice as far, is no clear case
 LIES_DOWN_DEG = 75.0        # lean of a probe about its contact point, beyond which it was rather carried along
 SWEEP, FAN = "swept along", "about a contact point"
 SWEPT_AS_TOLD, SWEPT_AS_TRAINED = "as --swept says", "as the scans of the calibration were"
+MOST_TURN_RAD = {SWEPT_AS_TOLD: 0.5, SWEPT_AS_TRAINED: 1.0}    # of a sweep; training scans tell how far it may turn
 AS_TOLD = {"fan": "as --motion fan says", "sweep": "as --motion sweep says"}
 
 
@@ -91,10 +91,10 @@ def by_trajectories(as_sweep: tuple[Array, float], as_fan: tuple[Array, float], 
     T, cost_sweep = as_sweep
     carried = float(np.quantile(np.linalg.norm(T[:, :3, 3], axis=1), 0.95))
     lean = float(np.degrees(np.arccos(np.clip(as_fan[0][:, 1, 1], -1, 1)).max(initial=0)))
-    turned = float(np.abs(se3.turned(T)).max(initial=0)) > MOST_TURN_RAD
+    turned = float(np.abs(se3.turned(T)).max(initial=0))
     swept = is_swept(T)
     decided = f"the face was carried {carried:.0f} mm, {'over' if swept else 'below'} {SWEPT_MM:.0f} mm"
-    if told_swept and not turned:
+    if told_swept and turned < MOST_TURN_RAD[told_swept]:
         swept, decided = True, told_swept
     elif not swept and lean > LIES_DOWN_DEG:
         swept, decided = True, f"about a contact point the probe would have leaned by {lean:.0f} deg"

@@ -141,8 +141,8 @@ def _wobble(T: Array, phase: NDArray[np.int64]) -> dict[str, float]:
 
 
 def _carried(T: Array) -> dict[str, float]:
-    """Share of the way of the middle of the field (rms, over `WOBBLE_FRAMES`) that its face goes: .1 to .2 where a probe
-    is turned about a contact point, .4 and more where it is swept.
+    """Share of the way of the middle of the field (rms, over `WOBBLE_FRAMES`) that its face goes: .1 to .2 where it
+    turns about a contact point, .4 and more where it is swept.
     """
     if len(T) <= WOBBLE_FRAMES:
         return {}
