@@ -247,7 +247,7 @@ def test_the_kind_of_motion_is_what_was_told_or_what_speaks_for_it():
     assert by_trajectories((far, 1.0), (fan, 1.0)).swept
     assert not by_trajectories((short, 1.0), (fan, 1.0)).swept
     assert by_trajectories((short, 1.0), (fan, 1.0), SWEPT_AS_TOLD).swept
-    assert not by_trajectories((both(), 1.0), (both(), 1.0), SWEPT_AS_TOLD).swept    # it turns: no sweep, whoever says so
+    assert not by_trajectories((both(), 1.0), (both(), 1.0), SWEPT_AS_TOLD).swept  # it turns, whoever says so
     assert by_trajectories((both(), 1.0), (both(), 1.0), SWEPT_AS_TRAINED).swept        # which limbs do
     assert not by_trajectories((still, 1.0), (fan, 1.0)).warnings
 
