@@ -19,6 +19,7 @@ from speckle_rec.errors import InputError
 from speckle_rec.io import tusrec
 from speckle_rec.products.motion_priors import MirrorPrior
 from speckle_rec.report import readings
+from speckle_rec.speckle.calibration import Uncalibrated
 from speckle_rec.trajectory.hand import SWEPT_MM
 from speckle_rec.trajectory.handedness import Voice, decided
 from speckle_rec.trajectory.motion_kind import (
@@ -269,6 +270,16 @@ def test_a_probe_that_would_have_lain_down_was_carried_along():
 def test_the_kind_of_motion_can_be_forced(motion, told):
     result, _ = reconstructed("sweep", 1, motion=motion)
     assert result.numbers["motion"] == told and f"--motion {motion}" in result.numbers["motion_decided"]
+
+
+@pytest.mark.parametrize("carried, kind, decided", [(0.6, SWEEP, SWEPT_AS_TRAINED), (0.1, FAN, "below")])
+def test_a_calibration_says_whether_scans_of_its_machine_are_swept(carried, kind, decided):
+    """In five millimetres a convex probe is hardly carried anywhere: nothing else tells a sweep."""
+    frames, _ = frames_of("sweep", 1)
+    made = dataclasses.replace(Uncalibrated.of(scenes.matched_curves()), priors={"carried": {"mean": carried}})
+    result = sr.reconstruct(sr.Scan.from_arrays(frames, scale=scenes.SCALE), calibration=made,
+                            config=Config(jobs=1, fusion="smooth"))
+    assert result.numbers["motion"] == kind and decided in result.numbers["motion_decided"]
 
 
 def test_a_config_with_flags_can_be_copied():

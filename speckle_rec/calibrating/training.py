@@ -60,7 +60,7 @@ class Record:
     rho : float16 [M, P], NaN where a cell is empty.   turn : float16 [M, P], of the beams in plane, rad.
     planar : float64 [M, 3], twist in plane that they were aligned by.   row_mm : float64 [1], between rows of pixels.
     signs : float16 [W, P, F] of the windows in use.   window : int32 [M].
-    motion : statistics of `protocol.measure`.
+    motion : statistics of `phases.measure`.
     planar_rms : [3], error of the planar chain (mm, mm, rad) against the tracker.
     response, speckle_mm : of the scanner's filter over time, see `TimeFilter`.
     """

@@ -35,7 +35,7 @@ def gather(increment: Array, geometry: ProbeGeometry, curves: Curves) -> dict[st
     Returns
     -------
     dict
-        `phase` [N], names of `protocol.PHASES`; `reversals` [R], frames; `curve_at` [K], mm or degrees; `curve_shift`,
+        `phase` [N], names of `phases.PHASES`; `reversals` [R], frames; `curve_at` [K], mm or degrees; `curve_shift`,
         `curve_tilt` and, at the side of the field, `curve_yaw` [K]: correlation of the clearest cells.
     """
     depth, at = float(np.mean(geometry.depth_mm)), np.linspace(0, REACH, 61)
