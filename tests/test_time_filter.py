@@ -5,11 +5,12 @@ import pytest
 import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from speckle_rec.frames.working_images import WorkingImages
 from speckle_rec.kernels.cells import LOSS, at_lag, cell_fit, cell_weights, of_window
 from speckle_rec.pairs import time_filter
+from speckle_rec.pairs.correlation import slides
 from speckle_rec.products.stages import NO_FILTER, TimeFilter
 from speckle_rec.scan import Scan
 from speckle_rec.speckle.curves import FILTERED_LAGS, SPEEDS, TABLE_PER_UNIT, Curves
@@ -136,6 +137,28 @@ def test_what_never_moves_is_no_filter():
     frames = world(5)
     frames[:, frames.shape[1] // 2:] += 60 * np.random.default_rng(1).random(frames.shape[1:])[frames.shape[1] // 2:]
     assert found(frames) == NO_FILTER
+
+
+@pytest.mark.parametrize("across_mm, down_mm", [(0.5, 0.25), (0.3, 0.3)])
+def test_the_size_of_speckle_is_read_off_pictures(across_mm, down_mm):
+    """Squared moduli of a field smoothed by Gaussians of these deviations correlate by Gaussians of the same."""
+    rng, shape = np.random.default_rng(4), scenes.SECTOR.shape
+    sigma = [down_mm / scenes.SCALE[1, 1], across_mm / scenes.SCALE[0, 0]]
+    field = [gaussian_filter(rng.normal(size=(6, *shape)), [0, *sigma]) for _ in range(2)]
+    amplitude = np.hypot(*field)
+    frames = np.clip(120 + 27 * np.log(amplitude / amplitude.mean()), 0, 255).astype(np.uint8)
+    images = WorkingImages(Scan.from_arrays(frames, scale=scenes.SCALE), scenes.SECTOR, 1)
+    np.testing.assert_allclose(time_filter.speckle_size(images), [across_mm, down_mm], rtol=0.2)
+
+
+def test_slides_are_ways_a_frame_over_the_size_of_speckle():
+    lines = np.zeros((3, 6))
+    lines[:, 1], lines[:, 2] = (-20, 0, 20), 30.0
+    shift = slides(lines, np.array([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]]), np.array([1, 2]), (0.3, 0.2))
+    np.testing.assert_allclose(shift, [np.hypot(2, 2), np.hypot(2, 2) / 2])
+    roll = 0.01
+    about = slides(lines, np.array([[0.0, 0.0, roll]]), np.array([1]), (0.3, 0.2))
+    np.testing.assert_allclose(about, roll * np.sqrt((30 / 0.3)**2 + (0.2**-2) * (20**2 + 20**2) / 3))
 
 
 @pytest.mark.parametrize("h", [(1, 1), (1, 1, 1), (0.5, 0.25, 0.125, 0.0625)])
