@@ -224,7 +224,7 @@ def test_small_poses_of_the_kernels_are_those_of_geometry():
 def one_window(forms, fast, slow, stretch, curves):
     """`CellModel` of cells in a scan of one window, and of one lag."""
     strengths = CellStrengths(fast[None], slow[None], np.zeros(1, np.int64), stretch[None])
-    return cell_kernels.at_lag(cell_kernels.of_window(cell_model(forms, strengths, curves), 0), 1)
+    return cell_kernels.at_lag(cell_kernels.of_window(cell_model(forms, strengths, curves), 0), 1, 0)
 
 
 def test_cell_fit_is_the_robust_cost_written_out():

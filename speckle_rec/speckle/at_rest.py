@@ -43,8 +43,8 @@ def _place(lag, rate, fall):
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _fitted(first, last, lag, speed, rho, rates, fall, noise, found):
-    strength, rate = found[0], found[1]
+def _fitted(spans, lag, speed, rho, rates, fall, noise, found):
+    (first, last), strength, rate = spans, found[0], found[1]
     for w in numba.prange(first.size):
         for p in range(rho.shape[1]):
             product, square, energy = np.zeros(rates.size), np.zeros(rates.size), 0.0
@@ -83,8 +83,8 @@ def strengths_at_rest(speckle: Correlations, n_frames: int, usual: Curves) -> tu
     near = np.flatnonzero(lag <= NEAR_LAG)
     j, rho = speckle.j[near], speckle.rho[near]
     strength, rate = found = np.zeros((2, len(middle), speckle.rho.shape[1]))
-    _fitted(np.searchsorted(j, middle - WINDOW_HALF), np.searchsorted(j, middle + WINDOW_HALF + 1),
-            lag[near], usual.speeds(speckle)[near], rho, RATES, usual_fall(usual), usual.noise(), found)
+    spans = np.searchsorted(j, middle - WINDOW_HALF), np.searchsorted(j, middle + WINDOW_HALF + 1)
+    _fitted(spans, lag[near], usual.speeds(speckle)[near], rho, RATES, usual_fall(usual), usual.noise(), found)
     return np.clip(strength, 0, MOST_STRENGTH), rate
 
 
