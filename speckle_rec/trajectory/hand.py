@@ -62,9 +62,8 @@ class Hand:
         """
         told: dict[str, Any] = {}
         for angle in ("tilt", "yaw"):
-            entry = priors.get(f"wobble_{angle}_mrad")
-            mean = entry.get("mean") if isinstance(entry, Mapping) else None
-            if isinstance(mean, float) and LEAST_WOBBLE_MRAD <= mean <= MOST_WOBBLE_MRAD:
+            mean = _mean(priors, f"wobble_{angle}_mrad")
+            if mean is not None and LEAST_WOBBLE_MRAD <= mean <= MOST_WOBBLE_MRAD:
                 told[f"wobble_{angle}_rad"] = 1e-3 * mean
         if were_swept(priors) and "wobble_yaw_rad" in told:
             told["sweep_yaw_rad"] = max(cls.sweep_yaw_rad, np.sqrt(ALIKE_FRAMES) * told["wobble_yaw_rad"])
@@ -123,9 +122,15 @@ class Hand:
 
 def were_swept(priors: Mapping[str, Any]) -> bool:
     """Whether the training scans of a calibration were sweeps, by what `phases.gather` says of them."""
-    entry = priors.get("carried")
+    carried = _mean(priors, "carried")
+    return carried is not None and carried > SWEPT_SHARE
+
+
+def _mean(priors: Mapping[str, Any], name: str) -> float | None:
+    """Mean of a quantity over the training scans of a calibration; None where it has none."""
+    entry = priors.get(name)
     mean = entry.get("mean") if isinstance(entry, Mapping) else None
-    return isinstance(mean, float) and mean > SWEPT_SHARE
+    return mean if isinstance(mean, float) else None
 
 
 ROTATING = Hand()       # the hand of the rotation protocol

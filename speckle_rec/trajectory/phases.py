@@ -39,7 +39,7 @@ def measure(T: Array) -> dict[str, float]:
     dict
         The names say the units: `speed_*` medians a frame; `turn_deg` the total yaw; `first_fan_sign` +1, -1 or 0;
         `contact_*_mm` scatter of the face's centre and `contact_frames` the time over which it stays alike; `pivot_mm`
-        see `hand.pivot_depth`; `carried`, see there;
+        see `hand.pivot_depth`; `carried` the share of the way of the middle of the field that the face goes;
         `change_*` robust standard deviations of the change of the step; `jitter_*` white noise of the tracker at most
         (third differences, robust); `wobble_*` a frame, of tilt and yaw that are not meant; `share_*` part of the
         frames in each phase and `frames_*` its median run.
@@ -134,10 +134,15 @@ def _wobble(T: Array, phase: NDArray[np.int64]) -> dict[str, float]:
     n = len(phase) - WOBBLE_FRAMES + 1
     if n < WOBBLE_FRAMES:
         return {}
-    slow = se3.log(se3.inverse(T[:n]) @ T[WOBBLE_FRAMES:WOBBLE_FRAMES + n])[:, 3:5] / WOBBLE_FRAMES
+    slow = _slow(T)[:, 3:5] / WOBBLE_FRAMES
     meant = np.any([_meant(phase)[k:k + n] for k in range(WOBBLE_FRAMES)], axis=0)
     return {f"wobble_{name}_mrad": float(1e3 * np.sqrt(np.square(slow[~meant[:, k], k]).mean()))
             for k, name in enumerate(("tilt", "yaw")) if (~meant[:, k]).sum() > WOBBLE_FRAMES}
+
+
+def _slow(T: Array) -> Array:
+    """Twists [N - `WOBBLE_FRAMES`, 6] over so many frames: trackers jitter."""
+    return se3.log(se3.inverse(T[:-WOBBLE_FRAMES]) @ T[WOBBLE_FRAMES:])
 
 
 def _carried(T: Array) -> dict[str, float]:
@@ -146,7 +151,7 @@ def _carried(T: Array) -> dict[str, float]:
     """
     if len(T) <= WOBBLE_FRAMES:
         return {}
-    slow = se3.log(se3.inverse(T[:-WOBBLE_FRAMES]) @ T[WOBBLE_FRAMES:])
+    slow = _slow(T)
     along, about = (float(np.sqrt(np.square(part).sum(1).mean())) for part in (slow[:, :3], MIDDLE_MM * slow[:, 3:]))
     return {"carried": along / max(along + about, 1e-9)}
 
